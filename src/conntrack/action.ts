@@ -1,0 +1,37 @@
+/** NAT part of a ct action (OVS_NAT_ATTR_*, conntrack.md section 2). */
+export class NatAction {
+  /** 0 = bare nat (existing connections only), 1 = SRC, 2 = DST. */
+  type: 0 | 1 | 2 = 0;
+  /** IP range present (IP_MIN or IP_MAX given). Addresses as four big-endian words, IPv4 in the first. */
+  hasIp = false;
+  readonly ipMin = new Int32Array(4);
+  readonly ipMax = new Int32Array(4);
+  hasProto = false;
+  protoMin = 0;
+  protoMax = 0;
+  persistent = false;
+  protoHash = false;
+  protoRandom = false;
+}
+
+/** A validated ct action (OVS_CT_ATTR_*, conntrack.md section 1). Made when the flow is put; read per packet. */
+export class CtAction {
+  /** AF_INET (2) or AF_INET6 (10), from the masked key. */
+  family = 2;
+  zone = 0;
+  commit = false;
+  /** FORCE_COMMIT; implies commit. */
+  force = false;
+  hasMark = false;
+  mark = 0;
+  markMask = 0;
+  hasLabels = false;
+  /** Big-endian words of the 16 bytes. */
+  readonly labels = new Int32Array(4);
+  readonly labelsMask = new Int32Array(4);
+  helper: string | undefined = undefined;
+  timeout: string | undefined = undefined;
+  hasEventmask = false;
+  eventmask = 0;
+  nat: NatAction | undefined = undefined;
+}

@@ -1,0 +1,19 @@
+import type { CtAction } from "../conntrack/action.ts";
+import type { Packet } from "../packet/packet.ts";
+
+/** What the datapath asks of connection tracking. Implemented by src/conntrack/conntrack.ts. */
+export interface ConntrackPort {
+  /**
+   * Runs a ct action on the packet (its key must be valid, l3/l4 known): defragments, looks up, translates, commits,
+   * and updates the key's ct_* fields and addresses.
+   * @returns 0; -EINPROGRESS when the packet was queued as a fragment (consumed); another negative errno when it must
+   * be dropped (C-094, C-147)
+   */
+  execute(packet: Packet, key: Int32Array, action: CtAction): number;
+  /** ct_clear (C-237). */
+  clear(packet: Packet, key: Int32Array): void;
+  /** Checks a helper name at validation time. @returns 0 or a negative errno (C-018 to C-020) */
+  checkHelper(name: string, family: number, ipProto: number, nat: boolean): number;
+  /** All packets of a batch are gone: frees entries that were never confirmed. `now` of the clock may be re-read. */
+  endBatch(): void;
+}

@@ -1,0 +1,43 @@
+import type { Clock } from "../clock.ts";
+import type { Packet } from "../packet/packet.ts";
+import type { Random } from "../random.ts";
+import type { ConntrackPort } from "./conntrack-port.ts";
+
+/** An upcall of the userspace action (OVS_PACKET_CMD_ACTION), as the action asks for it. */
+export interface UserspaceUpcall {
+  readonly pid: number;
+  /** Verbatim OVS_USERSPACE_ATTR_USERDATA. */
+  readonly userdata: Uint8Array | undefined;
+  /** OVS_USERSPACE_ATTR_EGRESS_TUN_PORT, or -1. */
+  readonly egressTunPort: number;
+  /** The action list being executed at this level, re-serialised, when OVS_USERSPACE_ATTR_ACTIONS was given. */
+  readonly actions: (() => Uint8Array) | undefined;
+}
+
+/**
+ * What the action interpreter (src/datapath/actions/execute.ts) asks of the datapath that runs it.
+ * Implemented by src/datapath/datapath.ts.
+ */
+export interface ActionHost {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly conntrack: ConntrackPort;
+  /**
+   * Sends the packet out of a vport: MTU and type checks, refragmentation by mru, cutlen (A-134 to A-163). The bytes
+   * must stay unchanged until the batch is flushed; the packet object may be reused at once.
+   */
+  output(packet: Packet, key: Int32Array, portNo: number): void;
+  /** The userspace action; its result is ignored by the caller. Applies and resets cutlen. */
+  upcallAction(packet: Packet, key: Int32Array, upcall: UserspaceUpcall): void;
+  /**
+   * Looks the packet up again with key[RECIRC_ID] set, counts hit or miss, and runs the flow's actions or sends a MISS
+   * (A-119). Errors are not propagated (A-117).
+   */
+  recirculate(packet: Packet, key: Int32Array): void;
+  /** Re-extracts header fields after push/pop made the key stale. @returns 0 or -EINVAL */
+  updateKey(packet: Packet, key: Int32Array): number;
+  /** Meter action. @returns true when the packet must be dropped */
+  meter(packet: Packet, meterId: number): boolean;
+  /** psample message; dropped when nobody listens. */
+  psample(packet: Packet, key: Int32Array, group: number, cookie: Uint8Array): void;
+}

@@ -1,0 +1,34 @@
+/** The root of all errors that nokmod throws on purpose. `code` is stable: programs may test it. */
+export class NokmodError extends Error {
+  constructor(
+    readonly code: string,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+    this.name = new.target.name;
+  }
+}
+
+/**
+ * A request that fails as the kernel would fail it. Thrown by control-plane code only; turned into one NLMSG_ERROR
+ * (with extended-ack attributes where given) at the border, in src/netlink.
+ */
+export class Errno extends NokmodError {
+  /**
+   * @param errno positive number of asm-generic/errno.h
+   * @param extack text for NLMSGERR_ATTR_MSG, exactly as the module writes it (the ovs_* families write none of their own)
+   * @param offset byte offset of the offending attribute from the start of the nlmsghdr, for NLMSGERR_ATTR_OFFS
+   * @param missingType attribute type for NLMSGERR_ATTR_MISS_TYPE
+   * @param missingNest offset of the nest that lacks it, for NLMSGERR_ATTR_MISS_NEST
+   */
+  constructor(
+    readonly errno: number,
+    readonly extack?: string,
+    readonly offset?: number,
+    readonly missingType?: number,
+    readonly missingNest?: number,
+  ) {
+    super("ERR_ERRNO", extack ?? `errno ${errno}`);
+  }
+}

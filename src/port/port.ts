@@ -1,0 +1,69 @@
+import type { Packet } from "../packet/packet.ts";
+
+/** Counters of a net device, as in struct ovs_vport_stats; numbers, not bigints: exact up to 2^53. */
+export interface DeviceStats {
+  rxPackets: number;
+  txPackets: number;
+  rxBytes: number;
+  txBytes: number;
+  rxErrors: number;
+  txErrors: number;
+  rxDropped: number;
+  txDropped: number;
+}
+
+/**
+ * A device that a vport stands on. The datapath reads `running` and `mtu` per packet, so they are plain fields that the
+ * port keeps current (rtnetlink).
+ */
+export interface Port {
+  readonly kind: "netdev" | "internal" | "memory";
+  /** Current device name: follows renames. */
+  name: string;
+  /** ifindex in the namespace the device lives in. */
+  ifindex: number;
+  mtu: number;
+  /** Admin up and carrier on: outputs to a port that is not running are dropped (actions.md A-135). */
+  running: boolean;
+  /** ARPHRD_NONE device: takes packets without Ethernet header. */
+  readonly l3: boolean;
+  /** peer netns id when the device is not in the datapath's namespace, else undefined (NETNSID). */
+  netnsid: number | undefined;
+  /**
+   * Queues the packet as it is now for transmission (internal ports: for delivery to the host's stack), with its VLAN
+   * tag, checksum and GSO state. The bytes must stay unchanged until the batch is flushed (PortSet.flush).
+   */
+  send(packet: Packet): void;
+  /** Live counters of the device. */
+  stats(): DeviceStats;
+  /** Over-MTU drop at output: counts a tx error (A-140). */
+  countTxError(): void;
+  /** Lets go of the device (netdev) or removes it (internal). */
+  close(): void;
+}
+
+/** What a port tells the datapath, besides packets. */
+export interface PortEvents {
+  /** The device is gone, or has left the namespace: the vport must go (T-092, T-109). */
+  onGone(port: Port): void;
+}
+
+/** Takes a received packet. The bytes are the receiver's until the batch ends. */
+export type Receive = (packet: Packet, port: Port) => void;
+
+/** Makes ports and moves packets in batches between them and the datapath. */
+export interface PortProvider {
+  /**
+   * Attaches an existing net device of this network namespace and owns its ingress.
+   * @throws Errno ENODEV (no such device), EINVAL (loopback or not Ethernet), EBUSY (has another owner), EPERM
+   */
+  openNetdev(name: string): Port;
+  /**
+   * Creates the device of an internal port.
+   * @param ifindex wanted ifindex, 0 = any
+   * @throws Errno EEXIST, EINVAL (name), EBUSY (ifindex in use), EPERM
+   */
+  createInternal(name: string, ifindex: number): Port;
+  /** Sends everything queued by Port.send. Scratch memory may be reset afterwards. */
+  flush(): void;
+}
