@@ -292,4 +292,3 @@ export const OVS_PSAMPLE_ATTR_GROUP = 1;
 export const OVS_PSAMPLE_ATTR_COOKIE = 2;
 export const OVS_PSAMPLE_COOKIE_MAX_SIZE = 16;
 export const OVS_HASH_ALG_SYM_L4 = 1;
-export const OVS_KEY_ATTR_TUNNEL_INFO = 31;
