@@ -27,6 +27,8 @@ export interface Port {
   running: boolean;
   /** ARPHRD_NONE device: takes packets without Ethernet header. */
   readonly l3: boolean;
+  /** What the datapath hung on this port (its Vport); ports only carry it, so that a received frame finds it at once. */
+  context: unknown;
   /** peer netns id when the device is not in the datapath's namespace, else undefined (NETNSID). */
   netnsid: number | undefined;
   /**

@@ -1,0 +1,571 @@
+import type { Program } from "./actions/program.ts";
+import { K } from "./flow-key.ts";
+import { jhash1word } from "./hash.ts";
+
+/** Entries of the exact-match cache; a power of two. Two words each: hash, flow. */
+const EMC_ENTRIES = 1 << 16;
+/** Mask cache entries by default (tables.md T-008). */
+export const DEFAULT_MASK_CACHE = 256;
+/** Masks are sorted by use this often, in ms (T-005). */
+const REBALANCE_INTERVAL = 4000;
+/** Statistics are kept in jiffies by the kernel: HZ=250, 4 ms (families.md F-267). */
+const JIFFY = 4;
+const CACHE_SEGMENTS = 4;
+const MIN_MASK_ARRAY = 16;
+const INITIAL_FLOWS = 1024;
+
+/**
+ * One distinct mask, and the hash table of the flows that use it: only the words in which the mask has bits are stored
+ * and compared.
+ */
+export class Mask {
+  /** Positions of the non-zero mask words, and their bits. */
+  readonly index: Int32Array;
+  readonly bits: Int32Array;
+  /** Flows that use this mask. */
+  flows = 0;
+  /** Lookups answered since the last rebalance. */
+  hits = 0;
+  /** Masked key words, `index.length` per slot. */
+  private keys: Int32Array;
+  private readonly stride: number;
+  /** Per slot: flow id and next slot of the chain; -1 ends it. */
+  private flowOf = new Int32Array(8);
+  private next = new Int32Array(8);
+  private buckets = new Int32Array(8).fill(-1);
+  private free = -1;
+  private used = 0;
+
+  /** @param words the whole mask, K.WORDS long; kept */
+  constructor(readonly words: Int32Array) {
+    const index: number[] = [];
+    for (let i = 0; i < K.WORDS; i++) if (words[i] !== 0) index.push(i);
+    this.index = Int32Array.from(index);
+    this.bits = Int32Array.from(index, (i) => words[i]);
+    this.stride = index.length;
+    this.keys = new Int32Array(8 * this.stride);
+  }
+
+  /** Flow id whose masked key equals the packet's, or -1. */
+  lookup(key: Int32Array): number {
+    let slot = this.buckets[this.hash(key) & (this.buckets.length - 1)];
+    while (slot >= 0) {
+      if (this.equals(slot, key)) return this.flowOf[slot];
+      slot = this.next[slot];
+    }
+    return -1;
+  }
+
+  /** Whether the flow in `slot` matches the packet's key. */
+  equals(slot: number, key: Int32Array): boolean {
+    const { index, bits, keys, stride } = this;
+    const base = slot * stride;
+    for (let i = 0; i < stride; i++) {
+      if ((key[index[i]] & bits[i]) !== keys[base + i]) return false;
+    }
+    return true;
+  }
+
+  /** Adds a flow; returns its slot. */
+  insert(key: Int32Array, flow: number): number {
+    let slot = this.free;
+    if (slot >= 0) {
+      this.free = this.next[slot];
+    } else {
+      if (this.used === this.flowOf.length) this.grow();
+      slot = this.used++;
+    }
+    const { index, bits, stride } = this;
+    const base = slot * stride;
+    for (let i = 0; i < stride; i++) this.keys[base + i] = key[index[i]] & bits[i];
+    const bucket = this.hash(key) & (this.buckets.length - 1);
+    this.flowOf[slot] = flow;
+    this.next[slot] = this.buckets[bucket];
+    this.buckets[bucket] = slot;
+    this.flows++;
+    return slot;
+  }
+
+  /** Takes the flow in `slot` out. */
+  remove(slot: number): void {
+    const bucket = this.slotHash(slot) & (this.buckets.length - 1);
+    let at = this.buckets[bucket];
+    if (at === slot) {
+      this.buckets[bucket] = this.next[slot];
+    } else {
+      while (this.next[at] !== slot) at = this.next[at];
+      this.next[at] = this.next[slot];
+    }
+    this.next[slot] = this.free;
+    this.flowOf[slot] = -1;
+    this.free = slot;
+    this.flows--;
+  }
+
+  /** Writes the masked key in `slot` to `key`, all other words zero. */
+  readKey(slot: number, key: Int32Array): void {
+    key.fill(0);
+    const base = slot * this.stride;
+    for (let i = 0; i < this.stride; i++) key[this.index[i]] = this.keys[base + i];
+  }
+
+  private hash(key: Int32Array): number {
+    const { index, bits, stride } = this;
+    let h = 0;
+    for (let i = 0; i < stride; i++) h = mix(h, key[index[i]] & bits[i]);
+    return finish(h);
+  }
+
+  private slotHash(slot: number): number {
+    const base = slot * this.stride;
+    let h = 0;
+    for (let i = 0; i < this.stride; i++) h = mix(h, this.keys[base + i]);
+    return finish(h);
+  }
+
+  private grow(): void {
+    const size = this.flowOf.length * 2;
+    this.keys = grownInt32(this.keys, size * this.stride);
+    this.flowOf = grownInt32(this.flowOf, size);
+    this.next = grownInt32(this.next, size);
+    this.buckets = new Int32Array(size).fill(-1);
+    for (let slot = 0; slot < this.used; slot++) {
+      if (this.flowOf[slot] < 0) continue;
+      const bucket = this.slotHash(slot) & (size - 1);
+      this.next[slot] = this.buckets[bucket];
+      this.buckets[bucket] = slot;
+    }
+    // grow() runs only when no slot is free, so the free list is empty and needs no repair.
+  }
+}
+
+/** One round of a multiplicative hash. */
+function mix(h: number, word: number): number {
+  h = Math.imul(h ^ word, 0x9e3779b1);
+  return h ^ (h >>> 15);
+}
+
+function finish(h: number): number {
+  h = Math.imul(h ^ (h >>> 13), 0x85ebca6b);
+  return h ^ (h >>> 16);
+}
+
+function grownInt32(from: Int32Array, size: number): Int32Array<ArrayBuffer> {
+  const to = new Int32Array(size);
+  to.set(from);
+  return to;
+}
+
+function grownFloat64(from: Float64Array, size: number): Float64Array<ArrayBuffer> {
+  const to = new Float64Array(size);
+  to.set(from);
+  return to;
+}
+
+/** A unique flow id (UFID): 1 to 16 bytes (families.md F-201, F-216). */
+export interface Ufid {
+  /** Four words, unused bytes zero. */
+  readonly words: Int32Array;
+  readonly length: number;
+}
+
+/**
+ * The flow table: an exact-match cache, the mask cache and one hash table per mask. Flows are indices into typed
+ * arrays; the lowest free index is taken. Statistics count as the module's do (tables.md sections 1 and 2).
+ */
+export class FlowTable {
+  /** Flows in the table. */
+  count = 0;
+  /** Masks in the module's array order (T-004). */
+  readonly masks: Mask[] = [];
+  /** T-013, T-012. */
+  maskHits = 0;
+  cacheHits = 0;
+
+  // Per flow.
+  packets = new Float64Array(INITIAL_FLOWS);
+  bytes = new Float64Array(INITIAL_FLOWS);
+  /** CLOCK_MONOTONIC ms of the last hit, 0 = never used. */
+  used = new Float64Array(INITIAL_FLOWS);
+  tcpFlags = new Uint16Array(INITIAL_FLOWS);
+  private ufids = new Int32Array(INITIAL_FLOWS * 4);
+  /** Length of the UFID, 0 = identified by its unmasked key. */
+  private ufidLength = new Uint8Array(INITIAL_FLOWS);
+  private ufidNext = new Int32Array(INITIAL_FLOWS);
+  private slots = new Int32Array(INITIAL_FLOWS);
+  private readonly maskOf: (Mask | undefined)[] = [];
+  private readonly programs: (Program | undefined)[] = [];
+  private readonly unmasked: (Int32Array | undefined)[] = [];
+  private freeFlow = -1;
+  /** One past the highest index ever used. */
+  limit = 0;
+
+  private ufidBuckets = new Int32Array(INITIAL_FLOWS).fill(-1);
+  private readonly emc = new Int32Array(EMC_ENTRIES * 2);
+  private cacheSize = 0;
+  private cacheHash = new Int32Array(0);
+  private cacheMask = new Int32Array(0);
+  private maskArraySize = MIN_MASK_ARRAY;
+  private lastRebalance = 0;
+
+  constructor() {
+    this.resizeMaskCache(DEFAULT_MASK_CACHE);
+    for (let i = 0; i < EMC_ENTRIES; i++) this.emc[i * 2 + 1] = -1;
+  }
+
+  /** Entries of the mask cache; 0 = off (T-008, T-011). */
+  get maskCacheSize(): number {
+    return this.cacheSize;
+  }
+
+  /** @param size 0 or a power of two up to 4096 */
+  resizeMaskCache(size: number): void {
+    if (size === this.cacheSize) return;
+    this.cacheSize = size;
+    this.cacheHash = new Int32Array(size);
+    this.cacheMask = new Int32Array(size);
+  }
+
+  /**
+   * The flow that a packet hits, or -1. HOT PATH.
+   * @param hash the packet's skb hash, 0 = none
+   */
+  lookup(key: Int32Array, hash: number): number {
+    if (hash === 0 || this.cacheSize === 0) return this.lookupMasks(key, 0, false);
+    const { emc } = this;
+    // The two directions of a connection share a symmetric hash; the port tells them apart.
+    const h = finish(hash ^ Math.imul(key[K.RECIRC_ID], 0x9e3779b1) ^ Math.imul(key[K.IN_PORT], 0x7feb352d));
+    let at = (h & (EMC_ENTRIES - 1)) << 1;
+    let flow = emc[at + 1];
+    if (flow >= 0 && emc[at] === h) {
+      const mask = this.maskOf[flow];
+      if (mask !== undefined && mask.equals(this.slots[flow], key)) {
+        this.maskHits++;
+        this.cacheHits++;
+        mask.hits++;
+        return flow;
+      }
+    }
+    const second = ((h >>> 16) ^ 0x5bd1) << 1;
+    flow = emc[second + 1];
+    if (flow >= 0 && emc[second] === h) {
+      const mask = this.maskOf[flow];
+      if (mask !== undefined && mask.equals(this.slots[flow], key)) {
+        this.maskHits++;
+        this.cacheHits++;
+        mask.hits++;
+        return flow;
+      }
+    }
+    flow = this.lookupCached(key, hash);
+    if (flow >= 0) {
+      if (emc[at + 1] >= 0 && emc[at] !== h && emc[second] !== emc[at]) at = second;
+      emc[at] = h;
+      emc[at + 1] = flow;
+    }
+    return flow;
+  }
+
+  /** Through the mask cache (T-008 to T-014). */
+  private lookupCached(key: Int32Array, skbHash: number): number {
+    const hash = (key[K.RECIRC_ID] !== 0 ? jhash1word(skbHash, key[K.RECIRC_ID]) : skbHash) | 0;
+    const { cacheHash, cacheMask } = this;
+    let segment = hash;
+    let victim = -1;
+    for (let i = 0; i < CACHE_SEGMENTS; i++) {
+      const at = segment & (this.cacheSize - 1);
+      if (cacheHash[at] === hash && hash !== 0) {
+        const flow = this.lookupMasks(key, cacheMask[at], true);
+        if (flow < 0) cacheHash[at] = 0;
+        else cacheMask[at] = this.foundMask;
+        return flow;
+      }
+      if (victim < 0 || cacheHash[at] >>> 0 < cacheHash[victim] >>> 0) victim = at;
+      segment >>>= 8;
+    }
+    const flow = this.lookupMasks(key, cacheMask[victim], false);
+    if (flow >= 0) {
+      cacheHash[victim] = hash;
+      cacheMask[victim] = this.foundMask;
+    }
+    return flow;
+  }
+
+  private foundMask = 0;
+
+  /** Tries mask number `first`, then all others in order. */
+  private lookupMasks(key: Int32Array, first: number, countHit: boolean): number {
+    const { masks } = this;
+    const n = masks.length;
+    if (first < n) {
+      const mask = masks[first];
+      this.maskHits++;
+      const flow = mask.lookup(key);
+      if (flow >= 0) {
+        mask.hits++;
+        if (countHit) this.cacheHits++;
+        this.foundMask = first;
+        return flow;
+      }
+    }
+    for (let i = 0; i < n; i++) {
+      if (i === first) continue;
+      const mask = masks[i];
+      this.maskHits++;
+      const flow = mask.lookup(key);
+      if (flow >= 0) {
+        mask.hits++;
+        this.foundMask = i;
+        return flow;
+      }
+    }
+    return -1;
+  }
+
+  /** Control-plane lookup of the flow that a key would hit; counts nothing. */
+  find(key: Int32Array): number {
+    for (const mask of this.masks) {
+      const flow = mask.lookup(key);
+      if (flow >= 0) return flow;
+    }
+    return -1;
+  }
+
+  /** The key-identified flow whose unmasked key is exactly this one, or -1 (T-020). */
+  findExact(key: Int32Array): number {
+    for (const mask of this.masks) {
+      const flow = mask.lookup(key);
+      if (flow < 0) continue;
+      const own = this.unmasked[flow];
+      if (own !== undefined && sameInRange(own, key, mask)) return flow;
+    }
+    return -1;
+  }
+
+  /** The flow with this UFID, or -1. */
+  findUfid(ufid: Ufid): number {
+    const { words, length } = ufid;
+    let flow = this.ufidBuckets[ufidHash(words, 0) & (this.ufidBuckets.length - 1)];
+    while (flow >= 0) {
+      const at = flow * 4;
+      const own = this.ufids;
+      if (
+        this.ufidLength[flow] === length &&
+        own[at] === words[0] &&
+        own[at + 1] === words[1] &&
+        own[at + 2] === words[2] &&
+        own[at + 3] === words[3]
+      )
+        return flow;
+      flow = this.ufidNext[flow];
+    }
+    return -1;
+  }
+
+  /**
+   * Adds a flow; the caller has made sure that it is new. Keys and masks are copied.
+   * @returns its index
+   */
+  insert(key: Int32Array, maskWords: Int32Array, ufid: Ufid | undefined, program: Program): number {
+    let flow = this.freeFlow;
+    if (flow >= 0) {
+      this.freeFlow = this.slots[flow];
+    } else {
+      if (this.limit === this.slots.length) this.grow();
+      flow = this.limit++;
+    }
+    const mask = this.internMask(maskWords);
+    this.slots[flow] = mask.insert(key, flow);
+    this.maskOf[flow] = mask;
+    this.programs[flow] = program;
+    this.clearStats(flow);
+    if (ufid === undefined) {
+      this.ufidLength[flow] = 0;
+      this.unmasked[flow] = key.slice();
+    } else {
+      this.ufidLength[flow] = ufid.length;
+      this.ufids.set(ufid.words, flow * 4);
+      this.unmasked[flow] = undefined;
+      if (this.count >= this.ufidBuckets.length) this.growUfids();
+      this.linkUfid(flow);
+    }
+    this.count++;
+    return flow;
+  }
+
+  /** Takes a flow out; its mask goes with the last flow that uses it. */
+  remove(flow: number): void {
+    const mask = this.maskOf[flow] as Mask;
+    mask.remove(this.slots[flow]);
+    if (mask.flows === 0) this.removeMask(mask);
+    if (this.ufidLength[flow] !== 0) this.unlinkUfid(flow);
+    this.maskOf[flow] = undefined;
+    this.programs[flow] = undefined;
+    this.unmasked[flow] = undefined;
+    this.slots[flow] = this.freeFlow;
+    this.freeFlow = flow;
+    this.count--;
+  }
+
+  /** Removes all flows and masks (T-021). */
+  flush(): void {
+    for (let flow = 0; flow < this.limit; flow++) {
+      this.maskOf[flow] = undefined;
+      this.programs[flow] = undefined;
+      this.unmasked[flow] = undefined;
+    }
+    this.masks.length = 0;
+    this.maskArraySize = MIN_MASK_ARRAY;
+    this.ufidBuckets = new Int32Array(INITIAL_FLOWS).fill(-1);
+    this.limit = 0;
+    this.freeFlow = -1;
+    this.count = 0;
+  }
+
+  /** True if the index holds a flow. For dumps: walk 0 … limit. */
+  has(flow: number): boolean {
+    return this.maskOf[flow] !== undefined;
+  }
+
+  program(flow: number): Program {
+    return this.programs[flow] as Program;
+  }
+
+  setProgram(flow: number, program: Program): void {
+    this.programs[flow] = program;
+  }
+
+  mask(flow: number): Mask {
+    return this.maskOf[flow] as Mask;
+  }
+
+  /** Bytes of the flow's UFID, or undefined for a key-identified flow. */
+  ufid(flow: number): Uint8Array | undefined {
+    const length = this.ufidLength[flow];
+    if (length === 0) return undefined;
+    return new Uint8Array(this.ufids.buffer, flow * 16, length);
+  }
+
+  /** Writes the flow's masked key to `key`. */
+  readMaskedKey(flow: number, key: Int32Array): void {
+    (this.maskOf[flow] as Mask).readKey(this.slots[flow], key);
+  }
+
+  /** The unmasked key of a key-identified flow. */
+  unmaskedKey(flow: number): Int32Array | undefined {
+    return this.unmasked[flow];
+  }
+
+  /** Counts a hit (T-025 to T-029). HOT PATH. */
+  count1(flow: number, bytes: number, now: number, tcpFlags: number): void {
+    this.packets[flow]++;
+    this.bytes[flow] += bytes;
+    this.used[flow] = now;
+    if (tcpFlags !== 0) this.tcpFlags[flow] |= tcpFlags;
+  }
+
+  /** Last use in ms at the kernel's granularity. */
+  usedAt(flow: number): number {
+    return Math.floor(this.used[flow] / JIFFY) * JIFFY;
+  }
+
+  clearStats(flow: number): void {
+    this.packets[flow] = 0;
+    this.bytes[flow] = 0;
+    this.used[flow] = 0;
+    this.tcpFlags[flow] = 0;
+  }
+
+  /** Sorts masks by use when it is time (T-005). */
+  rebalance(now: number): void {
+    if (now - this.lastRebalance < REBALANCE_INTERVAL) return;
+    this.lastRebalance = now;
+    this.masks.sort((a, b) => b.hits - a.hits);
+    this.resetMaskHits();
+  }
+
+  private resetMaskHits(): void {
+    for (const mask of this.masks) mask.hits = 0;
+  }
+
+  private internMask(words: Int32Array): Mask {
+    for (const mask of this.masks) if (sameWords(mask.words, words)) return mask;
+    const mask = new Mask(words.slice());
+    if (this.masks.length === this.maskArraySize) this.maskArraySize += MIN_MASK_ARRAY;
+    this.masks.push(mask);
+    this.resetMaskHits();
+    return mask;
+  }
+
+  private removeMask(mask: Mask): void {
+    const at = this.masks.indexOf(mask);
+    const last = this.masks.pop() as Mask;
+    if (last !== mask) this.masks[at] = last;
+    if (this.maskArraySize >= 2 * MIN_MASK_ARRAY && this.masks.length <= this.maskArraySize / 3)
+      this.maskArraySize = this.maskArraySize / 2;
+    this.resetMaskHits();
+  }
+
+  private linkUfid(flow: number): void {
+    const bucket = ufidHash(this.ufids, flow * 4) & (this.ufidBuckets.length - 1);
+    this.ufidNext[flow] = this.ufidBuckets[bucket];
+    this.ufidBuckets[bucket] = flow;
+  }
+
+  private unlinkUfid(flow: number): void {
+    const bucket = ufidHash(this.ufids, flow * 4) & (this.ufidBuckets.length - 1);
+    let at = this.ufidBuckets[bucket];
+    if (at === flow) {
+      this.ufidBuckets[bucket] = this.ufidNext[flow];
+      return;
+    }
+    while (this.ufidNext[at] !== flow) at = this.ufidNext[at];
+    this.ufidNext[at] = this.ufidNext[flow];
+  }
+
+  private growUfids(): void {
+    this.ufidBuckets = new Int32Array(this.ufidBuckets.length * 2).fill(-1);
+    for (let flow = 0; flow < this.limit; flow++)
+      if (this.has(flow) && this.ufidLength[flow] !== 0) this.linkUfid(flow);
+  }
+
+  private grow(): void {
+    const size = this.slots.length * 2;
+    this.packets = grownFloat64(this.packets, size);
+    this.bytes = grownFloat64(this.bytes, size);
+    this.used = grownFloat64(this.used, size);
+    const flags = new Uint16Array(size);
+    flags.set(this.tcpFlags);
+    this.tcpFlags = flags;
+    const lengths = new Uint8Array(size);
+    lengths.set(this.ufidLength);
+    this.ufidLength = lengths;
+    this.ufids = grownInt32(this.ufids, size * 4);
+    this.ufidNext = grownInt32(this.ufidNext, size);
+    this.slots = grownInt32(this.slots, size);
+  }
+}
+
+function ufidHash(words: Int32Array, at: number): number {
+  return finish(mix(mix(mix(words[at], words[at + 1]), words[at + 2]), words[at + 3]));
+}
+
+function sameWords(a: Int32Array, b: Int32Array): boolean {
+  for (let i = 0; i < K.WORDS; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
+/** Compares unmasked keys over the range of words that the mask covers (families.md F-251). */
+export function sameInRange(a: Int32Array, b: Int32Array, mask: Mask): boolean {
+  const { index } = mask;
+  if (index.length === 0) return true;
+  for (let i = index[0]; i <= index[index.length - 1]; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
+/** Reads a UFID of 1 to 16 bytes. */
+export function ufidOf(bytes: Uint8Array): Ufid {
+  const words = new Int32Array(4);
+  new Uint8Array(words.buffer).set(bytes);
+  return { words, length: bytes.length };
+}
