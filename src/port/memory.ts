@@ -227,6 +227,7 @@ export class MemoryPorts implements PortDriver {
 export class MemoryPort implements Port {
   mtu: number;
   running: boolean;
+  context: unknown = undefined;
   netnsid: number | undefined = undefined;
   readonly l3: boolean;
   readonly loopback: boolean;
