@@ -337,7 +337,7 @@ export class FlowTable {
       const flow = mask.lookup(key);
       if (flow < 0) continue;
       const own = this.unmasked[flow];
-      if (own !== undefined && sameInRange(own, key, mask)) return flow;
+      if (own !== undefined && sameKey(own, key)) return flow;
     }
     return -1;
   }
@@ -489,7 +489,7 @@ export class FlowTable {
   }
 
   private internMask(words: Int32Array): Mask {
-    for (const mask of this.masks) if (sameWords(mask.words, words)) return mask;
+    for (const mask of this.masks) if (sameKey(mask.words, words)) return mask;
     const mask = new Mask(words.slice());
     if (this.masks.length === this.maskArraySize) this.maskArraySize += MIN_MASK_ARRAY;
     this.masks.push(mask);
@@ -550,16 +550,9 @@ function ufidHash(words: Int32Array, at: number): number {
   return finish(mix(mix(mix(words[at], words[at + 1]), words[at + 2]), words[at + 3]));
 }
 
-function sameWords(a: Int32Array, b: Int32Array): boolean {
+/** Whether two keys, or two masks, are the same (families.md F-251). */
+export function sameKey(a: Int32Array, b: Int32Array): boolean {
   for (let i = 0; i < K.WORDS; i++) if (a[i] !== b[i]) return false;
-  return true;
-}
-
-/** Compares unmasked keys over the range of words that the mask covers (families.md F-251). */
-export function sameInRange(a: Int32Array, b: Int32Array, mask: Mask): boolean {
-  const { index } = mask;
-  if (index.length === 0) return true;
-  for (let i = index[0]; i <= index[index.length - 1]; i++) if (a[i] !== b[i]) return false;
   return true;
 }
 

@@ -1,0 +1,244 @@
+import { fragment } from "../packet/fragment.ts";
+import type { PacketMemory } from "../packet/memory.ts";
+import { Gso, Packet } from "../packet/packet.ts";
+import type { Port, PortProvider } from "../port/port.ts";
+import type { Random } from "../random.ts";
+import { OVS_DP_F_DISPATCH_UPCALL_PER_CPU, OVSP_LOCAL } from "../uapi/openvswitch.ts";
+import { ActionExecutor } from "./actions/execute.ts";
+import type { Program } from "./actions/program.ts";
+import type { BatchClock } from "./batch-clock.ts";
+import type { ConntrackPort } from "./conntrack-port.ts";
+import { extractHeaders, extractKey } from "./extract.ts";
+import { K, newKey } from "./flow-key.ts";
+import { FlowTable } from "./flow-table.ts";
+import { skbHash } from "./hash.ts";
+import type { ActionHost, UserspaceUpcall } from "./host.ts";
+import { MeterTable } from "./meter.ts";
+import { UpcallSender, type UpcallSink } from "./upcall.ts";
+import type { Vport } from "./vport.ts";
+
+const ETH_HLEN = 14;
+const VLAN_HLEN = 4;
+const ETH_P_8021Q = 0x8100;
+const ETH_P_8021AD = 0x88a8;
+const HASH_SOFTWARE = 1;
+const HASH_L4 = 2;
+
+/** What all datapaths of a namespace share. */
+export interface DatapathEnvironment {
+  readonly clock: BatchClock;
+  readonly random: Random;
+  readonly memory: PacketMemory;
+  readonly conntrack: ConntrackPort;
+  readonly ports: PortProvider;
+  /** Generic-netlink id of the ovs_packet family. */
+  readonly packetFamily: () => number;
+  readonly upcalls: UpcallSink;
+  /** psample messages, when somebody listens (actions.md A-244). */
+  readonly psample?: (packet: Packet, key: Int32Array, group: number, cookie: Uint8Array, inIfindex: number) => void;
+}
+
+/** Counters of OVS_DP_ATTR_STATS (families.md F-074). */
+export interface DatapathCounters {
+  hit: number;
+  missed: number;
+  lost: number;
+}
+
+/**
+ * One datapath: ports, flow table, meters, and a packet's way between them. Single-threaded: a packet is finished, with
+ * all its recirculations, before the next one starts.
+ */
+export class Datapath implements ActionHost {
+  /** OVS_DP_F_* */
+  userFeatures = 0;
+  /** OVS_DP_ATTR_PER_CPU_PIDS, undefined = never given. */
+  perCpuPids: Uint32Array | undefined = undefined;
+  readonly flows = new FlowTable();
+  readonly meters: MeterTable;
+  readonly counters: DatapathCounters = { hit: 0, missed: 0, lost: 0 };
+  /** Ports by number; holes are undefined. */
+  readonly vports: (Vport | undefined)[] = [];
+
+  readonly clock: BatchClock;
+  readonly random: Random;
+  readonly conntrack: ConntrackPort;
+  private readonly executor: ActionExecutor;
+  private readonly key = newKey();
+  private readonly upcallSender: UpcallSender;
+  private readonly fragmentPacket: Packet;
+  private fragmentPort: Vport | undefined = undefined;
+
+  constructor(private readonly environment: DatapathEnvironment) {
+    this.clock = environment.clock;
+    this.random = environment.random;
+    this.conntrack = environment.conntrack;
+    this.executor = new ActionExecutor(this, environment.memory);
+    this.meters = new MeterTable(environment.clock);
+    this.fragmentPacket = new Packet(environment.memory);
+    this.upcallSender = new UpcallSender(environment.packetFamily, environment.upcalls, new Packet(environment.memory));
+  }
+
+  /** The local port (number 0), whose device names the datapath. */
+  get local(): Vport | undefined {
+    return this.vports[OVSP_LOCAL];
+  }
+
+  get name(): string {
+    return this.local?.name ?? "";
+  }
+
+  /** ifindex of the local device: ovs_header.dp_ifindex. */
+  get ifindex(): number {
+    return this.local?.port.ifindex ?? 0;
+  }
+
+  /**
+   * A packet from a device. HOT PATH.
+   * @returns false when no flow key could be made of it: it is dropped, and an internal port counts a tx error (T-083)
+   */
+  receive(packet: Packet, vport: Vport): boolean {
+    const { key } = this;
+    packet.inPort = vport.portNo;
+    if (extractKey(packet, key) !== 0) return false;
+    this.process(packet, key);
+    return true;
+  }
+
+  /** Looks the packet up and runs its flow's actions, or sends a MISS. */
+  private process(packet: Packet, key: Int32Array): void {
+    const { flows, counters } = this;
+    let { hash } = packet;
+    if (hash === 0) {
+      hash = skbHash(key);
+      packet.hash = hash;
+      packet.hashFlags = key[K.TP] !== 0 ? HASH_SOFTWARE | HASH_L4 : HASH_SOFTWARE;
+    }
+    const flow = flows.lookup(key, hash);
+    if (flow < 0) {
+      this.miss(packet, key);
+      return;
+    }
+    flows.count1(
+      flow,
+      packet.vlanTpid === 0 ? packet.len : packet.len + VLAN_HLEN,
+      this.clock.monotonic(),
+      key[K.TCP_FLAGS],
+    );
+    const program = flows.program(flow);
+    if (program.soleOutput >= 0) this.output(packet, key, program.soleOutput);
+    else this.executor.execute(packet, key, program);
+    counters.hit++;
+  }
+
+  private miss(packet: Packet, key: Int32Array): void {
+    this.counters.missed++;
+    const vport = this.vports[packet.inPort];
+    this.upcall(packet, key, vport === undefined ? 0 : vport.upcallPid(packet.hash), undefined);
+  }
+
+  /** Sends an upcall to `pid`, or where dispatch mode and EXECUTE's UPCALL_PID say (upcalls.md section 3). */
+  private upcall(packet: Packet, key: Int32Array, pid: number, userspace: UserspaceUpcall | undefined): void {
+    if (packet.upcallPid !== 0) pid = packet.upcallPid;
+    else if ((this.userFeatures & OVS_DP_F_DISPATCH_UPCALL_PER_CPU) !== 0) {
+      // One thread runs the datapath: it is processor 0.
+      pid = this.perCpuPids === undefined ? 0 : this.perCpuPids[0];
+    }
+    const vport = this.vports[packet.inPort] ?? this.local;
+    const error = this.upcallSender.send(packet, key, pid, this.ifindex, this.userFeatures, userspace);
+    if (error !== 0) this.counters.lost++;
+    if (vport !== undefined && pid !== 0) {
+      if (error === 0) vport.upcallSuccess++;
+      else vport.upcallFail++;
+    }
+  }
+
+  /**
+   * OVS_PACKET_CMD_EXECUTE: runs actions on a packet from user space whose key is complete.
+   * @returns 0 or the negative errno of the top list (upcalls.md U-077)
+   */
+  executePacket(packet: Packet, key: Int32Array, program: Program): number {
+    return this.executor.execute(packet, key, program);
+  }
+
+  // ActionHost
+
+  output(packet: Packet, key: Int32Array, portNo: number): void {
+    const vport = this.vports[portNo];
+    if (vport === undefined || !vport.port.running) return;
+    const { len, mru } = packet;
+    if (packet.cutlen > 0) {
+      packet.len = Math.max(len - packet.cutlen, packet.macNone ? 0 : Math.min(ETH_HLEN, len));
+    }
+    const hardHeader = vport.port.l3 ? 0 : ETH_HLEN;
+    if (mru === 0 || packet.len <= mru + hardHeader) {
+      this.transmit(packet, vport);
+    } else if (mru <= vport.port.mtu) {
+      this.fragmentPort = vport;
+      fragment(packet, key, mru, vport.port.mtu, this.random, this.fragmentPacket, this.sendFragment);
+    }
+    packet.len = len;
+  }
+
+  private readonly sendFragment = (part: Packet): number => {
+    this.transmit(part, this.fragmentPort as Vport);
+    return 0;
+  };
+
+  /** Type and MTU checks, then out (A-136 to A-143). HOT PATH. */
+  private transmit(packet: Packet, vport: Vport): void {
+    const { port } = vport;
+    if (packet.macNone && !port.l3) return;
+    let length = port.l3 ? packet.len : packet.len - ETH_HLEN;
+    if (packet.vlanTpid === 0 && (packet.protocol === ETH_P_8021Q || packet.protocol === ETH_P_8021AD))
+      length -= VLAN_HLEN;
+    if (length > port.mtu && packet.gsoType === Gso.NONE) {
+      port.countTxError();
+      return;
+    }
+    port.send(packet);
+  }
+
+  upcallAction(packet: Packet, key: Int32Array, upcall: UserspaceUpcall): void {
+    this.upcall(packet, key, upcall.pid, upcall);
+    packet.cutlen = 0;
+  }
+
+  recirculate(packet: Packet, key: Int32Array): void {
+    this.process(packet, key);
+  }
+
+  updateKey(packet: Packet, key: Int32Array): number {
+    return extractHeaders(packet, key);
+  }
+
+  meter(packet: Packet, meterId: number): boolean {
+    return this.meters.drops(meterId, packet.len);
+  }
+
+  psample(packet: Packet, key: Int32Array, group: number, cookie: Uint8Array): void {
+    const input = this.vports[packet.inPort] ?? this.local;
+    this.environment.psample?.(packet, key, group, cookie, input === undefined ? 0 : input.port.ifindex);
+    packet.cutlen = 0;
+  }
+
+  /** The lowest free port number from 1 on, or -1 (families.md F-149, F-150). */
+  freePortNo(maxPorts: number): number {
+    for (let portNo = 1; portNo < maxPorts; portNo++) if (this.vports[portNo] === undefined) return portNo;
+    return -1;
+  }
+
+  /** Ends a batch: everything queued leaves, scratch memory and unconfirmed connections are given back. */
+  endBatch(): void {
+    this.environment.ports.flush();
+    this.conntrack.endBatch();
+    this.environment.memory.resetScratch();
+    this.clock.invalidate();
+  }
+}
+
+/** The receive function of a port provider: hands each frame to the datapath its port belongs to. HOT PATH. */
+export function receiveFrom(packet: Packet, port: Port): void {
+  const vport = port.context as Vport | undefined;
+  if (vport !== undefined && !vport.datapath.receive(packet, vport) && vport.internal) port.countTxError();
+}

@@ -1,0 +1,188 @@
+import { Errno } from "../errors.ts";
+import type { Port } from "../port/port.ts";
+import { EAFNOSUPPORT, EBUSY, EEXIST, EFBIG, EINVAL, ENODEV } from "../uapi/errno.ts";
+import { OVS_VPORT_TYPE_INTERNAL, OVS_VPORT_TYPE_NETDEV, OVSP_LOCAL } from "../uapi/openvswitch.ts";
+import { Datapath, type DatapathEnvironment } from "./datapath.ts";
+import { Vport } from "./vport.ts";
+
+/** DP_MAX_PORTS (tables.md T-118). */
+export const MAX_PORTS = 65535;
+
+/** All datapaths of one network namespace: their life cycle and that of their ports. */
+export class Datapaths {
+  /** In order of creation (families.md F-117). */
+  readonly list: Datapath[] = [];
+  private readonly byAttachName = new Map<string, Vport>();
+
+  /**
+   * @param environment what the datapaths share
+   * @param processors number of possible processors, the most upcall port ids that a vport may have (F-154)
+   */
+  constructor(
+    readonly environment: DatapathEnvironment,
+    private readonly processors: number,
+  ) {}
+
+  /**
+   * Makes a datapath with its local port (F-092 to F-101).
+   * @param upcallPids of the local port
+   * @throws Errno EINVAL (name), EEXIST (a device of that name, or ifindex in use), EPERM
+   */
+  create(name: string, upcallPids: Uint32Array, ifindex: number): Datapath {
+    const datapath = new Datapath(this.environment);
+    try {
+      this.attach(datapath, OVSP_LOCAL, OVS_VPORT_TYPE_INTERNAL, upcallPids, () =>
+        this.environment.ports.createInternal(
+          expandName(name, (n) => this.nameTaken(n)),
+          ifindex,
+        ),
+      );
+    } catch (error) {
+      if (error instanceof Errno && error.errno === EBUSY) throw new Errno(EEXIST);
+      throw error;
+    }
+    this.list.push(datapath);
+    return datapath;
+  }
+
+  /** Removes all ports, the local one last, and the datapath (F-113). */
+  destroy(datapath: Datapath): void {
+    for (let portNo = datapath.vports.length - 1; portNo >= 0; portNo--) {
+      const vport = datapath.vports[portNo];
+      if (vport !== undefined) this.detach(vport);
+    }
+    datapath.flows.flush();
+    this.list.splice(this.list.indexOf(datapath), 1);
+  }
+
+  /** The datapath that an ovs_header.dp_ifindex names: that of any internal port with this ifindex (F-104, F-105). */
+  byIfindex(ifindex: number): Datapath | undefined {
+    if (ifindex <= 0) return undefined;
+    for (const datapath of this.list) {
+      if (datapath.ifindex === ifindex) return datapath;
+    }
+    for (const vport of this.byAttachName.values()) {
+      if (vport.internal && vport.port.ifindex === ifindex && vport.port.netnsid === undefined) return vport.datapath;
+    }
+    return undefined;
+  }
+
+  /** The vport of that name in any datapath (F-178, F-190). */
+  vportByName(name: string): Vport | undefined {
+    const vport = this.byAttachName.get(name);
+    return vport !== undefined && vport.name === name ? vport : undefined;
+  }
+
+  /**
+   * Adds a port (F-147 to F-165).
+   * @param portNo wanted number, 0 = lowest free from 1
+   * @param ifindex wanted ifindex of an internal port, 0 = any
+   * @throws Errno EBUSY (number or device in use), EFBIG (no number free), EAFNOSUPPORT (type), EINVAL, ENODEV, EEXIST
+   */
+  addVport(
+    datapath: Datapath,
+    name: string,
+    type: number,
+    portNo: number,
+    upcallPids: Uint32Array,
+    ifindex: number,
+  ): Vport {
+    if (portNo !== 0) {
+      if (datapath.vports[portNo] !== undefined) throw new Errno(EBUSY);
+    } else {
+      portNo = datapath.freePortNo(MAX_PORTS);
+      if (portNo < 0) throw new Errno(EFBIG);
+    }
+    const { ports } = this.environment;
+    switch (type) {
+      case OVS_VPORT_TYPE_NETDEV: {
+        const attached = this.vportByName(name);
+        if (attached?.internal) throw new Errno(EINVAL);
+        if (attached !== undefined) throw new Errno(attached.datapath === datapath ? EEXIST : EBUSY);
+        return this.attach(datapath, portNo, type, upcallPids, () => ports.openNetdev(name));
+      }
+      case OVS_VPORT_TYPE_INTERNAL:
+        return this.attach(datapath, portNo, type, upcallPids, () =>
+          ports.createInternal(
+            expandName(name, (n) => this.nameTaken(n)),
+            ifindex,
+          ),
+        );
+      default:
+        throw new Errno(EAFNOSUPPORT);
+    }
+  }
+
+  /**
+   * Replaces the upcall port ids of a vport (F-170, F-171).
+   * @throws Errno EINVAL
+   */
+  setUpcallPids(vport: Vport, pids: Uint32Array): void {
+    this.checkPids(pids);
+    vport.upcallPids = pids;
+  }
+
+  /**
+   * Removes a port; an internal one's device goes with it.
+   * @throws Errno EINVAL for the local port (F-174)
+   */
+  removeVport(vport: Vport): void {
+    if (vport.portNo === OVSP_LOCAL) throw new Errno(EINVAL);
+    this.detach(vport);
+  }
+
+  /** A device has gone by itself: its vport goes too (T-109). Returns that vport. */
+  deviceGone(port: Port): Vport | undefined {
+    const vport = port.context as Vport | undefined;
+    if (vport === undefined) return undefined;
+    this.detach(vport);
+    return vport;
+  }
+
+  /** Periodic work: sorts masks by use (T-005). */
+  tick(now: number): void {
+    for (const datapath of this.list) datapath.flows.rebalance(now);
+  }
+
+  private attach(datapath: Datapath, portNo: number, type: number, upcallPids: Uint32Array, open: () => Port): Vport {
+    const port = open();
+    try {
+      this.checkPids(upcallPids);
+    } catch (error) {
+      port.close();
+      throw error;
+    }
+    const vport = new Vport(datapath, portNo, type, port, upcallPids);
+    while (datapath.vports.length < portNo) datapath.vports.push(undefined);
+    datapath.vports[portNo] = vport;
+    this.byAttachName.set(vport.attachName, vport);
+    return vport;
+  }
+
+  private detach(vport: Vport): void {
+    vport.datapath.vports[vport.portNo] = undefined;
+    if (this.byAttachName.get(vport.attachName) === vport) this.byAttachName.delete(vport.attachName);
+    vport.port.context = undefined;
+    vport.port.close();
+  }
+
+  private nameTaken(name: string): boolean {
+    return this.vportByName(name) !== undefined;
+  }
+
+  private checkPids(pids: Uint32Array): void {
+    if (pids.length === 0 || pids.length > this.processors) throw new Errno(EINVAL);
+  }
+}
+
+/** Expands the device-name template `br%d` to the first name that is free (F-094). */
+function expandName(name: string, taken: (name: string) => boolean): string {
+  const at = name.indexOf("%");
+  if (at < 0) return name;
+  if (name.slice(at, at + 2) !== "%d" || name.includes("%", at + 2)) throw new Errno(EINVAL);
+  for (let i = 0; i < 32768; i++) {
+    const expanded = name.slice(0, at) + i + name.slice(at + 2);
+    if (!taken(expanded)) return expanded;
+  }
+  throw new Errno(ENODEV);
+}

@@ -1,0 +1,159 @@
+import { MessageWriter } from "../netlink/writer.ts";
+import { segment } from "../packet/gso.ts";
+import { Csum, Gso, type Packet } from "../packet/packet.ts";
+import { ECONNREFUSED, EFBIG, ENOTCONN } from "../uapi/errno.ts";
+import {
+  OVS_DP_F_UNALIGNED,
+  OVS_FRAG_TYPE_LATER,
+  OVS_PACKET_ATTR_ACTIONS,
+  OVS_PACKET_ATTR_HASH,
+  OVS_PACKET_ATTR_KEY,
+  OVS_PACKET_ATTR_LEN,
+  OVS_PACKET_ATTR_MRU,
+  OVS_PACKET_ATTR_PACKET,
+  OVS_PACKET_ATTR_USERDATA,
+  OVS_PACKET_CMD_ACTION,
+  OVS_PACKET_CMD_MISS,
+  OVS_PACKET_VERSION,
+} from "../uapi/openvswitch.ts";
+import { K } from "./flow-key.ts";
+import type { UserspaceUpcall } from "./host.ts";
+import { putKey } from "./key-codec.ts";
+
+/**
+ * Where upcalls go: unicast to a netlink port id of the datapath's namespace.
+ * The bytes are only lent: the sink copies what it keeps.
+ * @returns 0, -ECONNREFUSED (no such port id) or -EAGAIN (its receive buffer is full)
+ */
+export type UpcallSink = (portId: number, message: Uint8Array) => number;
+
+const MAX_ATTR_PAYLOAD = 65531;
+const HASH_SOFTWARE = 1;
+const HASH_L4 = 2;
+
+/**
+ * Builds OVS_PACKET_CMD_MISS and OVS_PACKET_CMD_ACTION messages (upcalls.md sections 1 and 5):
+ * nlmsghdr, genlmsghdr, ovs_header, KEY, [USERDATA], [ACTIONS], [MRU], [LEN], HASH, PACKET.
+ */
+export class UpcallSender {
+  private readonly writer = new MessageWriter(4096);
+  private readonly segmentKey = new Int32Array(K.WORDS);
+  private readonly segmentPacket: Packet;
+  // The upcall being sent, for the callback that sees each GSO segment.
+  private portId = 0;
+  private ifindex = 0;
+  private features = 0;
+  private key: Int32Array = this.segmentKey;
+  private userspace: UserspaceUpcall | undefined;
+  private cutlen = 0;
+  private segments = 0;
+  private ufo = false;
+
+  /**
+   * @param family generic-netlink id of ovs_packet
+   * @param scratch a packet for GSO segments
+   */
+  constructor(
+    private readonly family: () => number,
+    private readonly sink: UpcallSink,
+    scratch: Packet,
+  ) {
+    this.segmentPacket = scratch;
+  }
+
+  /**
+   * Sends one upcall; a GSO packet goes as one message per segment (U-050).
+   * @returns 0 or a negative errno: the upcall is lost (U-031 to U-043)
+   */
+  send(
+    packet: Packet,
+    key: Int32Array,
+    portId: number,
+    ifindex: number,
+    features: number,
+    userspace: UserspaceUpcall | undefined,
+  ): number {
+    if (portId === 0) return -ENOTCONN;
+    this.portId = portId;
+    this.ifindex = ifindex;
+    this.features = features;
+    this.key = key;
+    this.userspace = userspace;
+    this.cutlen = userspace === undefined ? 0 : packet.cutlen;
+    if (packet.gsoType === Gso.NONE) return this.sendOne(packet);
+    this.segments = 0;
+    this.ufo = (packet.gsoType & ~Gso.ECN) === Gso.UDP;
+    return segment(packet, this.segmentPacket, this.eachSegment);
+  }
+
+  private readonly eachSegment = (part: Packet): number => {
+    // Later fragments of a UFO packet say so in their key (U-051).
+    if (this.segments++ === 1 && this.ufo) {
+      this.segmentKey.set(this.key);
+      this.segmentKey[K.IP] = (this.segmentKey[K.IP] & ~0xff) | OVS_FRAG_TYPE_LATER;
+      this.key = this.segmentKey;
+    }
+    return this.sendOne(part);
+  };
+
+  private sendOne(packet: Packet): number {
+    const { writer, userspace } = this;
+    const { bytes } = packet.memory;
+    const tag = packet.vlanTpid !== 0 ? 4 : 0;
+    const full = packet.len + tag;
+    // With a cut, the tag counts as part of the frame: it has been put back by then.
+    const size = this.cutlen > 0 ? Math.max(full - this.cutlen, 0) : full;
+    if (size > MAX_ATTR_PAYLOAD) return -EFBIG;
+
+    writer.reset();
+    const start = writer.beginMessage(this.family(), 0, 0, 0);
+    writer.genl(userspace === undefined ? OVS_PACKET_CMD_MISS : OVS_PACKET_CMD_ACTION, OVS_PACKET_VERSION);
+    writer.rawU32(this.ifindex);
+    const nest = writer.nest(OVS_PACKET_ATTR_KEY);
+    putKey(writer, this.key);
+    writer.endNest(nest);
+    if (userspace !== undefined) {
+      if (userspace.userdata !== undefined) writer.raw(OVS_PACKET_ATTR_USERDATA, userspace.userdata);
+      if (userspace.actions !== undefined) writer.raw(OVS_PACKET_ATTR_ACTIONS, userspace.actions());
+    }
+    if (packet.mru !== 0) writer.u16(OVS_PACKET_ATTR_MRU, packet.mru);
+    if (size !== full) writer.u32(OVS_PACKET_ATTR_LEN, full);
+    const hashAt = writer.attr(OVS_PACKET_ATTR_HASH, 8);
+    writer.view.setUint32(hashAt, packet.hash >>> 0, true);
+    writer.view.setUint32(hashAt + 4, packet.hashFlags & (HASH_SOFTWARE | HASH_L4), true);
+
+    const at = writer.attr(OVS_PACKET_ATTR_PACKET, full);
+    if (tag === 0) {
+      writer.bytes.set(bytes.subarray(packet.off, packet.off + packet.len), at);
+    } else {
+      writer.bytes.set(bytes.subarray(packet.off, packet.off + 12), at);
+      writer.view.setUint16(at + 12, packet.vlanTpid);
+      writer.view.setUint16(at + 14, packet.vlanTci);
+      writer.bytes.set(bytes.subarray(packet.off + 12, packet.off + packet.len), at + 16);
+    }
+    if (packet.csum === Csum.PARTIAL)
+      completeChecksum(writer.view, at, full, packet.csumStart - packet.off + tag, packet.csumOffset);
+    if (size !== full) {
+      writer.view.setUint16(at - 4, 4 + size, true);
+      writer.length = at + ((size + 3) & ~3);
+      writer.bytes.fill(0, at + size, writer.length);
+    }
+    if ((this.features & OVS_DP_F_UNALIGNED) !== 0) writer.length = at + size;
+    writer.endMessage(start);
+    return this.sink(this.portId, writer.bytes.subarray(0, writer.length));
+  }
+}
+
+/** Sums from `start` to the end of the frame into the field at start + field (skb_checksum_help). */
+function completeChecksum(view: DataView, frame: number, length: number, start: number, field: number): void {
+  let sum = 0;
+  let i = frame + start;
+  const end = frame + length;
+  for (; i + 1 < end; i += 2) sum += view.getUint16(i);
+  if (i < end) sum += view.getUint8(i) << 8;
+  while (sum > 0xffff) sum = (sum & 0xffff) + Math.floor(sum / 0x10000);
+  view.setUint16(frame + start + field, ~sum & 0xffff || 0xffff);
+}
+
+/** Errors of a sink that found no socket behind the port id. */
+export const NO_SOCKET = -ECONNREFUSED;

@@ -1,0 +1,42 @@
+import type { Port } from "../port/port.ts";
+import { OVS_VPORT_TYPE_INTERNAL } from "../uapi/openvswitch.ts";
+import type { Datapath } from "./datapath.ts";
+
+/** A port of a datapath: a number, a device and the netlink port ids that get its upcalls. */
+export class Vport {
+  /** Upcall port ids (OVS_VPORT_ATTR_UPCALL_PID); never empty. */
+  upcallPids: Uint32Array;
+  /** OVS_VPORT_ATTR_UPCALL_STATS (upcalls.md U-038, U-039). */
+  upcallSuccess = 0;
+  upcallFail = 0;
+  /** Device name when attached: the module's hash by name is never updated (families.md F-190). */
+  readonly attachName: string;
+
+  constructor(
+    readonly datapath: Datapath,
+    readonly portNo: number,
+    /** OVS_VPORT_TYPE_* */
+    readonly type: number,
+    readonly port: Port,
+    upcallPids: Uint32Array,
+  ) {
+    this.upcallPids = upcallPids;
+    this.attachName = port.name;
+    port.context = this;
+  }
+
+  get name(): string {
+    return this.port.name;
+  }
+
+  get internal(): boolean {
+    return this.type === OVS_VPORT_TYPE_INTERNAL;
+  }
+
+  /** The port id for a packet with this hash (U-025). */
+  upcallPid(hash: number): number {
+    const pids = this.upcallPids;
+    if (pids.length === 1) return pids[0];
+    return pids[(hash >>> 0) % pids.length];
+  }
+}
