@@ -227,14 +227,17 @@ export class Datapath implements ActionHost {
     for (let portNo = 1; portNo < maxPorts; portNo++) if (this.vports[portNo] === undefined) return portNo;
     return -1;
   }
+}
 
-  /** Ends a batch: everything queued leaves, scratch memory and unconfirmed connections are given back. */
-  endBatch(): void {
-    this.environment.ports.flush();
-    this.conntrack.endBatch();
-    this.environment.memory.resetScratch();
-    this.clock.invalidate();
-  }
+/**
+ * Ends a batch, after the frames of a port provider or after an EXECUTE: everything queued leaves, scratch memory and
+ * connections that were never confirmed are given back, and the clock will be read anew.
+ */
+export function endBatch(environment: DatapathEnvironment): void {
+  environment.ports.flush();
+  environment.conntrack.endBatch();
+  environment.memory.resetScratch();
+  environment.clock.invalidate();
 }
 
 /** The receive function of a port provider: hands each frame to the datapath its port belongs to. HOT PATH. */
