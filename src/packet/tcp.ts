@@ -1,0 +1,77 @@
+/**
+ * TCP (RFC 9293).
+ *
+ * ```
+ *  0                   1                   2                   3
+ *  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+ * |          source port          |       destination port        |  0
+ * |                        sequence number                        |  4
+ * |                     acknowledgment number                     |  8
+ * | data  | res |A|C|E|U|A|P|R|S|F|            window             | 12
+ * |           checksum            |        urgent pointer         | 16
+ * |                          options ...                          | 20
+ * ```
+ * Accessors take the offset of the header; the fixed header must lie within the packet.
+ */
+export const SRC_PORT = 0;
+export const DST_PORT = 2;
+export const SEQ = 4;
+export const ACK = 8;
+export const OFFSET_FLAGS = 12;
+export const FLAGS = 13;
+export const WINDOW = 14;
+export const CHECKSUM = 16;
+export const URGENT = 18;
+/** Header without options. */
+export const HEADER_LEN = 20;
+
+export const FIN = 0x01;
+export const SYN = 0x02;
+export const RST = 0x04;
+export const PSH = 0x08;
+export const ACK_FLAG = 0x10;
+export const URG = 0x20;
+export const ECE = 0x40;
+export const CWR = 0x80;
+/** The accurate-ECN bit (formerly NS), bit 8 of the flags. */
+export const AE = 0x100;
+
+/** Option kinds. */
+export const OPT_END = 0;
+export const OPT_NOOP = 1;
+export const OPT_MSS = 2;
+export const OPT_WINDOW_SCALE = 3;
+export const OPT_SACK_PERMITTED = 4;
+export const OPT_SACK = 5;
+export const OPT_TIMESTAMP = 8;
+
+export function srcPort(view: DataView, off: number): number {
+  return view.getUint16(off + SRC_PORT);
+}
+export function dstPort(view: DataView, off: number): number {
+  return view.getUint16(off + DST_PORT);
+}
+export function seq(view: DataView, off: number): number {
+  return view.getUint32(off + SEQ);
+}
+export function ack(view: DataView, off: number): number {
+  return view.getUint32(off + ACK);
+}
+/** Header length in bytes, options included; not checked. */
+export function headerLength(view: DataView, off: number): number {
+  return (view.getUint8(off + OFFSET_FLAGS) >>> 4) << 2;
+}
+/** The eight classic flags. */
+export function flags(view: DataView, off: number): number {
+  return view.getUint8(off + FLAGS);
+}
+export function setFlags(view: DataView, off: number, value: number): void {
+  view.setUint8(off + FLAGS, value);
+}
+/** All twelve bits behind the data offset, as the flow key holds them. */
+export function flags12(view: DataView, off: number): number {
+  return view.getUint16(off + OFFSET_FLAGS) & 0x0fff;
+}
+export function window(view: DataView, off: number): number {
+  return view.getUint16(off + WINDOW);
+}
