@@ -1,0 +1,31 @@
+// Builds the optional nan unit with node-gyp and puts nokmod_shared.node beside the main addon. Whatever goes wrong here
+// is told and forgiven: src/native.ts then reports that shared views are not to be had, and its callers copy instead.
+const { spawnSync } = require("node:child_process");
+const fs = require("node:fs");
+const path = require("node:path");
+
+const [nodedir, productDir] = process.argv.slice(2);
+const output = path.resolve(productDir, "nokmod_shared.node");
+
+function nodeGyp() {
+  if (process.env.npm_config_node_gyp) return process.env.npm_config_node_gyp;
+  return require.resolve("node-gyp/bin/node-gyp.js");
+}
+
+function build() {
+  require.resolve("nan");
+  const args = [nodeGyp(), "rebuild", "--directory", __dirname];
+  if (nodedir) args.push(`--nodedir=${nodedir}`);
+  const result = spawnSync(process.execPath, args, { encoding: "utf8" });
+  if (result.status !== 0) throw new Error((result.stderr || String(result.error)).trim().split("\n").slice(-15).join("\n"));
+  fs.copyFileSync(path.join(__dirname, "build", "Release", "nokmod_shared.node"), output);
+}
+
+fs.mkdirSync(path.dirname(output), { recursive: true });
+fs.rmSync(output, { force: true });
+try {
+  build();
+} catch (error) {
+  console.warn(`nokmod: the optional shared-memory unit was not built; its fallback is used.\n${error.message}`);
+}
+fs.writeFileSync(path.resolve(productDir, "nokmod_shared.stamp"), "");

@@ -1,0 +1,3 @@
+#include <napi.h>
+
+void InitNetns(Napi::Env, Napi::Object) {}

@@ -1,0 +1,3 @@
+#include <napi.h>
+
+void InitSeqpacket(Napi::Env, Napi::Object) {}
