@@ -1,0 +1,232 @@
+import { type ChildProcess, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Namespace } from "../../src/lab/namespace.ts";
+
+/** What the switch between the two devices is to do. */
+export type Policy = "plain" | "nat" | "commit";
+
+/** The two devices that a peer connects, in the namespace it runs in. */
+export interface Wiring {
+  readonly namespace: Namespace;
+  readonly left: string;
+  readonly right: string;
+}
+
+/** A switch under test: started on two devices, and stopped without a trace. */
+export interface Peer {
+  readonly name: string;
+  readonly policies: readonly Policy[];
+  /** Cannot complete partial checksums: the hosts must send whole ones (ethtool -K tx off). */
+  readonly needsChecksums?: boolean;
+  start(wiring: Wiring, policy: Policy): Promise<Running>;
+}
+
+/** A started peer. */
+export interface Running {
+  /** Process ids whose processor time is the peer's. */
+  readonly pids: readonly number[];
+  stop(): Promise<void>;
+}
+
+/** OpenFlow rules of a policy: port 1 is left, port 2 is right. */
+export function rules(policy: Policy): string[] {
+  switch (policy) {
+    case "plain":
+      return ["in_port=1,actions=output:2", "in_port=2,actions=output:1"];
+    case "nat":
+      return [
+        "priority=10,in_port=1,ip,actions=ct(commit,zone=1,nat(src=10.9.0.240-10.9.0.255)),output:2",
+        "priority=10,in_port=2,ct_state=-trk,ip,actions=ct(table=0,zone=1,nat)",
+        "priority=10,in_port=2,ct_state=+trk,ct_zone=1,ip,actions=output:1",
+        "priority=1,in_port=1,actions=output:2",
+        "priority=1,in_port=2,actions=output:1",
+      ];
+    case "commit":
+      return [
+        "priority=10,in_port=1,ip,actions=ct(commit,zone=1),output:2",
+        "priority=10,in_port=2,ip,actions=ct(zone=1),output:1",
+        "priority=1,in_port=1,actions=output:2",
+        "priority=1,in_port=2,actions=output:1",
+      ];
+  }
+}
+
+/** Ends a child and waits for it. */
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, "exit");
+  child.kill("SIGTERM");
+  const timer = setTimeout(() => child.kill("SIGKILL"), 5000);
+  await ended;
+  clearTimeout(timer);
+}
+
+/** Waits until `ready()` holds. @throws Error after `seconds` */
+async function until(what: string, ready: () => boolean, seconds = 20): Promise<void> {
+  const limit = performance.now() + seconds * 1000;
+  while (!ready()) {
+    if (performance.now() > limit) throw new Error(`${what} took more than ${seconds} s`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+/** Debian's ovs-vswitchd with datapath_type=netdev, in a run directory of its own. */
+export class OvsNetdev implements Peer {
+  readonly name: string;
+  readonly policies = ["plain", "nat", "commit"] as const;
+  readonly needsChecksums: boolean;
+
+  /** @param tso with other_config:userspace-tso-enable */
+  constructor(private readonly tso: boolean) {
+    this.name = tso ? "netdev+tso" : "netdev";
+    this.needsChecksums = !tso;
+  }
+
+  async start({ namespace, left, right }: Wiring, policy: Policy): Promise<Running> {
+    const directory = mkdtempSync(join(tmpdir(), "nokmod-bench-ovs-"));
+    const at = (name: string): string => join(directory, name);
+    const children: ChildProcess[] = [];
+    const stop = async (): Promise<void> => {
+      for (const child of children.reverse()) await end(child);
+      rmSync(directory, { recursive: true, force: true });
+    };
+    const run = (...command: string[]): string =>
+      namespace.run("env", `OVS_RUNDIR=${directory}`, `OVS_LOGDIR=${directory}`, `OVS_DBDIR=${directory}`, ...command);
+    try {
+      run("ovsdb-tool", "create", at("conf.db"), "/usr/share/openvswitch/vswitch.ovsschema");
+      const environment = ["env", `OVS_RUNDIR=${directory}`, `OVS_LOGDIR=${directory}`, `OVS_DBDIR=${directory}`];
+      const database = `unix:${at("db.sock")}`;
+      children.push(
+        namespace.start(
+          ...environment,
+          "ovsdb-server",
+          at("conf.db"),
+          `--remote=p${database}`,
+          `--unixctl=${at("db.ctl")}`,
+        ),
+      );
+      await until("ovsdb-server", () => existsSync(at("db.sock")));
+      run("ovs-vsctl", `--db=${database}`, "--no-wait", "init");
+      if (this.tso)
+        run(
+          "ovs-vsctl",
+          `--db=${database}`,
+          "--no-wait",
+          "set",
+          "Open_vSwitch",
+          ".",
+          "other_config:userspace-tso-enable=true",
+        );
+      const log = at("vswitchd.log");
+      const daemon = namespace.start(
+        ...environment,
+        "ovs-vswitchd",
+        database,
+        `--unixctl=${at("vswitchd.ctl")}`,
+        `--log-file=${log}`,
+        `--pidfile=${at("vswitchd.pid")}`,
+      );
+      daemon.stdout?.resume();
+      daemon.stderr?.resume();
+      children.push(daemon);
+      await until("ovs-vswitchd", () => existsSync(at("vswitchd.ctl")));
+      run(
+        ...["ovs-vsctl", `--db=${database}`, "--timeout=20", "add-br", "br0", "--", "set", "bridge", "br0"],
+        ...["datapath_type=netdev", "fail-mode=secure"],
+        ...["--", "add-port", "br0", left, "--", "set", "interface", left, "ofport_request=1"],
+        ...["--", "add-port", "br0", right, "--", "set", "interface", right, "ofport_request=2"],
+      );
+      const flows = at("flows");
+      writeFileSync(flows, `${rules(policy).join("\n")}\n`);
+      run("ovs-ofctl", "add-flows", `unix:${at("br0.mgmt")}`, flows);
+      const pid = Number(readFileSync(at("vswitchd.pid"), "utf8"));
+      return { pids: [pid], stop };
+    } catch (error) {
+      await stop();
+      throw error;
+    }
+  }
+}
+
+/** The Linux bridge. */
+export class LinuxBridge implements Peer {
+  readonly name = "bridge";
+  readonly policies = ["plain"] as const;
+
+  async start({ namespace, left, right }: Wiring): Promise<Running> {
+    namespace.run("ip", "link", "add", "bench0", "type", "bridge");
+    for (const device of [left, right]) namespace.run("ip", "link", "set", device, "master", "bench0");
+    namespace.run("ip", "link", "set", "bench0", "up");
+    return {
+      pids: [],
+      stop: async () => {
+        namespace.run("ip", "link", "del", "bench0");
+      },
+    };
+  }
+}
+
+/** The limit of the method: a plain C program on the same rings that looks at nothing. */
+export class CForwarder implements Peer {
+  readonly name = "C forwarder";
+  readonly policies = ["plain"] as const;
+
+  constructor(private readonly binary: string) {}
+
+  async start({ namespace, left, right }: Wiring): Promise<Running> {
+    const child = namespace.start(this.binary, left, right);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    if (child.exitCode !== null) throw new Error(`the C forwarder ended with ${child.exitCode}`);
+    return { pids: [child.pid as number], stop: () => end(child) };
+  }
+}
+
+/** nokmod with its built-in userspace, as `nokmod start --bridge` runs it. */
+export class Nokmod implements Peer {
+  readonly name = "nokmod";
+  readonly policies = ["plain", "nat", "commit"] as const;
+
+  constructor(private readonly program: string) {}
+
+  async start({ namespace, left, right }: Wiring, policy: Policy): Promise<Running> {
+    const directory = mkdtempSync(join(tmpdir(), "nokmod-bench-"));
+    const socket = join(directory, "nokmod.sock");
+    const flows = join(directory, "flows");
+    writeFileSync(flows, `${rules(policy).join("\n")}\n`);
+    const child = namespace.start(
+      process.execPath,
+      this.program,
+      "start",
+      `--socket=${socket}`,
+      "--bridge=br0",
+      `--port=${left}`,
+      `--port=${right}`,
+      `--flows=${flows}`,
+    );
+    let output = "";
+    for (const stream of [child.stdout, child.stderr]) stream?.on("data", (chunk) => (output += chunk));
+    const stop = async (): Promise<void> => {
+      await end(child);
+      rmSync(directory, { recursive: true, force: true });
+    };
+    try {
+      await until("nokmod", () => output.includes("ready") || child.exitCode !== null);
+      if (child.exitCode !== null) throw new Error(`nokmod ended: ${output}`);
+      return { pids: [child.pid as number], stop };
+    } catch (error) {
+      await stop();
+      throw error;
+    }
+  }
+}
+
+/** Whether a program is installed. */
+export function installed(program: string): boolean {
+  return (
+    spawnSync("sh", ["-c", `command -v ${program}`], { env: { PATH: `${process.env.PATH}:/usr/sbin:/sbin` } })
+      .status === 0
+  );
+}

@@ -1,0 +1,132 @@
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { Namespace } from "../../src/lab/namespace.ts";
+
+/** Two hosts and a switch between them, each in a namespace of its own, joined by veths. */
+export interface Testbed {
+  readonly left: Namespace;
+  readonly right: Namespace;
+  readonly middle: Namespace;
+  close(): Promise<void>;
+}
+
+export const LEFT_IP = "10.9.0.1";
+export const RIGHT_IP = "10.9.0.2";
+/** Left host's address answers for the NAT pool too: static neighbours, so that ARP is not part of what is measured. */
+const LEFT_MAC = "02:00:00:09:00:01";
+const RIGHT_MAC = "02:00:00:09:00:02";
+
+/**
+ * Lays the testbed out: left `l0` – `sl` switch `sr` – `r0` right.
+ * @param offloads false: the hosts complete checksums and segments themselves
+ */
+export async function testbed(offloads: boolean): Promise<Testbed> {
+  const [left, right, middle] = await Promise.all([Namespace.create(), Namespace.create(), Namespace.create()]);
+  for (const [host, device, port, mac, ip] of [
+    [left, "l0", "sl", LEFT_MAC, LEFT_IP],
+    [right, "r0", "sr", RIGHT_MAC, RIGHT_IP],
+  ] as const) {
+    middle.run("ip", "link", "add", port, "type", "veth", "peer", "name", device, "netns", String(host.pid));
+    middle.run("ip", "link", "set", port, "up");
+    host.run("ip", "link", "set", device, "address", mac);
+    host.run("ip", "addr", "add", `${ip}/24`, "dev", device);
+    host.run("ip", "link", "set", device, "up");
+    if (!offloads) host.run("ethtool", "-K", device, "tx", "off");
+  }
+  left.run("ip", "neigh", "replace", RIGHT_IP, "lladdr", RIGHT_MAC, "dev", "l0");
+  right.run("ip", "neigh", "replace", LEFT_IP, "lladdr", LEFT_MAC, "dev", "r0");
+  for (let i = 240; i < 256; i++) right.run("ip", "neigh", "replace", `10.9.0.${i}`, "lladdr", LEFT_MAC, "dev", "r0");
+  return {
+    left,
+    right,
+    middle,
+    close: async () => {
+      await Promise.all([left.close(), right.close(), middle.close()]);
+    },
+  };
+}
+
+/** What to send. */
+export interface Load {
+  /** Different pairs of source address and port. */
+  readonly flows: number;
+  readonly seconds: number;
+  /** First sends slowly, and the right host answers every packet, so that all connections are established. */
+  readonly establish?: boolean;
+}
+
+/** Packets a second that reached the right host, of 60-byte UDP sent as fast as it goes. */
+export async function udpRate(bed: Testbed, tools: Tools, load: Load): Promise<number> {
+  const generate = (seconds: number, rate: number): ReturnType<Namespace["execute"]> =>
+    bed.left.execute(
+      ...[tools.generator, "l0", "--flows", String(load.flows), "--seconds", String(seconds), "--rate", String(rate)],
+      ...["--dst-mac", RIGHT_MAC, "--dst", RIGHT_IP, "--src", "10.9.0.1"],
+    );
+  if (load.establish) {
+    const reflector = bed.right.execute(tools.reflector, "r0", "2");
+    await pause(200);
+    await Promise.all([generate(1, load.flows * 2), reflector]);
+  }
+  const sink = bed.right.execute(tools.sink, "r0", "--seconds", String(load.seconds));
+  const generator = generate(load.seconds + 1, 0);
+  const [received] = await Promise.all([sink, generator]);
+  // A line a second, then the sum.
+  return (JSON.parse(received.stdout.trim().split("\n").at(-1) ?? "") as { pps: number }).pps;
+}
+
+/** Gbit/s of one TCP stream. */
+export async function tcpRate(bed: Testbed, seconds: number): Promise<number> {
+  const server = bed.right.start("iperf3", "-s", "-1", "-p", "5201");
+  await pause(300);
+  const result = await bed.left.execute("iperf3", "-c", RIGHT_IP, "-p", "5201", "-t", String(seconds), "-O", "1", "-J");
+  server.kill("SIGTERM");
+  const report = JSON.parse(result.stdout) as { error?: string; end?: { sum_received: { bits_per_second: number } } };
+  if (report.end?.sum_received === undefined) throw new Error(`iperf3: ${report.error ?? result.stderr}`);
+  return report.end.sum_received.bits_per_second / 1e9;
+}
+
+/** Round-trip times in microseconds at 500 requests a second. */
+export async function latency(bed: Testbed, count: number): Promise<{ p50: number; p99: number }> {
+  const { stdout } = await bed.left.execute("ping", "-i", "0.002", "-c", String(count), RIGHT_IP);
+  const times = [...stdout.matchAll(/time=([\d.]+)/g)].map((match) => Number(match[1]) * 1000).sort((a, b) => a - b);
+  if (times.length < count / 2) throw new Error(`ping: ${stdout.slice(-300)}`);
+  return { p50: times[Math.floor(times.length * 0.5)], p99: times[Math.floor(times.length * 0.99)] };
+}
+
+/** Processor time of a process in seconds: user and system. */
+export function processorTime(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Programs in C that make and count the traffic. */
+export interface Tools {
+  readonly generator: string;
+  readonly sink: string;
+  readonly forwarder: string;
+  readonly reflector: string;
+}
+
+/** Compiles them. */
+export function compileTools(source: string, target: string): Tools {
+  const build = (name: string): string => {
+    const output = `${target}/${name}`;
+    execFileSync("cc", ["-O2", "-Wall", "-o", output, `${source}/${name}.c`, "-lpthread"], { stdio: "inherit" });
+    return output;
+  };
+  return {
+    generator: build("generator"),
+    sink: build("sink"),
+    forwarder: build("forwarder"),
+    reflector: build("reflector"),
+  };
+}
+
+/** Middle value. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
