@@ -161,3 +161,32 @@ export function walk(view: DataView, l3: number, end: number, result: Ipv6Walk):
   result.nextHeaderAt = at;
   return ok;
 }
+
+/**
+ * Finds where the fragmentable part begins (ip6_find_1stfragopt): behind hop-by-hop and routing headers, and destination
+ * options that stand before a routing header. result.offset is that place, result.proto the header there,
+ * result.nextHeaderAt the byte that names it.
+ * Precondition: HEADER_LEN bytes at l3.
+ * @returns false if a header is cut off
+ */
+export function findFragmentable(view: DataView, l3: number, end: number, result: Ipv6Walk): boolean {
+  let at = l3 + NEXT_HEADER;
+  let off = l3 + HEADER_LEN;
+  let routed = false;
+  for (;;) {
+    const proto = view.getUint8(at);
+    const skipped = proto === IpProto.HOPOPTS || proto === IpProto.ROUTING || (proto === IpProto.DSTOPTS && !routed);
+    if (!skipped) {
+      result.proto = proto;
+      result.offset = off;
+      result.nextHeaderAt = at;
+      return true;
+    }
+    if (proto === IpProto.ROUTING) routed = true;
+    if (off + 2 > end) return false;
+    const length = extensionLength(view, off, proto);
+    if (off + length > end) return false;
+    at = off;
+    off += length;
+  }
+}

@@ -66,6 +66,12 @@ export class Packet {
   /** Largest fragment received, 0 = never was fragmented. */
   mru = 0;
   ignoreDf = false;
+  /**
+   * Of a packet made by reassembly: absolute offset of the list of its fragments, 0 = none. The list is the number of
+   * fragments, then the payload bytes of each in order, as big-endian u16. It lies in
+   * scratch memory, so it lasts as long as the packet (actions.md A-158).
+   */
+  fragList = 0;
   /** Bytes to cut off the end at the next output or upcall (TRUNC), 0 = none. */
   cutlen = 0;
   /** Connection index in the conntrack slab, or CtRef. Valid until Conntrack.endBatch(). */
@@ -103,6 +109,7 @@ export class Packet {
     this.hashFlags = 0;
     this.mru = 0;
     this.ignoreDf = false;
+    this.fragList = 0;
     this.cutlen = 0;
     this.ct = CtRef.NONE;
     this.ctInfo = 0;
@@ -134,6 +141,7 @@ export class Packet {
     this.hashFlags = from.hashFlags;
     this.mru = from.mru;
     this.ignoreDf = from.ignoreDf;
+    this.fragList = from.fragList;
     this.cutlen = from.cutlen;
     this.ct = from.ct;
     this.ctInfo = from.ctInfo;

@@ -39,3 +39,6 @@ export const EISCONN = 106;
 export const ENOPROTOOPT = 92;
 export const ENOTSOCK = 88;
 export const EILSEQ = 84;
+export const EHOSTUNREACH = 113;
+export const EBADMSG = 74;
+export const E2BIG = 7;
