@@ -7,7 +7,8 @@ import * as ipv6 from "./ipv6.ts";
 import { completePartial } from "./l4-checksum.ts";
 import { HEADROOM } from "./memory.ts";
 import { isBottom, LSE_LEN, lse } from "./mpls.ts";
-import { Csum, Gso, type Packet } from "./packet.ts";
+import { Csum, type Packet } from "./packet.ts";
+import { beginPart } from "./part.ts";
 
 /**
  * Fragmentation of what reassembly put together, at output (actions.md A-146 to A-158): the pieces the kernel's
@@ -177,33 +178,4 @@ const splitPoint = new ipv6.Ipv6Walk();
 /** Completes the checksum of a packet whose bytes may be shared. */
 function completeShared(packet: Packet): boolean {
   return (packet.off + packet.len <= packet.end || packet.unshare(HEADROOM, 0)) && completePartial(packet);
-}
-
-/**
- * Points `out` at new scratch room and fills in the first `prefix` bytes of the packet, `gap` unwritten bytes, and
- * `length` bytes from `from`.
- * @returns the offset of the new frame, or -1 when scratch memory is used up
- */
-function beginPart(packet: Packet, out: Packet, prefix: number, gap: number, from: number, length: number): number {
-  const { memory } = packet;
-  const size = prefix + gap + length;
-  const base = memory.scratch(HEADROOM + size);
-  if (base < 0) return -1;
-  const at = base + HEADROOM;
-  memory.bytes.copyWithin(at, packet.off, packet.off + prefix);
-  memory.bytes.copyWithin(at + prefix + gap, from, from + length);
-  out.copyFrom(packet);
-  out.off = at;
-  out.len = size;
-  out.head = base;
-  out.end = at + size;
-  out.l3 = at + packet.l3 - packet.off;
-  out.csum = Csum.NONE;
-  out.csumStart = 0;
-  out.csumOffset = 0;
-  out.gsoType = Gso.NONE;
-  out.gsoSize = 0;
-  out.fragList = 0;
-  out.cutlen = 0;
-  return at;
 }
