@@ -11,7 +11,7 @@ import type { ConntrackPort } from "./conntrack-port.ts";
 import { extractHeaders, extractKey } from "./extract.ts";
 import { K, newKey } from "./flow-key.ts";
 import { FlowTable } from "./flow-table.ts";
-import { skbHash } from "./hash.ts";
+import { skbHash, skbHashFlags } from "./hash.ts";
 import type { ActionHost, UserspaceUpcall } from "./host.ts";
 import { MeterTable } from "./meter.ts";
 import { UpcallSender, type UpcallSink } from "./upcall.ts";
@@ -21,8 +21,6 @@ const ETH_HLEN = 14;
 const VLAN_HLEN = 4;
 const ETH_P_8021Q = 0x8100;
 const ETH_P_8021AD = 0x88a8;
-const HASH_SOFTWARE = 1;
-const HASH_L4 = 2;
 
 /** What all datapaths of a namespace share. */
 export interface DatapathEnvironment {
@@ -110,9 +108,9 @@ export class Datapath implements ActionHost {
     const { flows, counters } = this;
     let { hash } = packet;
     if (hash === 0) {
-      hash = skbHash(key);
+      // Signed, so that V8 keeps it as a small integer.
+      hash = skbHash(key) | 0;
       packet.hash = hash;
-      packet.hashFlags = key[K.TP] !== 0 ? HASH_SOFTWARE | HASH_L4 : HASH_SOFTWARE;
     }
     const flow = flows.lookup(key, hash);
     if (flow < 0) {
@@ -139,6 +137,7 @@ export class Datapath implements ActionHost {
 
   /** Sends an upcall to `pid`, or where dispatch mode and EXECUTE's UPCALL_PID say (upcalls.md section 3). */
   private upcall(packet: Packet, key: Int32Array, pid: number, userspace: UserspaceUpcall | undefined): void {
+    if (packet.hash !== 0 && packet.hashFlags === 0) packet.hashFlags = skbHashFlags(key);
     if (packet.upcallPid !== 0) pid = packet.upcallPid;
     else if ((this.userFeatures & OVS_DP_F_DISPATCH_UPCALL_PER_CPU) !== 0) {
       // One thread runs the datapath: it is processor 0.
