@@ -1,0 +1,25 @@
+export {
+  GenlBatch,
+  GenlClient,
+  type GenlFamily,
+  GenlMessage,
+  type Subscription,
+} from "./genl.ts";
+export {
+  type DatapathInfo,
+  type ExecuteSpec,
+  type FlowId,
+  type FlowInfo,
+  type FlowSpec,
+  type MeterBand,
+  type MeterInfo,
+  type Notification,
+  OvsBatch,
+  OvsClient,
+  type Upcall,
+  UpcallSocket,
+  type VportInfo,
+  type VportStats,
+  type ZoneLimit,
+} from "./ovs.ts";
+export { Batch, errorOf, messagesOf, NetlinkMessage, Requester, type SocketOpener } from "./requester.ts";
