@@ -174,7 +174,15 @@ export class Datapath implements ActionHost {
       this.transmit(packet, vport);
     } else if (mru <= vport.port.mtu) {
       this.fragmentPort = vport;
-      fragment(packet, key, mru, vport.port.mtu, this.random, this.fragmentPacket, this.sendFragment);
+      fragment(
+        packet,
+        key[K.ETH_TYPE] >>> 16,
+        mru,
+        vport.port.mtu,
+        this.random,
+        this.fragmentPacket,
+        this.sendFragment,
+      );
     }
     packet.len = len;
   }
