@@ -623,7 +623,7 @@ export class UpcallSocket {
 }
 
 const ZONE_LIMIT_BYTES = 12;
-const EMPTY = new Uint8Array(0);
+const EMPTY: Uint8Array = new Uint8Array(0);
 
 function writeFlow(w: MessageWriter, datapath: number, flow: FlowSpec): void {
   w.rawU32(datapath);
@@ -844,8 +844,8 @@ export function decodeFlow(message: GenlMessage): FlowInfo {
 
 /** Reads an upcall: OVS_PACKET_ATTR_* of MISS and ACTION. */
 export function decodeUpcall(message: GenlMessage): Upcall {
-  let packet = EMPTY;
-  let key = EMPTY;
+  let packet: Uint8Array = EMPTY;
+  let key: Uint8Array = EMPTY;
   let userdata: Uint8Array | null = null;
   let egressTunnelKey: Uint8Array | null = null;
   let actions: Uint8Array | null = null;
