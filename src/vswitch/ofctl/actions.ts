@@ -1,0 +1,89 @@
+/** OpenFlow actions, parsed. */
+import type { Field, Subfield } from "../fields.ts";
+import type { MaskedValue } from "./values.ts";
+
+/** What `nat(…)` asks for. Addresses are 4 or 16 bytes. */
+export interface NatSpec {
+  readonly type: "src" | "dst" | "restore";
+  readonly addressMin?: Uint8Array;
+  readonly addressMax?: Uint8Array;
+  readonly portMin?: number;
+  readonly portMax?: number;
+  readonly persistent?: boolean;
+  readonly algorithm?: "random" | "hash";
+}
+
+export interface CtAction {
+  readonly type: "ct";
+  readonly commit: boolean;
+  readonly force: boolean;
+  /** Table to go on in after tracking, or null. */
+  readonly table: number | null;
+  readonly zone: number | Subfield;
+  readonly nat: NatSpec | null;
+  readonly helper: string | null;
+  readonly exec: readonly Action[];
+}
+
+/** A value for some bits of a field. `word` is the name it was written with. */
+export interface SetFieldAction {
+  readonly type: "set_field";
+  readonly word: "set_field" | LegacySet;
+  readonly field: Field;
+  readonly masked: MaskedValue;
+}
+
+/** OpenFlow 1.0 words for set_field. */
+export type LegacySet =
+  | "mod_dl_src"
+  | "mod_dl_dst"
+  | "mod_nw_src"
+  | "mod_nw_dst"
+  | "mod_nw_tos"
+  | "mod_nw_ecn"
+  | "mod_nw_ttl"
+  | "set_mpls_label"
+  | "set_mpls_tc"
+  | "set_mpls_ttl"
+  | "write_metadata";
+
+export type Action =
+  | { readonly type: "output"; readonly port: number; readonly maxLen?: number }
+  | { readonly type: "output_reg"; readonly source: Subfield }
+  | {
+      readonly type: "controller";
+      readonly maxLen: number;
+      readonly id: number;
+      readonly reason: number;
+      readonly userdata: Uint8Array | null;
+    }
+  | { readonly type: "resubmit"; readonly port: number | null; readonly table: number | null; readonly ct: boolean }
+  | { readonly type: "goto_table"; readonly table: number }
+  | SetFieldAction
+  | { readonly type: "load"; readonly target: Subfield; readonly value: Uint8Array }
+  | { readonly type: "move"; readonly source: Subfield; readonly target: Subfield }
+  | { readonly type: "push"; readonly source: Subfield }
+  | { readonly type: "pop"; readonly target: Subfield }
+  | { readonly type: "mod_tp"; readonly destination: boolean; readonly port: number }
+  | { readonly type: "mod_vlan_vid"; readonly vid: number }
+  | { readonly type: "mod_vlan_pcp"; readonly pcp: number }
+  | { readonly type: "push_vlan"; readonly tpid: number }
+  | { readonly type: "strip_vlan" }
+  | { readonly type: "push_mpls"; readonly ethertype: number }
+  | { readonly type: "pop_mpls"; readonly ethertype: number }
+  | { readonly type: "dec_ttl"; readonly controllers: readonly number[] }
+  | { readonly type: "dec_mpls_ttl" }
+  | CtAction
+  | { readonly type: "ct_clear" }
+  | { readonly type: "note"; readonly bytes: Uint8Array }
+  | { readonly type: "clone"; readonly actions: readonly Action[] }
+  | { readonly type: "sample"; readonly probability: number }
+  | { readonly type: "check_pkt_larger"; readonly length: number; readonly target: Subfield }
+  | { readonly type: "meter"; readonly id: number }
+  | { readonly type: "exit" }
+  | { readonly type: "drop" };
+
+/** OFPR_ACTION and its kin (OpenFlow packet-in reasons). */
+export const OFPR_NO_MATCH = 0;
+export const OFPR_ACTION = 1;
+export const OFPR_INVALID_TTL = 2;

@@ -1,0 +1,562 @@
+/** Action lists in the syntax of ovs-ofctl. */
+import { bigintToBytes, type Field, findField, hasPrerequisite, prerequisiteText, type Subfield } from "../fields.ts";
+import {
+  ETH_TYPE_VLAN_8021AD,
+  ETH_TYPE_VLAN_8021Q,
+  F,
+  Flow,
+  isMplsType,
+  OFPP_ALL,
+  OFPP_CONTROLLER,
+  OFPP_FLOOD,
+  OFPP_IN_PORT,
+  OFPP_LOCAL,
+  OFPP_NORMAL,
+  VLAN_CFI,
+} from "../flow.ts";
+import {
+  type Action,
+  type CtAction,
+  type LegacySet,
+  type NatSpec,
+  OFPR_ACTION,
+  OFPR_INVALID_TTL,
+  OFPR_NO_MATCH,
+} from "./actions.ts";
+import type { Span } from "./errors.ts";
+import { needValue, type Pair, pairs, parseBigInteger, parseInteger } from "./lexer.ts";
+import { put } from "./match.ts";
+import {
+  fullMask,
+  type MaskedValue,
+  type PortNames,
+  parseIpv4,
+  parseIpv6,
+  parseMac,
+  parseMasked,
+  parsePort,
+  reservedPort,
+} from "./values.ts";
+
+const legacySets: Readonly<Record<LegacySet, string>> = {
+  mod_dl_src: "dl_src",
+  mod_dl_dst: "dl_dst",
+  mod_nw_src: "nw_src",
+  mod_nw_dst: "nw_dst",
+  mod_nw_tos: "nw_tos",
+  mod_nw_ecn: "nw_ecn",
+  mod_nw_ttl: "nw_ttl",
+  set_mpls_label: "mpls_label",
+  set_mpls_tc: "mpls_tc",
+  set_mpls_ttl: "mpls_ttl",
+  write_metadata: "metadata",
+};
+
+const outputs: Readonly<Record<string, number>> = {
+  normal: OFPP_NORMAL,
+  flood: OFPP_FLOOD,
+  all: OFPP_ALL,
+  local: OFPP_LOCAL,
+  in_port: OFPP_IN_PORT,
+};
+
+/**
+ * Parses a list of actions that stands behind a match.
+ * @param packet what is known of the packet: the match's key. Changed as the actions change the packet's shape.
+ * @throws OfpError
+ */
+export function parseActions(span: Span, packet: Flow, names: PortNames): Action[] {
+  return new ActionParser(packet, names).list(span);
+}
+
+class ActionParser {
+  constructor(
+    private readonly packet: Flow,
+    private readonly names: PortNames,
+    /** Inside ct(exec(…)): only ct_mark and ct_label may be set. */
+    private readonly insideCt = false,
+  ) {}
+
+  list(span: Span): Action[] {
+    const out: Action[] = [];
+    for (const pair of pairs(span)) {
+      if (out.some((a) => a.type === "drop")) throw pair.whole.syntax("nothing may follow drop");
+      const action = this.one(pair);
+      if (action.type === "drop" && out.length > 0) throw pair.whole.syntax("drop stands alone");
+      if (out.at(-1)?.type === "goto_table") throw pair.whole.syntax("nothing may follow goto_table");
+      if (this.insideCt && !["set_field", "load", "move"].includes(action.type)) {
+        throw pair.whole.syntax("only set_field, load and move may stand in ct(exec(…))");
+      }
+      out.push(action);
+    }
+    return out[0]?.type === "drop" ? [] : out;
+  }
+
+  private one(pair: Pair): Action {
+    const name = pair.name.text.toLowerCase();
+    const { packet, names } = this;
+    if (name in legacySets) return this.legacy(name as LegacySet, pair);
+    if (pair.value === null && name in outputs) return { type: "output", port: outputs[name] };
+    switch (name) {
+      case "drop":
+        return { type: "drop" };
+      case "output":
+        return this.output(pair);
+      case "controller":
+        return this.controller(pair);
+      case "resubmit":
+        return this.resubmit(pair);
+      case "goto_table":
+        return { type: "goto_table", table: parseInteger(needValue(pair), 254) };
+      case "set_field":
+        return this.setField(pair);
+      case "load": {
+        const [valueSpan, target] = arrow(needValue(pair));
+        const subfield = this.target(target);
+        const value = parseBigInteger(valueSpan, subfield.bits);
+        return { type: "load", target: subfield, value: bigintToBytes(value, (subfield.bits + 7) >> 3) };
+      }
+      case "move": {
+        const [from, to] = arrow(needValue(pair));
+        const source = this.subfield(from);
+        this.need(source.field, from);
+        const target = this.target(to);
+        if (source.bits !== target.bits) {
+          throw pair.whole.syntax(`source has ${source.bits} bits, destination ${target.bits}`);
+        }
+        return { type: "move", source, target };
+      }
+      case "push": {
+        const value = needValue(pair);
+        const source = this.subfield(value);
+        this.need(source.field, value);
+        return { type: "push", source };
+      }
+      case "pop":
+        return { type: "pop", target: this.target(needValue(pair)) };
+      case "mod_tp_src":
+      case "mod_tp_dst":
+        return { type: "mod_tp", destination: name === "mod_tp_dst", port: parseInteger(needValue(pair), 0xffff) };
+      case "mod_vlan_vid":
+      case "set_vlan_vid": {
+        const vid = parseInteger(needValue(pair), 0xfff);
+        this.tagged();
+        return { type: "mod_vlan_vid", vid };
+      }
+      case "mod_vlan_pcp":
+      case "set_vlan_pcp": {
+        const pcp = parseInteger(needValue(pair), 7);
+        this.tagged();
+        return { type: "mod_vlan_pcp", pcp };
+      }
+      case "push_vlan": {
+        const value = needValue(pair);
+        const tpid = parseInteger(value, 0xffff);
+        if (tpid !== ETH_TYPE_VLAN_8021Q && tpid !== ETH_TYPE_VLAN_8021AD)
+          throw value.syntax("0x8100 or 0x88a8 expected");
+        packet.put32(F.VLAN1_TPID, packet.u32(F.VLAN0_TPID));
+        packet.put16(F.VLAN0_TCI, VLAN_CFI);
+        return { type: "push_vlan", tpid };
+      }
+      case "strip_vlan":
+      case "pop_vlan":
+        packet.put32(F.VLAN0_TPID, packet.u32(F.VLAN1_TPID));
+        packet.put32(F.VLAN1_TPID, 0);
+        return { type: "strip_vlan" };
+      case "push_mpls": {
+        const value = needValue(pair);
+        const ethertype = parseInteger(value, 0xffff);
+        if (!isMplsType(ethertype)) throw value.syntax("0x8847 or 0x8848 expected");
+        packet.put16(F.DL_TYPE, ethertype);
+        packet.fill(F.NW_FRAG, 4, 0);
+        return { type: "push_mpls", ethertype };
+      }
+      case "pop_mpls": {
+        const ethertype = parseInteger(needValue(pair), 0xffff);
+        this.needPacket("mpls", pair.whole);
+        packet.put16(F.DL_TYPE, ethertype);
+        return { type: "pop_mpls", ethertype };
+      }
+      case "dec_ttl":
+        this.needPacket("ip", pair.whole);
+        return { type: "dec_ttl", controllers: pair.value ? this.numbers(pair.value) : [0] };
+      case "dec_mpls_ttl":
+        this.needPacket("mpls", pair.whole);
+        return { type: "dec_mpls_ttl" };
+      case "ct":
+        return this.ct(pair);
+      case "ct_clear":
+        return { type: "ct_clear" };
+      case "note":
+        return { type: "note", bytes: hexBytes(needValue(pair)) };
+      case "clone": {
+        const inner = new ActionParser(new Flow(packet), names, this.insideCt);
+        return { type: "clone", actions: inner.list(pair.value ?? pair.whole.slice(pair.whole.text.length)) };
+      }
+      case "sample":
+        return this.sample(pair);
+      case "check_pkt_larger": {
+        if (!pair.arrow) throw pair.whole.syntax("written check_pkt_larger(LENGTH)->FIELD[BIT]");
+        const target = this.target(pair.arrow);
+        if (target.bits !== 1) throw pair.arrow.syntax("one bit expected");
+        return { type: "check_pkt_larger", length: parseInteger(needValue(pair), 0xffff), target };
+      }
+      case "meter":
+        return { type: "meter", id: parseInteger(needValue(pair), 0xffffff00, 1) };
+      case "exit":
+        return { type: "exit" };
+    }
+    if (pair.value === null) {
+      if (name === "controller") return this.controller(pair);
+      if (
+        /^[0-9]/.test(name) ||
+        reservedPort(name) !== undefined ||
+        names.numberOf(pair.name.text.replace(/"/g, "")) !== undefined
+      ) {
+        return { type: "output", port: this.port(pair.name) };
+      }
+    }
+    throw pair.name.syntax("no such action");
+  }
+
+  private port(span: Span): number {
+    const port = parsePort(span, this.names);
+    if (port === 0xffff) throw span.syntax("not a port to send to");
+    return port;
+  }
+
+  private output(pair: Pair): Action {
+    const value = needValue(pair);
+    if (pair.delimiter === "(") {
+      let port: number | null = null;
+      let maxLen: number | undefined;
+      for (const inner of pairs(value)) {
+        if (inner.name.text === "port") port = this.port(needValue(inner));
+        else if (inner.name.text === "max_len") maxLen = parseInteger(needValue(inner), 0xffffffff, 14);
+        else throw inner.name.syntax("port or max_len expected");
+      }
+      if (port === null || maxLen === undefined) throw pair.whole.syntax("output(…) needs port and max_len");
+      return { type: "output", port, maxLen };
+    }
+    if (value.text.includes("[")) {
+      const source = this.subfield(value);
+      this.need(source.field, value);
+      if (source.bits > 32) throw value.syntax("a port number has at most 32 bits");
+      return { type: "output_reg", source };
+    }
+    const port = this.port(value);
+    if (port === OFPP_CONTROLLER) return this.controllerAction();
+    return { type: "output", port };
+  }
+
+  private controllerAction(maxLen = 0xffff): Action {
+    return { type: "controller", maxLen, id: 0, reason: OFPR_ACTION, userdata: null };
+  }
+
+  private controller(pair: Pair): Action {
+    if (pair.value === null || pair.value.text === "") return this.controllerAction();
+    if (pair.delimiter !== "(") return this.controllerAction(parseInteger(pair.value, 0xffff));
+    let maxLen = 0xffff;
+    let id = 0;
+    let reason = OFPR_ACTION;
+    let userdata: Uint8Array | null = null;
+    const reasons: Readonly<Record<string, number>> = {
+      no_match: OFPR_NO_MATCH,
+      action: OFPR_ACTION,
+      invalid_ttl: OFPR_INVALID_TTL,
+    };
+    for (const inner of pairs(pair.value)) {
+      switch (inner.name.text) {
+        case "max_len":
+          maxLen = parseInteger(needValue(inner), 0xffff);
+          break;
+        case "id":
+          id = parseInteger(needValue(inner), 0xffff);
+          break;
+        case "reason": {
+          const value = needValue(inner);
+          if (!(value.text in reasons)) throw value.syntax(`one of ${Object.keys(reasons).join(", ")} expected`);
+          reason = reasons[value.text];
+          break;
+        }
+        case "userdata":
+          userdata = hexBytes(needValue(inner));
+          break;
+        default:
+          throw inner.name.syntax("no such argument of controller");
+      }
+    }
+    return { type: "controller", maxLen, id, reason, userdata };
+  }
+
+  private resubmit(pair: Pair): Action {
+    const value = needValue(pair);
+    if (pair.delimiter !== "(") return { type: "resubmit", port: this.port(value), table: null, ct: false };
+    const parts: Span[] = [];
+    let rest: Span | null = value;
+    while (rest) {
+      const [head, tail]: [Span, Span | null] = rest.split(",");
+      parts.push(head.trim());
+      rest = tail;
+    }
+    if (parts.length > 3) throw value.syntax("resubmit takes a port, a table and ct");
+    const [port, table, ct] = parts;
+    if (ct && ct.text !== "ct") throw ct.syntax("ct expected");
+    if (ct) throw ct.syntax("resubmit(…,ct) is not supported");
+    const portNumber = port.text === "" ? null : this.port(port);
+    const tableNumber = !table || table.text === "" ? null : parseInteger(table, 254);
+    if (portNumber === null && tableNumber === null) throw pair.whole.syntax("resubmit needs a port or a table");
+    return { type: "resubmit", port: portNumber === OFPP_IN_PORT ? null : portNumber, table: tableNumber, ct: false };
+  }
+
+  private legacy(word: LegacySet, pair: Pair): Action {
+    const field = findField(legacySets[word])!;
+    const value = needValue(pair);
+    let masked: MaskedValue;
+    switch (word) {
+      case "mod_dl_src":
+      case "mod_dl_dst":
+        masked = { value: parseMac(value), mask: fullMask(field) };
+        break;
+      case "mod_nw_src":
+      case "mod_nw_dst":
+        masked = { value: parseIpv4(value), mask: fullMask(field) };
+        break;
+      case "mod_nw_tos": {
+        const tos = parseInteger(value, 255);
+        if (tos & 3) throw value.syntax("the two low bits are ECN's; must be 0");
+        masked = { value: Uint8Array.of(tos), mask: Uint8Array.of(0xfc) };
+        break;
+      }
+      default:
+        masked = parseMasked(field, value, this.names);
+    }
+    if (word.startsWith("set_mpls")) this.needPacket("mpls", pair.whole);
+    return { type: "set_field", word, field, masked };
+  }
+
+  private setField(pair: Pair): Action {
+    const value = needValue(pair);
+    const [valueSpan, fieldSpan] = arrow(value);
+    const field = findField(fieldSpan.text);
+    if (!field) throw fieldSpan.syntax("no such field");
+    this.writable(field, fieldSpan);
+    this.need(field, fieldSpan);
+    let masked: MaskedValue;
+    if (field.name === "vlan_vid") {
+      masked = parseMasked(field, valueSpan, this.names);
+      // The tag is there already; setting its id never removes it.
+      masked.value[0] |= VLAN_CFI >> 8;
+    } else masked = parseMasked(field, valueSpan, this.names);
+    if (field.name === "nw_tos") masked = { value: masked.value, mask: Uint8Array.of(0xfc) };
+    if (field.name === "arp_op" && masked.value[0] !== 0) throw valueSpan.syntax("not within 0 to 255");
+    if (field.name === "dl_vlan") this.tagged();
+    return { type: "set_field", word: "set_field", field, masked };
+  }
+
+  /** `NAME`, `NAME[]`, `NAME[n]` or `NAME[a..b]`. */
+  private subfield(span: Span): Subfield {
+    const found = /^([^[\]]+)(?:\[(?:(\d+)(?:\.\.(\d+))?)?\])?$/.exec(span.text);
+    if (!found) throw span.syntax("not a field such as NXM_NX_REG0[0..15]");
+    const field = findField(found[1]);
+    if (!field) throw span.slice(0, found[1].length).syntax("no such field");
+    if (found[2] === undefined) return { field, start: 0, bits: field.bits };
+    const start = Number(found[2]);
+    const end = found[3] === undefined ? start : Number(found[3]);
+    if (end < start) throw span.syntax("the last bit stands before the first");
+    if (end >= field.width || start >= field.bits) throw span.syntax(`${field.name} has ${field.bits} bits`);
+    return { field, start, bits: Math.min(end, field.bits - 1) - start + 1 };
+  }
+
+  private target(span: Span): Subfield {
+    const subfield = this.subfield(span);
+    this.writable(subfield.field, span);
+    this.need(subfield.field, span);
+    return subfield;
+  }
+
+  private writable(field: Field, span: Span): void {
+    if (!field.writable) throw span.syntax(`${field.name} cannot be written`);
+    const ct = field.name === "ct_mark" || field.name === "ct_label";
+    if (this.insideCt && !ct) throw span.syntax("only ct_mark and ct_label may be set in ct(exec(…))");
+    if (!this.insideCt && ct) throw span.syntax(`${field.name} may be set in ct(exec(…)) only`);
+  }
+
+  private need(field: Field, span: Span): void {
+    if (!hasPrerequisite(this.packet, field.prerequisite)) {
+      throw span.prerequisite(`${field.name} needs ${prerequisiteText[field.prerequisite]}`);
+    }
+  }
+
+  private needPacket(pre: "ip" | "mpls", span: Span): void {
+    if (!hasPrerequisite(this.packet, pre)) throw span.prerequisite(`this action needs ${prerequisiteText[pre]}`);
+  }
+
+  private tagged(): void {
+    this.packet.put16(F.VLAN0_TCI, this.packet.u16(F.VLAN0_TCI) | VLAN_CFI);
+  }
+
+  private numbers(span: Span): number[] {
+    return pairs(span).map((pair) => parseInteger(pair.name, 0xffff));
+  }
+
+  private sample(pair: Pair): Action {
+    let probability: number | null = null;
+    for (const inner of pairs(needValue(pair))) {
+      if (inner.name.text === "probability") probability = parseInteger(needValue(inner), 0xffff, 1);
+      else if (!/^(collector_set_id|obs_domain_id|obs_point_id|sampling_port|ingress|egress)$/.test(inner.name.text)) {
+        throw inner.name.syntax("no such argument of sample");
+      }
+    }
+    if (probability === null) throw pair.whole.syntax("sample needs a probability");
+    return { type: "sample", probability };
+  }
+
+  private ct(pair: Pair): CtAction {
+    this.needPacket("ip", pair.whole);
+    let commit = false;
+    let force = false;
+    let table: number | null = null;
+    let zone: number | Subfield = 0;
+    let nat: NatSpec | null = null;
+    let natSpan: Span | null = null;
+    let helper: string | null = null;
+    let exec: Action[] = [];
+    let execSpan: Span | null = null;
+    for (const inner of pair.value ? pairs(pair.value) : []) {
+      switch (inner.name.text) {
+        case "commit":
+          commit = true;
+          break;
+        case "force":
+          force = true;
+          break;
+        case "table":
+          table = parseInteger(needValue(inner), 254);
+          break;
+        case "zone": {
+          const value = needValue(inner);
+          if (/^[0-9]/.test(value.text)) zone = parseInteger(value, 0xffff);
+          else {
+            const source = this.subfield(value);
+            if (source.bits !== 16) throw value.syntax("a zone has 16 bits");
+            zone = source;
+          }
+          break;
+        }
+        case "nat":
+          nat = parseNat(inner);
+          natSpan = inner.whole;
+          break;
+        case "alg": {
+          const value = needValue(inner);
+          if (value.text !== "ftp" && value.text !== "tftp") throw value.syntax("ftp or tftp expected");
+          helper = value.text;
+          break;
+        }
+        case "exec":
+          execSpan = inner.whole;
+          exec = new ActionParser(new Flow(this.packet), this.names, true).list(needValue(inner));
+          break;
+        default:
+          throw inner.name.syntax("no such argument of ct");
+      }
+    }
+    if (force && !commit) throw pair.whole.syntax("force needs commit");
+    if (execSpan && !commit) throw execSpan.syntax("exec needs commit");
+    if (natSpan && nat && nat.type !== "restore" && !commit) throw natSpan.syntax("nat with src or dst needs commit");
+    if (helper && !commit) throw pair.whole.syntax("alg needs commit");
+    return { type: "ct", commit, force, table, zone, nat, helper, exec };
+  }
+}
+
+function parseNat(pair: Pair): NatSpec {
+  if (pair.value === null || pair.value.text === "") return { type: "restore" };
+  let type: "src" | "dst" | "restore" = "restore";
+  let range: ReturnType<typeof parseNatRange> = {};
+  let persistent = false;
+  let algorithm: "random" | "hash" | undefined;
+  for (const inner of pairs(pair.value)) {
+    switch (inner.name.text) {
+      case "src":
+      case "dst":
+        if (type !== "restore") throw inner.whole.syntax("either src or dst, once");
+        type = inner.name.text;
+        if (inner.value && inner.value.text !== "") range = parseNatRange(inner.value);
+        break;
+      case "persistent":
+        persistent = true;
+        break;
+      case "hash":
+      case "random":
+        if (algorithm) throw inner.whole.syntax("either hash or random, once");
+        algorithm = inner.name.text;
+        break;
+      default:
+        throw inner.name.syntax("no such argument of nat");
+    }
+  }
+  if (type === "restore" && (persistent || algorithm)) throw pair.whole.syntax("these flags need src or dst");
+  return { type, ...range, persistent, algorithm };
+}
+
+/** `address[-address][:port[-port]]`; IPv6 addresses in brackets where ports follow. */
+function parseNatRange(span: Span): Pick<NatSpec, "addressMin" | "addressMax" | "portMin" | "portMax"> {
+  const found =
+    /^(\[[^\]]*\]|[0-9.]+|[0-9a-fA-F:.]*::[0-9a-fA-F:.]*|(?:[0-9a-fA-F]+:){7}[0-9a-fA-F]+)?(?:-(\[[^\]]*\]|[0-9.]+|[0-9a-fA-F:]+))?(?::(\d+)(?:-(\d+))?)?$/.exec(
+      span.text,
+    );
+  if (!found) throw span.syntax("not a range of addresses and ports");
+  const address = (text: string | undefined): Uint8Array | undefined => {
+    if (text === undefined) return undefined;
+    const bare = text.replace(/^\[|\]$/g, "");
+    const at = span.text.indexOf(bare);
+    // A bracket may hold a whole range: [a-b].
+    const inner = span.slice(at, at + bare.length);
+    return bare.includes(":") ? parseIpv6(inner) : parseIpv4(inner);
+  };
+  let [, first, second] = found;
+  if (first?.startsWith("[") && first.includes("-")) {
+    const [low, high] = first.slice(1, -1).split("-");
+    first = low;
+    second = high;
+  }
+  const addressMin = address(first);
+  const addressMax = address(second) ?? addressMin;
+  if (second !== undefined && !addressMin) throw span.syntax("a range needs a first address");
+  if (addressMin && addressMax) {
+    if (addressMin.length !== addressMax.length) throw span.syntax("addresses of two families");
+    if (Buffer.compare(addressMin, addressMax) > 0) throw span.syntax("the last address stands before the first");
+  }
+  const portMin = found[3] === undefined ? undefined : Number(found[3]);
+  const portMax = found[4] === undefined ? portMin : Number(found[4]);
+  if (portMin !== undefined && portMax !== undefined) {
+    if (portMin === 0 || portMax > 0xffff) throw span.syntax("ports are 1 to 65535");
+    if (portMax < portMin) throw span.syntax("the last port stands before the first");
+    if (!addressMin) throw span.syntax("ports need an address");
+  }
+  return { addressMin, addressMax, portMin, portMax };
+}
+
+function arrow(span: Span): [Span, Span] {
+  const [left, right] = span.split("->");
+  if (!right) throw span.syntax("-> is missing");
+  return [left.trim(), right.trim()];
+}
+
+/** `00.11.22` */
+function hexBytes(span: Span): Uint8Array {
+  const text = span.text.replace(/\./g, "");
+  if (text.length % 2 !== 0 || !/^[0-9a-fA-F]*$/.test(text)) throw span.syntax("not bytes in hex, as 01.02.0a");
+  return new Uint8Array(Buffer.from(text, "hex"));
+}
+
+/** Puts a set_field's value into a flow, masked bits only. */
+export function applyMasked(flow: Flow, field: Field, masked: MaskedValue): void {
+  const value = new Flow();
+  const mask = new Flow();
+  put(value, mask, field, masked);
+  for (let i = 0; i < flow.words.length; i++) {
+    if (mask.words[i]) flow.words[i] = (flow.words[i] & ~mask.words[i]) | value.words[i];
+  }
+}
