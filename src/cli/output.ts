@@ -1,0 +1,100 @@
+import { styleText } from "node:util";
+import { Errno, NokmodError } from "../errors.ts";
+import * as errno from "../uapi/errno.ts";
+
+type Style = Parameters<typeof styleText>[0];
+
+/** Colours on a terminal, none in a file or pipe, and none with NO_COLOR (https://no-color.org). */
+const coloured = process.stdout.isTTY === true && process.env.NO_COLOR === undefined;
+
+/** The text in a style, where the output can show it. */
+export function paint(style: Style, text: string): string {
+  return coloured ? styleText(style, text) : text;
+}
+
+/** Prints a line. */
+export function print(line = ""): void {
+  process.stdout.write(`${line}\n`);
+}
+
+/** Prints a value for programs. */
+export function printJson(value: unknown): void {
+  print(
+    JSON.stringify(value, (_key, item) => (item instanceof Uint8Array ? Buffer.from(item).toString("hex") : item), 2),
+  );
+}
+
+/** A column: its heading, and whether its values are numbers (set right). */
+export interface Column {
+  readonly title: string;
+  readonly right?: boolean;
+}
+
+/** Prints rows under headings, each column as wide as its widest cell. */
+export function printTable(columns: readonly Column[], rows: readonly (readonly (string | number)[])[]): void {
+  const cells = rows.map((row) => row.map(String));
+  const widths = columns.map((column, i) => Math.max(column.title.length, ...cells.map((row) => row[i].length)));
+  const line = (row: readonly string[]): string =>
+    row
+      .map((cell, i) => (columns[i].right ? cell.padStart(widths[i]) : cell.padEnd(widths[i])))
+      .join("  ")
+      .trimEnd();
+  print(paint("bold", line(columns.map((column) => column.title))));
+  for (const row of cells) print(line(row));
+}
+
+/** Name of an errno: `ENODEV`. */
+export function errnoName(value: number): string {
+  for (const [name, number] of Object.entries(errno)) if (number === value) return name;
+  return String(value);
+}
+
+/** What went wrong, for people: one line that names what and where. */
+export function describeError(error: unknown): string {
+  if (error instanceof Errno) {
+    const name = errnoName(error.errno);
+    return error.extack === undefined ? name : `${name}: ${error.extack}`;
+  }
+  if (error instanceof NokmodError) return `${error.message} (${error.code})`;
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** The known name nearest to a mistyped one, or undefined when none is near. */
+export function nearest(name: string, known: Iterable<string>): string | undefined {
+  let best: string | undefined;
+  let least = Math.max(2, Math.floor(name.length / 3)) + 1;
+  for (const candidate of known) {
+    const distance = editDistance(name, candidate);
+    if (distance < least) {
+      least = distance;
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+/** Levenshtein distance. */
+function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const current = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const replaced = previous[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1);
+      current.push(Math.min(previous[j] + 1, current[j - 1] + 1, replaced));
+    }
+    previous = current;
+  }
+  return previous[b.length];
+}
+
+/** 1234567 → `1.2M`; for tables that people read. */
+export function brief(count: number): string {
+  if (count < 10_000) return String(count);
+  const units = ["", "k", "M", "G", "T"];
+  let unit = 0;
+  while (count >= 1000 && unit < units.length - 1) {
+    count /= 1000;
+    unit++;
+  }
+  return `${count < 10 ? count.toFixed(1) : Math.round(count)}${units[unit]}`;
+}
