@@ -512,11 +512,17 @@ function icmpv6(view: DataView, key: Int32Array, at: number, end: number): void 
     if (length === 0 || length > end - option) return;
     const kind = view.getUint8(option);
     if (length === 8 && kind === 1) {
-      if ((key[K.ND_SLL] | (key[K.ND_MID] & ~0xffff)) !== 0) return clearNd(key);
+      if ((key[K.ND_SLL] | (key[K.ND_MID] & ~0xffff)) !== 0) {
+        clearNd(key);
+        return;
+      }
       key[K.ND_SLL] = view.getInt32(option + 2);
       key[K.ND_MID] = (view.getUint16(option + 6) << 16) | (key[K.ND_MID] & 0xffff);
     } else if (length === 8 && kind === 2) {
-      if ((key[K.ND_TLL] | (key[K.ND_MID] & 0xffff)) !== 0) return clearNd(key);
+      if ((key[K.ND_TLL] | (key[K.ND_MID] & 0xffff)) !== 0) {
+        clearNd(key);
+        return;
+      }
       key[K.ND_MID] = (key[K.ND_MID] & ~0xffff) | view.getUint16(option + 2);
       key[K.ND_TLL] = view.getInt32(option + 4);
     }
