@@ -204,7 +204,7 @@ export class Reassembler {
     if (row === DUPLICATE) return -EINVAL;
     if (row === OVERLAP) this.stats.overlaps++;
     if (row < 0) return this.discard(queue);
-    if (!this.keep(queue, row, packet, l3 + headerLength, csum, 0)) {
+    if (!this.keep(row, packet, l3 + headerLength, csum, 0)) {
       this.discard(queue);
       return -ENOMEM;
     }
@@ -304,7 +304,7 @@ export class Reassembler {
       this.remove(queue);
       return -EINVAL;
     }
-    if (!this.keep(queue, row, packet, data, packet.csum, 1)) {
+    if (!this.keep(row, packet, data, packet.csum, 1)) {
       this.remove(queue);
       return -ENOMEM;
     }
@@ -601,7 +601,7 @@ export class Reassembler {
    * @param data absolute offset of the payload
    * @returns false when there is no buffer: the caller removes the queue
    */
-  private keep(queue: number, row: number, packet: Packet, data: number, csum: number, family: number): boolean {
+  private keep(row: number, packet: Packet, data: number, csum: number, family: number): boolean {
     const { fragments, memory } = this;
     const f = row * F.WORDS;
     const size = data - packet.off + fragments[f + F.LEN];
