@@ -82,6 +82,8 @@ export class Packet {
   probability = 0;
   /** OVS_PACKET_ATTR_UPCALL_PID of EXECUTE, 0 = none. */
   upcallPid = 0;
+  /** Tunnel key that set(tunnel) gave for the outputs that follow: tunnel words of a flow key. undefined = none. */
+  egressTunnel: Int32Array | undefined = undefined;
 
   constructor(readonly memory: PacketMemory) {}
 
@@ -115,6 +117,7 @@ export class Packet {
     this.ctInfo = 0;
     this.probability = 0;
     this.upcallPid = 0;
+    this.egressTunnel = undefined;
   }
 
   /** Copies all metadata of `from`, and points at the same bytes. */
@@ -147,6 +150,7 @@ export class Packet {
     this.ctInfo = from.ctInfo;
     this.probability = from.probability;
     this.upcallPid = from.upcallPid;
+    this.egressTunnel = from.egressTunnel;
   }
 
   /**
