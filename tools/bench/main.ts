@@ -39,7 +39,7 @@ const scenarios: readonly Scenario[] = [
       title: `60-byte UDP, ${format(flows)} flow${flows === 1 ? "" : "s"}, plain output`,
       unit: "packets/s",
       policy: "plain",
-      run: (bed, tools, seconds) => udpRate(bed, tools, { flows, seconds }),
+      run: (bed, tools, seconds) => udpRate(bed, tools, { flows, seconds, burst: 8 }),
     }),
   ),
   {
@@ -47,7 +47,7 @@ const scenarios: readonly Scenario[] = [
     title: "60-byte UDP, 1,000 established connections, ct(commit,nat)",
     unit: "packets/s",
     policy: "nat",
-    run: (bed, tools, seconds) => udpRate(bed, tools, { flows: 1000, seconds, establish: true }),
+    run: (bed, tools, seconds) => udpRate(bed, tools, { flows: 1000, seconds, burst: 8, establish: true }),
   },
   {
     id: "tcp",

@@ -33,6 +33,8 @@ export async function testbed(offloads: boolean): Promise<Testbed> {
     host.run("ip", "link", "set", device, "address", mac);
     host.run("ip", "addr", "add", `${ip}/24`, "dev", device);
     host.run("ip", "link", "set", device, "up");
+    // The generator's bursts are cut by the kernel before the device, into the packets that the switch is to see.
+    host.run("ethtool", "-K", device, "tx-udp-segmentation", "off");
     if (!offloads) host.run("ethtool", "-K", device, "tx", "off");
   }
   left.run("ip", "neigh", "replace", RIGHT_IP, "lladdr", RIGHT_MAC, "dev", "l0");
@@ -53,23 +55,26 @@ export interface Load {
   /** Different pairs of source address and port. */
   readonly flows: number;
   readonly seconds: number;
+  /** Packets of a flow in a row; above 1 the generator is several times faster. */
+  readonly burst?: number;
   /** First sends slowly, and the right host answers every packet, so that all connections are established. */
   readonly establish?: boolean;
 }
 
 /** Packets a second that reached the right host, of 60-byte UDP sent as fast as it goes. */
 export async function udpRate(bed: Testbed, tools: Tools, load: Load): Promise<number> {
-  const generate = (seconds: number, rate: number): ReturnType<Namespace["execute"]> =>
+  const generate = (seconds: number, rate: number, burst: number): ReturnType<Namespace["execute"]> =>
     bed.left.execute(
       ...[tools.generator, "l0", "--flows", String(load.flows), "--seconds", String(seconds), "--rate", String(rate)],
+      ...["--burst", String(burst)],
       ...["--dst-mac", NOBODYS_MAC, "--dst", RIGHT_IP, "--src", LEFT_IP],
     );
   if (load.establish) {
     const reflector = bed.right.execute(tools.reflector, "r0", "2");
     await pause(200);
-    await Promise.all([generate(1, load.flows * 2), reflector]);
+    await Promise.all([generate(1, load.flows * 2, 1), reflector]);
   }
-  const generator = generate(load.seconds + 1, 0);
+  const generator = generate(load.seconds + 1, 0, load.burst ?? 1);
   await pause(700);
   const before = received(bed.right, "r0");
   const start = performance.now();
