@@ -4,10 +4,12 @@
 #include <napi.h>
 
 void InitNetns(Napi::Env env, Napi::Object exports);
+void InitPacketIo(Napi::Env env, Napi::Object exports);
 void InitSeqpacket(Napi::Env env, Napi::Object exports);
 
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitNetns(env, exports);
+  InitPacketIo(env, exports);
   InitSeqpacket(env, exports);
   return exports;
 }

@@ -1,0 +1,183 @@
+#include "rtnl.h"
+
+#include <linux/rtnetlink.h>
+#include <linux/if.h>
+#include <sys/socket.h>
+
+#include <cstring>
+
+namespace nokmod {
+
+namespace {
+
+// RTM_GETLINK.
+struct LinkRequest {
+  nlmsghdr nlh;
+  ifinfomsg ifi;
+  uint8_t attributes[64];
+};
+
+// Appends an attribute; there is room for what is asked here.
+void Put(LinkRequest& request, uint16_t type, const void* data, size_t length) {
+  nlmsghdr* nlh = &request.nlh;
+  auto* a = reinterpret_cast<rtattr*>(reinterpret_cast<uint8_t*>(&request) + NLMSG_ALIGN(nlh->nlmsg_len));
+  a->rta_type = type;
+  a->rta_len = static_cast<uint16_t>(RTA_LENGTH(length));
+  memcpy(RTA_DATA(a), data, length);
+  nlh->nlmsg_len = static_cast<uint32_t>(NLMSG_ALIGN(nlh->nlmsg_len) + RTA_SPACE(length));
+}
+
+template <typename T>
+T Get(const rtattr* a) {
+  T value{};
+  memcpy(&value, RTA_DATA(a), RTA_PAYLOAD(a) < sizeof value ? RTA_PAYLOAD(a) : sizeof value);
+  return value;
+}
+
+Link ParseLink(const nlmsghdr* nlh) {
+  Link link;
+  const auto* ifi = static_cast<const ifinfomsg*>(NLMSG_DATA(nlh));
+  link.ifindex = ifi->ifi_index;
+  link.type = ifi->ifi_type;
+  link.flags = ifi->ifi_flags;
+  link.deleted = nlh->nlmsg_type == RTM_DELLINK;
+  link.carrier = (ifi->ifi_flags & IFF_LOWER_UP) != 0;
+  auto left = static_cast<int>(nlh->nlmsg_len - NLMSG_LENGTH(sizeof *ifi));
+  for (const auto* a = reinterpret_cast<const rtattr*>(reinterpret_cast<const uint8_t*>(ifi) + NLMSG_ALIGN(sizeof *ifi));
+       RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+    switch (a->rta_type) {
+      case IFLA_IFNAME:
+        link.name.assign(static_cast<const char*>(RTA_DATA(a)), strnlen(static_cast<const char*>(RTA_DATA(a)), RTA_PAYLOAD(a)));
+        break;
+      case IFLA_MTU:
+        link.mtu = Get<uint32_t>(a);
+        break;
+      case IFLA_CARRIER:
+        link.carrier = Get<uint8_t>(a) != 0;
+        break;
+      case IFLA_MASTER:
+        link.master = Get<int32_t>(a);
+        break;
+      case IFLA_NEW_NETNSID:
+        link.new_nsid = Get<int32_t>(a);
+        break;
+      case IFLA_NEW_IFINDEX:
+        link.new_ifindex = Get<int32_t>(a);
+        break;
+      default:
+        break;
+    }
+  }
+  return link;
+}
+
+}  // namespace
+
+RouteSocket::RouteSocket() : fd_(Check(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), "socket")) {
+  sockaddr_nl addr{};
+  addr.nl_family = AF_NETLINK;
+  Check(bind(fd_.get(), reinterpret_cast<sockaddr*>(&addr), sizeof addr), "bind");
+}
+
+// Sends a request and returns the reply of that type. Throws what the kernel answers.
+const uint8_t* RouteSocket::Ask(void* request, uint32_t length, uint16_t reply_type) {
+  auto* nlh = static_cast<nlmsghdr*>(request);
+  nlh->nlmsg_seq = ++seq_;
+  Check(send(fd_.get(), request, length, 0), "rtnetlink send");
+  for (;;) {
+    const ssize_t n = recv(fd_.get(), buffer_, sizeof buffer_, 0);
+    if (n < 0 && errno == EINTR) continue;
+    Check(n, "rtnetlink receive");
+    auto left = static_cast<uint32_t>(n);
+    for (const auto* reply = reinterpret_cast<const nlmsghdr*>(buffer_); NLMSG_OK(reply, left);
+         reply = NLMSG_NEXT(reply, left)) {
+      if (reply->nlmsg_seq != seq_) continue;
+      if (reply->nlmsg_type == NLMSG_ERROR) {
+        Throw(-static_cast<const nlmsgerr*>(NLMSG_DATA(reply))->error, "rtnetlink");
+      }
+      if (reply->nlmsg_type == reply_type) return reinterpret_cast<const uint8_t*>(reply);
+    }
+  }
+}
+
+Link RouteSocket::GetLink(int32_t ifindex, const std::string& name, int32_t nsid) {
+  LinkRequest request{};
+  request.nlh.nlmsg_len = NLMSG_LENGTH(sizeof request.ifi);
+  request.nlh.nlmsg_type = RTM_GETLINK;
+  request.nlh.nlmsg_flags = NLM_F_REQUEST;
+  request.ifi.ifi_index = ifindex;
+  if (ifindex == 0) {
+    if (name.size() >= IFNAMSIZ) Throw(ENODEV, "device name too long");
+    Put(request, IFLA_IFNAME, name.c_str(), name.size() + 1);
+  }
+  if (nsid >= 0) Put(request, IFLA_TARGET_NETNSID, &nsid, sizeof nsid);
+  return ParseLink(reinterpret_cast<const nlmsghdr*>(Ask(&request, request.nlh.nlmsg_len, RTM_NEWLINK)));
+}
+
+rtnl_link_stats64 RouteSocket::GetStats(int32_t ifindex, int32_t nsid) {
+  rtnl_link_stats64 stats{};
+  LinkRequest request{};
+  request.nlh.nlmsg_len = NLMSG_LENGTH(sizeof request.ifi);
+  request.nlh.nlmsg_type = RTM_GETLINK;
+  request.nlh.nlmsg_flags = NLM_F_REQUEST;
+  request.ifi.ifi_index = ifindex;
+  if (nsid >= 0) Put(request, IFLA_TARGET_NETNSID, &nsid, sizeof nsid);
+  const auto* nlh = reinterpret_cast<const nlmsghdr*>(Ask(&request, request.nlh.nlmsg_len, RTM_NEWLINK));
+  auto left = static_cast<int>(IFLA_PAYLOAD(nlh));
+  for (const rtattr* a = IFLA_RTA(NLMSG_DATA(nlh)); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+    if (a->rta_type == IFLA_STATS64) stats = Get<rtnl_link_stats64>(a);
+  }
+  return stats;
+}
+
+LinkWatch::LinkWatch()
+    : fd_(Check(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE), "socket")) {
+  // Without the right to hear other namespaces (CAP_NET_BROADCAST) our own still works.
+  const int one = 1;
+  setsockopt(fd_.get(), SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &one, sizeof one);
+  const int bytes = 4 << 20;
+  if (setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes) < 0) {
+    setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+  }
+  sockaddr_nl addr{};
+  addr.nl_family = AF_NETLINK;
+  addr.nl_groups = RTMGRP_LINK;
+  Check(bind(fd_.get(), reinterpret_cast<sockaddr*>(&addr), sizeof addr), "bind");
+}
+
+void LinkWatch::Read(const std::function<void(const Link&)>& changed, const std::function<void()>& overrun) {
+  for (;;) {
+    iovec iov{buffer_, sizeof buffer_};
+    alignas(cmsghdr) uint8_t control[CMSG_SPACE(sizeof(int32_t))];
+    msghdr msg{};
+    msg.msg_iov = &iov;
+    msg.msg_iovlen = 1;
+    msg.msg_control = control;
+    msg.msg_controllen = sizeof control;
+    const ssize_t n = recvmsg(fd_.get(), &msg, 0);
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      if (errno == ENOBUFS) {
+        overrun();
+        continue;
+      }
+      if (errno == EAGAIN || errno == EWOULDBLOCK) return;
+      Throw(errno, "rtnetlink receive");
+    }
+    int32_t nsid = -1;
+    for (cmsghdr* c = CMSG_FIRSTHDR(&msg); c != nullptr; c = CMSG_NXTHDR(&msg, c)) {
+      if (c->cmsg_level == SOL_NETLINK && c->cmsg_type == NETLINK_LISTEN_ALL_NSID) memcpy(&nsid, CMSG_DATA(c), sizeof nsid);
+    }
+    auto left = static_cast<uint32_t>(n);
+    for (const auto* nlh = reinterpret_cast<const nlmsghdr*>(buffer_); NLMSG_OK(nlh, left); nlh = NLMSG_NEXT(nlh, left)) {
+      if (nlh->nlmsg_type != RTM_NEWLINK && nlh->nlmsg_type != RTM_DELLINK) continue;
+      // Bridges report their ports' removal in the AF_BRIDGE family: the device itself lives on.
+      if (static_cast<const ifinfomsg*>(NLMSG_DATA(nlh))->ifi_family != AF_UNSPEC) continue;
+      Link link = ParseLink(nlh);
+      link.nsid = nsid;
+      changed(link);
+    }
+  }
+}
+
+}  // namespace nokmod

@@ -1,0 +1,59 @@
+// What the ports need of rtnetlink: a device's properties and counters, and word of their changes.
+#pragma once
+
+#include <linux/if_link.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "sys.h"
+
+namespace nokmod {
+
+struct Link {
+  int32_t ifindex = 0;
+  std::string name;
+  uint16_t type = 0;     // ARPHRD_*
+  uint32_t flags = 0;    // IFF_*
+  uint32_t mtu = 0;
+  bool carrier = false;
+  int32_t master = 0;
+  bool deleted = false;  // RTM_DELLINK
+  // Namespace ids, -1 = none: of the namespace that the message speaks of when it is not ours, and of the one that a
+  // device which left it went to (with its ifindex there).
+  int32_t nsid = -1;
+  int32_t new_nsid = -1;
+  int32_t new_ifindex = 0;
+};
+
+// A NETLINK_ROUTE socket for questions, in the network namespace of the thread that made it.
+class RouteSocket {
+ public:
+  RouteSocket();
+  // By ifindex, or by name if ifindex is 0. `nsid` names another namespace, -1 is our own. Throws ENODEV.
+  Link GetLink(int32_t ifindex, const std::string& name, int32_t nsid = -1);
+  rtnl_link_stats64 GetStats(int32_t ifindex, int32_t nsid = -1);
+
+ private:
+  const uint8_t* Ask(void* request, uint32_t length, uint16_t reply_type);
+
+  Fd fd_;
+  uint32_t seq_ = 0;
+  alignas(8) uint8_t buffer_[65536];
+};
+
+// A NETLINK_ROUTE socket that hears of every change of a link, in this namespace and in those that have an id in it.
+class LinkWatch {
+ public:
+  LinkWatch();
+  int fd() const { return fd_.get(); }
+  // Reads all there is. `overrun` is called when messages were lost: everything must be asked for again.
+  void Read(const std::function<void(const Link&)>& changed, const std::function<void()>& overrun);
+
+ private:
+  Fd fd_;
+  alignas(8) uint8_t buffer_[65536];
+};
+
+}  // namespace nokmod
