@@ -1,3 +1,540 @@
-#include <napi.h>
+// AF_UNIX SOCK_SEQPACKET, both ends. A packet is a record: the kernel keeps the boundaries, so that a netlink datagram
+// travels as it is. What the packets mean is TypeScript's business (docs/transport.md).
 
-void InitSeqpacket(Napi::Env, Napi::Object) {}
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <napi.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "poller.h"
+#include "sys.h"
+#include "system_error.h"
+
+namespace {
+
+using nokmod::Fd;
+
+constexpr int kBacklog = 128;
+constexpr int kEventsPerWake = 64;
+// No packet takes this little of a send buffer. It may not read 0 at once: the kernel wakes us just before it has given
+// back the last byte.
+constexpr int kNothing = 64;
+// Packets taken from one connection before the others get their turn.
+constexpr int kPacketsPerTurn = 32;
+
+sockaddr_un AddressOf(Napi::Env env, const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.empty()) throw SystemError(env, EINVAL, "socket path");
+  if (path.size() >= sizeof address.sun_path) throw SystemError(env, ENAMETOOLONG, path);
+  path.copy(address.sun_path, path.size());
+  return address;
+}
+
+Fd OpenSocket(Napi::Env env, int flags) {
+  Fd fd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | flags, 0));
+  if (!fd) throw SystemError(env, errno, "socket");
+  return fd;
+}
+
+/// 0 or errno.
+int Connect(int fd, const sockaddr_un& address) {
+  return connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ? 0 : errno;
+}
+
+/// The bytes of a Uint8Array argument; nullptr and 0 when it is absent.
+struct Bytes {
+  uint8_t* data = nullptr;
+  size_t size = 0;
+  explicit Bytes(const Napi::Value& value) {
+    if (!value.IsTypedArray()) return;
+    Napi::Uint8Array array = value.As<Napi::Uint8Array>();
+    data = array.Data();
+    size = array.ByteLength();
+  }
+};
+
+/// Sends one packet without waiting. 0 or a negative errno.
+int SendPacket(int fd, const uint8_t* data, size_t size) {
+  ssize_t sent;
+  do {
+    sent = send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  return sent < 0 ? -errno : 0;
+}
+
+/// Receives one packet. Its true length, which may exceed `size`; 0 at the end of the connection; a negative errno.
+ssize_t ReceivePacket(int fd, uint8_t* data, size_t size, int flags) {
+  ssize_t received;
+  do {
+    received = recv(fd, data, size, flags | MSG_TRUNC);
+  } while (received < 0 && errno == EINTR);
+  return received < 0 ? -errno : received;
+}
+
+/// Takes the path for one server: an flock() on PATH.lock, which a dead server cannot hold.
+Fd LockPath(Napi::Env env, const std::string& path) {
+  const std::string name = path + ".lock";
+  for (;;) {
+    Fd fd(open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!fd) throw SystemError(env, errno, name);
+    if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+      throw SystemError(env, errno == EWOULDBLOCK ? EADDRINUSE : errno, path);
+    }
+    // The one who held it may have removed the file between our open() and our flock().
+    struct stat ours, named;
+    if (fstat(fd.get(), &ours) == 0 && stat(name.c_str(), &named) == 0 && ours.st_ino == named.st_ino &&
+        ours.st_dev == named.st_dev) {
+      return fd;
+    }
+  }
+}
+
+/// The listening end.
+///
+///   new SeqpacketServer(path, mode, input, { accept(id, pid, uid, gid, netns), packet(id, length), drained(id), closed(id) })
+///
+/// A packet lies in `input` when packet() is called; a length above input.length tells of one that was cut off.
+class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
+ public:
+  static Napi::Function Define(Napi::Env env) {
+    return DefineClass(env, "SeqpacketServer",
+                       {
+                           InstanceMethod("send", &SeqpacketServer::Send),
+                           InstanceMethod("queued", &SeqpacketServer::Queued),
+                           InstanceMethod("watchDrain", &SeqpacketServer::WatchDrain),
+                           InstanceMethod("setSendBuffer", &SeqpacketServer::SetSendBuffer),
+                           InstanceMethod("disconnect", &SeqpacketServer::Disconnect),
+                           InstanceMethod("close", &SeqpacketServer::CloseMethod),
+                       });
+  }
+
+  explicit SeqpacketServer(const Napi::CallbackInfo& info)
+      : Napi::ObjectWrap<SeqpacketServer>(info), context_(info.Env(), "SeqpacketServer") {
+    const Napi::Env env = info.Env();
+    path_ = info[0].As<Napi::String>();
+    const auto mode = info[1].As<Napi::Number>().Uint32Value();
+    input_ = Napi::Persistent(info[2].As<Napi::Uint8Array>());
+    handlers_ = Napi::Persistent(info[3].As<Napi::Object>());
+    accept_ = Handler("accept");
+    packet_ = Handler("packet");
+    drained_ = Handler("drained");
+    closed_ = Handler("closed");
+
+    try {
+      Listen(env, mode);
+    } catch (...) {
+      Shut();
+      throw;
+    }
+    Ref();
+    held_ = true;
+  }
+
+  ~SeqpacketServer() override { Shut(); }
+
+ private:
+  static constexpr uint64_t kListener = ~uint64_t{0};
+
+  struct Connection {
+    Fd fd;
+    uint32_t generation = 0;
+    bool watching = false;
+  };
+
+  Napi::FunctionReference Handler(const char* name) {
+    return Napi::Persistent(handlers_.Value().Get(name).As<Napi::Function>());
+  }
+
+  void Listen(Napi::Env env, uint32_t mode) {
+    const sockaddr_un address = AddressOf(env, path_);
+    lock_ = LockPath(env, path_);
+    RemoveStale(env, address);
+    listener_ = OpenSocket(env, SOCK_NONBLOCK);
+    if (bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+      throw SystemError(env, errno, path_);
+    }
+    bound_ = true;
+    if (chmod(path_.c_str(), mode) != 0 || listen(listener_.get(), kBacklog) != 0) throw SystemError(env, errno, path_);
+    reserve_ = Fd(open("/dev/null", O_RDONLY | O_CLOEXEC));
+    epoll_ = Fd(epoll_create1(EPOLL_CLOEXEC));
+    if (!epoll_ || !Control(EPOLL_CTL_ADD, listener_.get(), EPOLLIN, kListener)) {
+      throw SystemError(env, errno, "epoll");
+    }
+    int error = poller_.Open(env, epoll_.get(), [this] { Wake(); });
+    if (error == 0) error = poller_.Start();
+    if (error != 0) throw SystemError(env, -error, "poll");
+  }
+
+  void RemoveStale(Napi::Env env, const sockaddr_un& address) {
+    struct stat status;
+    if (lstat(path_.c_str(), &status) != 0) return;
+    if (!S_ISSOCK(status.st_mode)) throw SystemError(env, ENOTSOCK, path_);
+    // Nobody holds the lock; still, a program that knows no lock may listen here.
+    const Fd probe = OpenSocket(env, SOCK_NONBLOCK);
+    if (Connect(probe.get(), address) != ECONNREFUSED) throw SystemError(env, EADDRINUSE, path_);
+    unlink(path_.c_str());
+  }
+
+  bool Control(int operation, int fd, uint32_t events, uint64_t data) {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = data;
+    return epoll_ctl(epoll_.get(), operation, fd, &event) == 0;
+  }
+
+  uint64_t Tag(uint32_t id) const { return uint64_t{connections_[id].generation} << 32 | id; }
+
+  Connection* Find(uint32_t id) {
+    return id < connections_.size() && connections_[id].fd ? &connections_[id] : nullptr;
+  }
+  bool Alive(uint64_t tag) {
+    const auto id = static_cast<uint32_t>(tag);
+    return open_ && Find(id) != nullptr && Tag(id) == tag;
+  }
+
+  void Call(Napi::FunctionReference& handler, const std::vector<napi_value>& arguments) {
+    const Napi::Env env = Env();
+    try {
+      handler.MakeCallback(handlers_.Value(), arguments, context_);
+    } catch (const Napi::Error& error) {
+      // Nobody above us but the event loop: let Node treat it as any exception of a callback.
+      napi_fatal_exception(env, error.Value());
+    }
+  }
+
+  Napi::Value Id(uint32_t id) { return Napi::Number::New(Env(), id); }
+
+  void Wake() {
+    const Napi::HandleScope scope(Env());
+    epoll_event events[kEventsPerWake];
+    const int count = epoll_wait(epoll_.get(), events, kEventsPerWake, 0);
+    for (int i = 0; i < count && open_; i++) {
+      const uint64_t tag = events[i].data.u64;
+      if (tag == kListener) {
+        Accept();
+        continue;
+      }
+      if (!Alive(tag)) continue;
+      const auto id = static_cast<uint32_t>(tag);
+      if (events[i].events & (EPOLLIN | EPOLLHUP | EPOLLERR | EPOLLRDHUP)) Read(id, tag);
+      if (Alive(tag) && connections_[id].watching) CheckDrained(id);
+    }
+  }
+
+  void Accept() {
+    for (int i = 0; i < kPacketsPerTurn && open_; i++) {
+      Fd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+      if (!fd) {
+        // Out of descriptors: the waiting connection must still go, or the listener would wake us for ever.
+        if ((errno == EMFILE || errno == ENFILE) && reserve_) {
+          reserve_.Reset();
+          Fd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)).Reset();
+          reserve_ = Fd(open("/dev/null", O_RDONLY | O_CLOEXEC));
+          continue;
+        }
+        if (errno == ECONNABORTED || errno == EINTR) continue;
+        return;
+      }
+      ucred peer{};
+      socklen_t size = sizeof peer;
+      getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size);
+      const double netns = PeerNetns(fd.get());
+      uint32_t id;
+      if (free_.empty()) {
+        id = static_cast<uint32_t>(connections_.size());
+        connections_.emplace_back();
+      } else {
+        id = free_.back();
+        free_.pop_back();
+      }
+      Connection& connection = connections_[id];
+      connection.fd = std::move(fd);
+      connection.generation++;
+      connection.watching = false;
+      if (!Control(EPOLL_CTL_ADD, connection.fd.get(), EPOLLIN | EPOLLRDHUP, Tag(id))) {
+        connection.fd.Reset();
+        free_.push_back(id);
+        continue;
+      }
+      const Napi::Env env = Env();
+      Call(accept_, {Id(id), Napi::Number::New(env, peer.pid), Napi::Number::New(env, peer.uid),
+                     Napi::Number::New(env, peer.gid), Napi::Number::New(env, netns)});
+    }
+  }
+
+  /// Inode of the peer's network namespace; 0 where we may not know (it takes CAP_NET_ADMIN there).
+  static double PeerNetns(int fd) {
+    const Fd netns(ioctl(fd, SIOCGSKNS));
+    struct stat status;
+    if (!netns || fstat(netns.get(), &status) != 0) return 0;
+    return static_cast<double>(status.st_ino);
+  }
+
+  void Read(uint32_t id, uint64_t tag) {
+    for (int i = 0; i < kPacketsPerTurn; i++) {
+      const Napi::HandleScope scope(Env());
+      Napi::Uint8Array input = input_.Value();
+      const ssize_t size = ReceivePacket(connections_[id].fd.get(), input.Data(), input.ByteLength(), MSG_DONTWAIT);
+      if (size == -EAGAIN) return;
+      if (size <= 0) {
+        Drop(id);
+        Call(closed_, {Id(id)});
+        return;
+      }
+      Call(packet_, {Id(id), Napi::Number::New(Env(), static_cast<double>(size))});
+      if (!Alive(tag)) return;
+    }
+    // More may wait. Edge-triggered events do not repeat: ask anew.
+    if (connections_[id].watching) Arm(id);
+  }
+
+  /// unix sockets wake their writer for every packet that is read once three quarters are free: each is an edge.
+  bool Arm(uint32_t id) {
+    return Control(EPOLL_CTL_MOD, connections_[id].fd.get(), EPOLLIN | EPOLLRDHUP | EPOLLOUT | EPOLLET, Tag(id));
+  }
+
+  void CheckDrained(uint32_t id) {
+    int queued = 0;
+    ioctl(connections_[id].fd.get(), SIOCOUTQ, &queued);
+    if (queued >= kNothing) return;
+    connections_[id].watching = false;
+    Control(EPOLL_CTL_MOD, connections_[id].fd.get(), EPOLLIN | EPOLLRDHUP, Tag(id));
+    Call(drained_, {Id(id)});
+  }
+
+  void Drop(uint32_t id) {
+    connections_[id].fd.Reset();
+    free_.push_back(id);
+  }
+
+  void Shut() {
+    if (!open_) return;
+    open_ = false;
+    poller_.Close();
+    for (Connection& connection : connections_) connection.fd.Reset();
+    listener_.Reset();
+    epoll_.Reset();
+    reserve_.Reset();
+    if (bound_) unlink(path_.c_str());
+    if (lock_) unlink((path_ + ".lock").c_str());
+    lock_.Reset();
+  }
+
+  uint32_t Argument(const Napi::CallbackInfo& info, size_t index) const {
+    return info[index].As<Napi::Number>().Uint32Value();
+  }
+
+  /// send(id, packet): 0 or a negative errno; -EAGAIN when the reader's queue is full.
+  Napi::Value Send(const Napi::CallbackInfo& info) {
+    const Connection* connection = Find(Argument(info, 0));
+    const Bytes packet(info[1]);
+    const int result = connection == nullptr ? -EBADF : SendPacket(connection->fd.get(), packet.data, packet.size);
+    return Napi::Number::New(info.Env(), result);
+  }
+
+  /// queued(id): bytes that the reader has not taken, counted as the send buffer is (with the kernel's overhead).
+  Napi::Value Queued(const Napi::CallbackInfo& info) {
+    const Connection* connection = Find(Argument(info, 0));
+    int queued = 0;
+    if (connection != nullptr) ioctl(connection->fd.get(), SIOCOUTQ, &queued);
+    return Napi::Number::New(info.Env(), queued);
+  }
+
+  /// watchDrain(id): drained(id) will be called once the reader has taken everything.
+  Napi::Value WatchDrain(const Napi::CallbackInfo& info) {
+    const uint32_t id = Argument(info, 0);
+    Connection* connection = Find(id);
+    if (connection != nullptr && !connection->watching) {
+      connection->watching = true;
+      Arm(id);
+    }
+    return info.Env().Undefined();
+  }
+
+  /// setSendBuffer(id, bytes, force): the size that the kernel made of it (twice as much, within its limits).
+  Napi::Value SetSendBuffer(const Napi::CallbackInfo& info) {
+    const Connection* connection = Find(Argument(info, 0));
+    int bytes = info[1].As<Napi::Number>().Int32Value();
+    int result = 0;
+    if (connection != nullptr) {
+      const int fd = connection->fd.get();
+      const bool force = info[2].ToBoolean();
+      if (!force || setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes) != 0) {
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+      }
+      socklen_t size = sizeof result;
+      getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &result, &size);
+    }
+    return Napi::Number::New(info.Env(), result);
+  }
+
+  /// disconnect(id): closed() is not called.
+  Napi::Value Disconnect(const Napi::CallbackInfo& info) {
+    const uint32_t id = Argument(info, 0);
+    if (Find(id) != nullptr) Drop(id);
+    return info.Env().Undefined();
+  }
+
+  Napi::Value CloseMethod(const Napi::CallbackInfo& info) {
+    Shut();
+    if (std::exchange(held_, false)) Unref();
+    return info.Env().Undefined();
+  }
+
+  std::string path_;
+  Napi::Reference<Napi::Uint8Array> input_;
+  Napi::ObjectReference handlers_;
+  Napi::FunctionReference accept_, packet_, drained_, closed_;
+  Napi::AsyncContext context_;
+  Fd lock_, listener_, epoll_, reserve_;
+  bool bound_ = false;
+  bool open_ = true;
+  bool held_ = false;
+  std::vector<Connection> connections_;
+  std::vector<uint32_t> free_;
+  Poller poller_;
+};
+
+/// The connecting end: `new SeqpacketClient(path)`.
+class SeqpacketClient : public Napi::ObjectWrap<SeqpacketClient> {
+ public:
+  static Napi::Function Define(Napi::Env env) {
+    return DefineClass(env, "SeqpacketClient",
+                       {
+                           InstanceMethod("request", &SeqpacketClient::Request),
+                           InstanceMethod("receive", &SeqpacketClient::Receive),
+                           InstanceMethod("onReadable", &SeqpacketClient::OnReadable),
+                           InstanceMethod("setRef", &SeqpacketClient::SetRef),
+                           InstanceMethod("close", &SeqpacketClient::CloseMethod),
+                           InstanceAccessor<&SeqpacketClient::Cookie>("cookie"),
+                       });
+  }
+
+  explicit SeqpacketClient(const Napi::CallbackInfo& info)
+      : Napi::ObjectWrap<SeqpacketClient>(info), context_(info.Env(), "SeqpacketClient") {
+    const Napi::Env env = info.Env();
+    const std::string path = info[0].As<Napi::String>();
+    const sockaddr_un address = AddressOf(env, path);
+    fd_ = OpenSocket(env, 0);
+    const int error = Connect(fd_.get(), address);
+    if (error != 0) throw SystemError(env, error, path);
+  }
+
+  ~SeqpacketClient() override { Shut(); }
+
+ private:
+  void Shut() {
+    poller_.Close();
+    fd_.Reset();
+  }
+
+  /// request(header, payload | undefined, answer, timeoutMs): sends one packet and blocks until its answer has come.
+  /// The answer's length, 0 when the server has gone, or a negative errno.
+  Napi::Value Request(const Napi::CallbackInfo& info) {
+    const Bytes header(info[0]), payload(info[1]), answer(info[2]);
+    const int64_t timeout = info[3].As<Napi::Number>().Int64Value();
+    return Napi::Number::New(info.Env(), static_cast<double>(Exchange(header, payload, answer, timeout)));
+  }
+
+  ssize_t Exchange(const Bytes& header, const Bytes& payload, const Bytes& answer, int64_t timeout) {
+    if (!fd_) return -EBADF;
+    if (timeout != timeout_) {
+      const timeval limit{timeout / 1000, (timeout % 1000) * 1000};
+      setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+      setsockopt(fd_.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+      timeout_ = timeout;
+    }
+    iovec parts[2] = {{header.data, header.size}, {payload.data, payload.size}};
+    msghdr message{};
+    message.msg_iov = parts;
+    message.msg_iovlen = payload.size == 0 ? 1 : 2;
+    ssize_t sent;
+    do {
+      sent = sendmsg(fd_.get(), &message, MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    if (sent < 0) return -errno;
+    return ReceivePacket(fd_.get(), answer.data, answer.size, 0);
+  }
+
+  /// receive(buffer): length of the packet, 0 when the server has gone, or a negative errno; -EAGAIN when none waits.
+  Napi::Value Receive(const Napi::CallbackInfo& info) {
+    const Bytes buffer(info[0]);
+    const ssize_t result = fd_ ? ReceivePacket(fd_.get(), buffer.data, buffer.size, MSG_DONTWAIT) : -EBADF;
+    return Napi::Number::New(info.Env(), static_cast<double>(result));
+  }
+
+  /// onReadable(callback | null): callback is called while there is something to read; null ends it.
+  Napi::Value OnReadable(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    if (!info[0].IsFunction()) {
+      poller_.Stop();
+      return env.Undefined();
+    }
+    callback_ = Napi::Persistent(info[0].As<Napi::Function>());
+    int error = 0;
+    if (!polled_) error = poller_.Open(env, fd_.get(), [this] { Wake(); });
+    polled_ = error == 0;
+    if (error == 0) error = poller_.Start();
+    if (error != 0) throw SystemError(env, -error, "poll");
+    return env.Undefined();
+  }
+
+  void Wake() {
+    const Napi::Env env = Env();
+    const Napi::HandleScope scope(env);
+    try {
+      callback_.MakeCallback(Value(), {}, context_);
+    } catch (const Napi::Error& error) {
+      napi_fatal_exception(env, error.Value());
+    }
+  }
+
+  Napi::Value SetRef(const Napi::CallbackInfo& info) {
+    poller_.SetRef(info[0].ToBoolean());
+    return info.Env().Undefined();
+  }
+
+  /// SO_COOKIE, which the server can find us by, as [low, high].
+  Napi::Value Cookie(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    uint64_t cookie = 0;
+    socklen_t size = sizeof cookie;
+    getsockopt(fd_.get(), SOL_SOCKET, SO_COOKIE, &cookie, &size);
+    Napi::Array result = Napi::Array::New(env, 2);
+    result[0u] = Napi::Number::New(env, static_cast<uint32_t>(cookie));
+    result[1u] = Napi::Number::New(env, static_cast<uint32_t>(cookie >> 32));
+    return result;
+  }
+
+  Napi::Value CloseMethod(const Napi::CallbackInfo& info) {
+    Shut();
+    return info.Env().Undefined();
+  }
+
+  Fd fd_;
+  Napi::AsyncContext context_;
+  Napi::FunctionReference callback_;
+  bool polled_ = false;
+  int64_t timeout_ = -1;
+  Poller poller_;
+};
+
+}  // namespace
+
+void InitSeqpacket(Napi::Env env, Napi::Object exports) {
+  exports.Set("SeqpacketServer", SeqpacketServer::Define(env));
+  exports.Set("SeqpacketClient", SeqpacketClient::Define(env));
+}

@@ -23,3 +23,4 @@ export {
   type ZoneLimit,
 } from "./ovs.ts";
 export { Batch, errorOf, messagesOf, NetlinkMessage, Requester, type SocketOpener } from "./requester.ts";
+export { Client, type ConnectOptions, connect, type OpenOptions, SeqpacketSocket } from "./seqpacket.ts";

@@ -42,3 +42,4 @@ export const EILSEQ = 84;
 export const EHOSTUNREACH = 113;
 export const EBADMSG = 74;
 export const E2BIG = 7;
+export const ENODATA = 61;

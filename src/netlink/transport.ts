@@ -1,0 +1,71 @@
+/**
+ * Netlink between processes: the records of docs/transport.md, over AF_UNIX SOCK_SEQPACKET. All fields are u32 in host
+ * order unless a width is given.
+ *
+ * ```
+ * hello    | magic | version u16, kind u16 | protocol | pid | cookie low | cookie high | receive length | 0 |   32 bytes
+ * request  | op | socket id low | socket id high | a | b | 0 | payload …                                        24 bytes +
+ * answer   | errno | flags | a | b |                                                                            16 bytes
+ * ```
+ */
+
+import { join } from "node:path";
+
+/** "NKM1" */
+export const TRANSPORT_MAGIC = 0x314d4b4e;
+export const TRANSPORT_VERSION = 1;
+export const HELLO_BYTES = 32;
+export const REQUEST_BYTES = 24;
+export const ANSWER_BYTES = 16;
+
+/** What a connection is for; told by its first packet. */
+export const enum ChannelKind {
+  /** Requests and their answers, one at a time; any number of sockets may be spoken of. */
+  Control = 0,
+  /** One netlink socket: after the answer to the hello, the server writes datagrams and reads nothing. */
+  Data = 1,
+}
+
+export const enum TransportOp {
+  /** Payload: one netlink datagram. Answered once every message in it has been executed. */
+  Send = 1,
+  /** The reader has found its queue empty in a dump. a: largest buffer that it receives with, 0 = as before. */
+  More = 2,
+  /** bind(). a: wanted port id, 0 = any; b: nl_groups. Answer a: the port id. */
+  Bind = 3,
+  /** NETLINK_ADD_MEMBERSHIP of group a. */
+  Join = 4,
+  /** NETLINK_DROP_MEMBERSHIP of group a. */
+  Leave = 5,
+  /** Any other SOL_NETLINK option: a = option, b = value. */
+  Option = 6,
+  /** SO_RCVBUF, or with b = 1 SO_RCVBUFFORCE, of a bytes. Answer a: what getsockopt() tells. */
+  ReceiveBuffer = 7,
+  /** Finds a data channel again by the SO_COOKIE (a, b) that its hello told. Answer a, b: its socket id. */
+  Find = 8,
+  /** Answer a: the port id (0 = unbound), b: the protocol. */
+  Describe = 9,
+}
+
+/** Answer flag: a dump is under way; an empty queue is not its end, More continues it. */
+export const ANSWER_DUMPING = 1;
+
+/**
+ * A packet of this length on a data channel is no datagram but a u32: the errno that the next recv must fail with, once
+ * (ENOBUFS, messages were lost). No netlink message is shorter than 16 bytes.
+ */
+export const MARKER_BYTES = 4;
+
+/** The largest request that a server takes, header included. */
+export const REQUEST_MAX = 1 << 20;
+
+/**
+ * Where the server listens unless told otherwise: $NOKMOD_SOCKET, /run/nokmod/nokmod.sock for root, else
+ * $XDG_RUNTIME_DIR/nokmod.sock, else a name of the user's own in /tmp.
+ */
+export function defaultSocketPath(env: NodeJS.ProcessEnv = process.env, uid = process.getuid?.() ?? 0): string {
+  if (env.NOKMOD_SOCKET) return env.NOKMOD_SOCKET;
+  if (uid === 0) return "/run/nokmod/nokmod.sock";
+  if (env.XDG_RUNTIME_DIR) return join(env.XDG_RUNTIME_DIR, "nokmod.sock");
+  return `/tmp/nokmod-${uid}/nokmod.sock`;
+}

@@ -1,0 +1,2 @@
+export { hasNetAdmin } from "./credentials.ts";
+export { NetlinkServer, type NetlinkServerOptions, type NetlinkServerStats, type Peer } from "./seqpacket-server.ts";

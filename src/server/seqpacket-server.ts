@@ -1,0 +1,450 @@
+import { mkdirSync } from "node:fs";
+import { dirname } from "node:path";
+import { Errno, NokmodError } from "../errors.ts";
+import { native } from "../native.ts";
+import type { BusSocket, NetlinkBus, NetlinkSink } from "../netlink/bus.ts";
+import {
+  ANSWER_BYTES,
+  ANSWER_DUMPING,
+  ChannelKind,
+  defaultSocketPath,
+  HELLO_BYTES,
+  MARKER_BYTES,
+  REQUEST_BYTES,
+  REQUEST_MAX,
+  TRANSPORT_MAGIC,
+  TRANSPORT_VERSION,
+  TransportOp,
+} from "../netlink/transport.ts";
+import { type Random, SystemRandom } from "../random.ts";
+import {
+  EBADF,
+  EINVAL,
+  EIO,
+  EMSGSIZE,
+  ENODATA,
+  ENOENT,
+  EOPNOTSUPP,
+  EPERM,
+  EPROTO,
+  EPROTONOSUPPORT,
+} from "../uapi/errno.ts";
+import { hasNetAdmin } from "./credentials.ts";
+
+/** The listening half of native/src/seqpacket.cc. */
+interface NativeServer {
+  send(id: number, packet: Uint8Array): number;
+  queued(id: number): number;
+  watchDrain(id: number): void;
+  setSendBuffer(id: number, bytes: number, force: boolean): number;
+  disconnect(id: number): void;
+  close(): void;
+}
+
+interface NativeHandlers {
+  accept(id: number, pid: number, uid: number, gid: number, netns: number): void;
+  packet(id: number, length: number): void;
+  drained(id: number): void;
+  closed(id: number): void;
+}
+
+interface SeqpacketAddon {
+  SeqpacketServer: new (path: string, mode: number, input: Uint8Array, handlers: NativeHandlers) => NativeServer;
+}
+
+/** Who is at the other end of a connection (SO_PEERCRED, taken when it was made). */
+export interface Peer {
+  readonly pid: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** Inode of its network namespace; 0 where the server may not know. */
+  readonly netns: number;
+  /** CAP_NET_ADMIN in the server's user namespace. */
+  readonly privileged: boolean;
+}
+
+/** Options of NetlinkServer. */
+export interface NetlinkServerOptions {
+  /** Socket path; its directory is made. Default: defaultSocketPath(). */
+  readonly path?: string;
+  /** Mode of the socket file. Default 0666: who may do what is decided by credentials, as with the kernel. */
+  readonly mode?: number;
+  /** Overrides the test for CAP_NET_ADMIN. */
+  readonly isPrivileged?: (pid: number) => boolean;
+  readonly random?: Random;
+}
+
+/** Counters of a server, for people. */
+export interface NetlinkServerStats {
+  /** Connections made, requests carried out, and packets that made no sense. */
+  connections: number;
+  requests: number;
+  malformed: number;
+}
+
+/** net.core.rmem_default and rmem_max: a netlink socket's receive buffer, and what it may ask for without privilege. */
+const DEFAULT_BUFFER = 212_992;
+const UNPRIVILEGED_BUFFER_MAX = 212_992;
+/** SO_RCVBUF below this is raised to it (SOCK_MIN_RCVBUF). */
+const MIN_BUFFER = 2304;
+/** Bytes that a dump may run ahead of its reader before other work gets its turn. */
+const DUMP_STEP = 65_536;
+
+/**
+ * The netlink sockets of a bus, for other processes: docs/transport.md. Whatever a client sends, and whenever it dies,
+ * costs the client alone.
+ */
+export class NetlinkServer {
+  readonly path: string;
+  readonly stats: NetlinkServerStats = { connections: 0, requests: 0, malformed: 0 };
+  private readonly server: NativeServer;
+  private readonly input = new Uint8Array(REQUEST_MAX);
+  private readonly view = new DataView(this.input.buffer);
+  private readonly answerBytes = new Uint8Array(ANSWER_BYTES);
+  private readonly answer = new DataView(this.answerBytes.buffer);
+  private readonly channels = new Map<number, Channel>();
+  /** By the low half of their id. */
+  private readonly sockets = new Map<number, ServerSocket>();
+  private readonly random: Random;
+  private readonly isPrivileged: (pid: number) => boolean;
+
+  /**
+   * Listens at once.
+   * @throws NokmodError ERR_ADDRESS_IN_USE when another server serves the path; ERR_SOCKET_PATH when it cannot be made
+   */
+  constructor(
+    private readonly bus: NetlinkBus,
+    options: NetlinkServerOptions = {},
+  ) {
+    this.path = options.path ?? defaultSocketPath();
+    this.random = options.random ?? new SystemRandom();
+    this.isPrivileged = options.isPrivileged ?? hasNetAdmin;
+    const { SeqpacketServer } = native<SeqpacketAddon>();
+    const handlers: NativeHandlers = {
+      accept: (id, pid, uid, gid, netns) => {
+        this.stats.connections++;
+        this.channels.set(id, new Channel({ pid, uid, gid, netns, privileged: this.isPrivileged(pid) }));
+      },
+      packet: (id, length) => this.onPacket(id, length),
+      drained: (id) => this.channels.get(id)?.socket?.onDrained(),
+      closed: (id) => this.forget(id),
+    };
+    try {
+      mkdirSync(dirname(this.path), { recursive: true, mode: 0o755 });
+      this.server = new SeqpacketServer(this.path, options.mode ?? 0o666, this.input, handlers);
+    } catch (cause) {
+      const { code, message } = cause as NodeJS.ErrnoException;
+      if (code === "EADDRINUSE") {
+        throw new NokmodError("ERR_ADDRESS_IN_USE", `another server is listening on ${this.path}`, { cause });
+      }
+      throw new NokmodError("ERR_SOCKET_PATH", `cannot listen on ${this.path}: ${message}`, { cause });
+    }
+  }
+
+  /** Open netlink sockets. */
+  get size(): number {
+    return this.sockets.size;
+  }
+
+  /** Closes all sockets and connections and removes the path. */
+  close(): void {
+    for (const id of [...this.channels.keys()]) this.forget(id);
+    this.server.close();
+  }
+
+  private onPacket(id: number, length: number): void {
+    const channel = this.channels.get(id) as Channel;
+    if (channel.kind === undefined) this.onHello(id, channel, length);
+    else if (channel.kind === ChannelKind.Control) this.onRequest(id, channel, length);
+    else this.stats.malformed++; // Nothing is said on a data channel: what comes is thrown away.
+  }
+
+  private onHello(id: number, channel: Channel, length: number): void {
+    const { view } = this;
+    const kind = length === HELLO_BYTES ? view.getUint16(6, true) : -1;
+    if (view.getUint32(0, true) !== TRANSPORT_MAGIC || (kind !== ChannelKind.Control && kind !== ChannelKind.Data)) {
+      this.stats.malformed++;
+      this.reject(id, EPROTO);
+      return;
+    }
+    if (view.getUint16(4, true) !== TRANSPORT_VERSION) {
+      this.reject(id, EPROTONOSUPPORT);
+      return;
+    }
+    channel.kind = kind;
+    if (kind === ChannelKind.Control) {
+      this.reply(id, 0, 0, TRANSPORT_VERSION, 0);
+      return;
+    }
+    const socket = new ServerSocket(this.bus, this.server, id, channel.peer, this.freeId(), this.random.u32(), {
+      protocol: view.getUint32(8, true),
+      pid: view.getUint32(12, true),
+      cookieLow: view.getUint32(16, true),
+      cookieHigh: view.getUint32(20, true),
+      receiveLength: view.getUint32(24, true),
+    });
+    channel.socket = socket;
+    this.sockets.set(socket.idLow, socket);
+    this.reply(id, 0, 0, socket.idLow, socket.idHigh);
+  }
+
+  private onRequest(id: number, channel: Channel, length: number): void {
+    this.stats.requests++;
+    if (length < REQUEST_BYTES || length > REQUEST_MAX) {
+      this.stats.malformed++;
+      this.reply(id, length < REQUEST_BYTES ? EINVAL : EMSGSIZE, 0, 0, 0);
+      return;
+    }
+    const { view } = this;
+    const op = view.getUint32(0, true);
+    const a = view.getUint32(12, true);
+    const b = view.getUint32(16, true);
+    if (op === TransportOp.Find) {
+      const found = this.find(channel.peer, a, b);
+      if (found === undefined) this.reply(id, ENOENT, 0, 0, 0);
+      else this.reply(id, 0, found.flags, found.idLow, found.idHigh);
+      return;
+    }
+    const socket = this.sockets.get(view.getUint32(4, true));
+    if (socket === undefined || socket.idHigh !== view.getUint32(8, true)) {
+      this.reply(id, EBADF, 0, 0, 0);
+      return;
+    }
+    socket.answerA = 0;
+    socket.answerB = 0;
+    let errno = 0;
+    try {
+      switch (op) {
+        case TransportOp.Send:
+          // A copy: what a handler keeps, or a nested request brings, must not change under it.
+          socket.send(this.input.slice(REQUEST_BYTES, length));
+          break;
+        case TransportOp.More:
+          socket.more(a);
+          break;
+        case TransportOp.Bind:
+          socket.bind(a, b);
+          break;
+        case TransportOp.Join:
+          socket.bound().join(a);
+          break;
+        case TransportOp.Leave:
+          socket.bound().leave(a);
+          break;
+        case TransportOp.Option:
+          socket.setOption(a, b);
+          break;
+        case TransportOp.ReceiveBuffer:
+          socket.setReceiveBuffer(a, b !== 0);
+          break;
+        case TransportOp.Describe:
+          socket.describe();
+          break;
+        default:
+          errno = EOPNOTSUPP;
+      }
+    } catch (error) {
+      // A fault of ours must not take the other clients with it.
+      if (!(error instanceof Errno)) this.bus.onFault?.(error);
+      errno = error instanceof Errno ? error.errno : EIO;
+    }
+    this.reply(id, errno, socket.flags, socket.answerA, socket.answerB);
+  }
+
+  /** After exec or when a descriptor was passed on: the same user may pick its socket up again. */
+  private find(peer: Peer, cookieLow: number, cookieHigh: number): ServerSocket | undefined {
+    for (const socket of this.sockets.values()) {
+      const { hello } = socket;
+      if (hello.cookieLow !== cookieLow || hello.cookieHigh !== cookieHigh) continue;
+      if (socket.peer.uid === peer.uid || peer.privileged) return socket;
+    }
+    return undefined;
+  }
+
+  private reply(id: number, errno: number, flags: number, a: number, b: number): void {
+    const { answer } = this;
+    answer.setUint32(0, errno, true);
+    answer.setUint32(4, flags, true);
+    answer.setUint32(8, a, true);
+    answer.setUint32(12, b, true);
+    // One request, one answer: who lets answers pile up is not speaking this protocol.
+    if (this.server.send(id, this.answerBytes) !== 0) this.drop(id);
+  }
+
+  private reject(id: number, errno: number): void {
+    this.reply(id, errno, 0, 0, 0);
+    this.drop(id);
+  }
+
+  private drop(id: number): void {
+    this.forget(id);
+    this.server.disconnect(id);
+  }
+
+  private forget(id: number): void {
+    const socket = this.channels.get(id)?.socket;
+    this.channels.delete(id);
+    if (socket === undefined) return;
+    this.sockets.delete(socket.idLow);
+    socket.close();
+  }
+
+  private freeId(): number {
+    for (;;) {
+      const id = this.random.u32();
+      if (!this.sockets.has(id)) return id;
+    }
+  }
+}
+
+/** One connection. */
+class Channel {
+  kind: ChannelKind | undefined = undefined;
+  socket: ServerSocket | undefined = undefined;
+  constructor(readonly peer: Peer) {}
+}
+
+/** What a data channel's hello tells. */
+interface Hello {
+  readonly protocol: number;
+  readonly pid: number;
+  readonly cookieLow: number;
+  readonly cookieHigh: number;
+  readonly receiveLength: number;
+}
+
+/**
+ * The server's end of one netlink socket. The reader's queue is the unix socket's own, bounded by its send buffer; the
+ * server keeps no datagram.
+ */
+class ServerSocket implements NetlinkSink {
+  answerA = 0;
+  answerB = 0;
+  private handle: BusSocket | undefined = undefined;
+  /** Options set before bind(). */
+  private readonly options: [option: number, value: number][] = [];
+  private sendBuffer: number;
+  /** Errno that the reader is to be told once its queue is empty. */
+  private pendingError = 0;
+  private readonly marker = new Uint8Array(MARKER_BYTES);
+
+  constructor(
+    private readonly bus: NetlinkBus,
+    private readonly server: NativeServer,
+    private readonly connection: number,
+    readonly peer: Peer,
+    readonly idLow: number,
+    readonly idHigh: number,
+    readonly hello: Hello,
+  ) {
+    // The kernel doubles what setsockopt() is given; rmem_default is the value after doubling.
+    this.sendBuffer = server.setSendBuffer(connection, DEFAULT_BUFFER / 2, true);
+  }
+
+  /** Flags of the next answer. */
+  get flags(): number {
+    return this.handle?.dumping ? ANSWER_DUMPING : 0;
+  }
+
+  /** The socket, bound to a port id by now. */
+  bound(): BusSocket {
+    return this.handle ?? this.open(0);
+  }
+
+  bind(portId: number, groups: number): void {
+    if (this.handle === undefined) this.open(portId);
+    else if (portId !== 0 && portId !== this.handle.portId) throw new Errno(EINVAL);
+    const handle = this.bound();
+    for (let bit = 0; bit < 32; bit++) if ((groups >>> bit) & 1) handle.join(bit + 1);
+    this.answerA = handle.portId;
+  }
+
+  send(datagram: Uint8Array): void {
+    if (datagram.length === 0) throw new Errno(ENODATA);
+    this.bound().receive(datagram);
+    this.runAhead();
+  }
+
+  /** The reader waits in the middle of a dump. */
+  more(receiveLength: number): void {
+    const handle = this.bound();
+    if (receiveLength !== 0) handle.receiveLength = receiveLength;
+    this.tellPending();
+    if (handle.dumping && this.hasRoom) handle.pull();
+    this.runAhead();
+  }
+
+  setOption(option: number, value: number): void {
+    if (this.handle === undefined) this.options.push([option, value]);
+    else this.handle.setOption(option, value);
+  }
+
+  setReceiveBuffer(bytes: number, force: boolean): void {
+    if (force && !this.peer.privileged) throw new Errno(EPERM);
+    const wanted = Math.max(MIN_BUFFER / 2, Math.min(bytes, force ? 0x3fff_ffff : UNPRIVILEGED_BUFFER_MAX));
+    this.sendBuffer = this.server.setSendBuffer(this.connection, wanted, true);
+    this.answerA = this.sendBuffer;
+  }
+
+  describe(): void {
+    this.answerA = this.handle?.portId ?? 0;
+    this.answerB = this.hello.protocol;
+  }
+
+  close(): void {
+    this.handle?.close();
+  }
+
+  // NetlinkSink
+
+  deliver(datagram: Uint8Array): boolean {
+    return this.server.send(this.connection, datagram) === 0;
+  }
+
+  overrun(errno: number): void {
+    this.pendingError = errno;
+    this.server.watchDrain(this.connection);
+  }
+
+  /** The reader has taken everything. */
+  onDrained(): void {
+    this.tellPending();
+    this.handle?.pull();
+    this.runAhead();
+  }
+
+  private tellPending(): void {
+    if (this.pendingError === 0) return;
+    new DataView(this.marker.buffer).setUint32(0, this.pendingError, true);
+    if (this.server.send(this.connection, this.marker) === 0) this.pendingError = 0;
+  }
+
+  private get hasRoom(): boolean {
+    return this.server.queued(this.connection) < this.sendBuffer / 2;
+  }
+
+  /** Lets a dump fill the reader's queue, but not more than a step at a time. */
+  private runAhead(): void {
+    const handle = this.handle;
+    if (handle === undefined || !handle.dumping) return;
+    const { server, connection } = this;
+    const start = server.queued(connection);
+    while (handle.dumping) {
+      const queued = server.queued(connection);
+      if (queued - start >= DUMP_STEP || queued >= this.sendBuffer / 2) {
+        server.watchDrain(connection);
+        return;
+      }
+      handle.pull();
+    }
+  }
+
+  private open(portId: number): BusSocket {
+    const { protocol, pid, receiveLength } = this.hello;
+    const handle = this.bus.open(protocol, { sink: this, privileged: this.peer.privileged, portId, pid });
+    handle.receiveLength = receiveLength;
+    for (const [option, value] of this.options.splice(0)) handle.setOption(option, value);
+    this.handle = handle;
+    return handle;
+  }
+}
