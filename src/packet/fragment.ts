@@ -12,7 +12,8 @@ import { beginPart } from "./part.ts";
 
 /**
  * Fragmentation of what reassembly put together, at output (actions.md A-146 to A-158): the pieces the kernel's
- * ovs_fragment makes through ip_do_fragment and ip6_fragment.
+ * ovs_fragment makes through ip_do_fragment and ip6_fragment. IPv4 options stand in full in every fragment, whether marked
+ * "copied" or not: the module has emptied the control block that would tell where they are (against A-152; seen on 6.12).
  */
 
 /** Longest L2 header, labels included, that is replicated: a tagged Ethernet header and three labels. */
