@@ -96,6 +96,8 @@ export interface NetlinkProtocol {
    * @throws Errno EPERM, ENOENT
    */
   join?(group: number, socket: BusSocket): void;
+  /** All messages of a datagram have been executed. */
+  endDatagram?(): void;
 }
 
 /** Where a socket's datagrams go: a receive queue, or the other end of a transport. */
@@ -155,6 +157,11 @@ export class BusSocket {
    */
   receive(datagram: Uint8Array): void {
     if (this.closed) return;
+    this.walk(datagram);
+    this.handler.endDatagram?.();
+  }
+
+  private walk(datagram: Uint8Array): void {
     const view = new DataView(datagram.buffer, datagram.byteOffset, datagram.byteLength);
     const end = datagram.byteLength;
     let at = 0;

@@ -28,6 +28,7 @@ export class PairSocket implements NetlinkSocket, NetlinkSink {
   private queued = 0;
   private limit = DEFAULT_RECEIVE_BUFFER;
   private error = 0;
+  private waking = false;
 
   /** @throws Errno EPROTONOSUPPORT, EADDRINUSE */
   constructor(
@@ -105,23 +106,29 @@ export class PairSocket implements NetlinkSocket, NetlinkSink {
     if (this.queued > this.limit) return false;
     this.queue.push(datagram.slice());
     this.queued += datagram.length;
-    this.onReadable?.();
+    this.wake();
     return true;
   }
 
   overrun(errno: number): void {
     this.error = errno;
-    this.onReadable?.();
+    this.wake();
+  }
+
+  /** Tells the reader once, after the datapath has finished what it is doing: it may send requests from there. */
+  private wake(): void {
+    if (this.waking || this.onReadable === null) return;
+    this.waking = true;
+    queueMicrotask(() => {
+      this.waking = false;
+      if (this.head < this.queue.length || this.error !== 0) this.onReadable?.();
+    });
   }
 
   private drained(): void {
     this.queue.length = 0;
     this.head = 0;
-    // Continuing a dump is not news: the reader is in the middle of reading it.
-    const { onReadable } = this;
-    this.onReadable = null;
     this.handle.pull();
-    this.onReadable = onReadable;
   }
 }
 

@@ -688,6 +688,21 @@ export const sequence = <D extends Definitions>(
   },
 });
 
+/** As nested() or sequence(), for a set that contains itself: the value type is named, not inferred. */
+export const recursive = <T>(type: number, inner: () => AnyAttributeSet): Attribute<T> => ({
+  type,
+  rule: Rule.NESTED,
+  length: 0,
+  size: 0,
+  inner,
+  read: (view, offset, length) => inner().decode(view, offset, offset + length) as T,
+  write: (writer, t, value) => {
+    const at = writer.nest(t);
+    inner().encode(writer, value as never);
+    writer.endNest(at);
+  },
+});
+
 /** A list: attributes numbered from `first` on, each holding one element. */
 export const list = <T>(type: number, element: Attribute<T>, first = 0): Attribute<T[]> => ({
   type,

@@ -1,0 +1,134 @@
+import { Errno } from "../errors.ts";
+import type { AttributeTable } from "../netlink/schema.ts";
+import type { MessageWriter } from "../netlink/writer.ts";
+import { ctLimitAttributes } from "../schema/openvswitch.ts";
+import { EINVAL, EMSGSIZE } from "../uapi/errno.ts";
+import { GENL_UNS_ADMIN_PERM } from "../uapi/genetlink.ts";
+import * as ovs from "../uapi/openvswitch.ts";
+import type { GenlFamily, GenlRequest } from "./genetlink.ts";
+import { beginOvs, dpIfindex, OVS_HEADER_SIZE } from "./ovs-header.ts";
+
+/** struct ovs_zone_limit: s32 zone_id, u32 limit, u32 count. */
+const ZONE_LIMIT_SIZE = 12;
+/** A reply of more than this does not fit the module's buffer (F-342). */
+const MAX_REPLY = 3776;
+const BUCKETS = 512;
+
+/** Limits of connections per zone, as conntrack reads them (tables.md section 5). 0 = unlimited. */
+export class ZoneLimits {
+  /** True after the first SET (F-334): before that nothing is counted. */
+  enabled = false;
+  defaultLimit = 0;
+  /** Tracked connections of a zone under a limit; conntrack puts its own count here. */
+  count: (zone: number) => number = () => 0;
+  private readonly limits = new Map<number, number>();
+  /** Zones per bucket, newest first. */
+  private readonly buckets: number[][] = [];
+
+  limit(zone: number): number {
+    return this.limits.get(zone) ?? this.defaultLimit;
+  }
+
+  set(zone: number, limit: number): void {
+    if (!this.limits.has(zone)) {
+      const bucket = zone % BUCKETS;
+      this.buckets[bucket] ??= [];
+      this.buckets[bucket].unshift(zone);
+    }
+    this.limits.set(zone, limit);
+  }
+
+  remove(zone: number): void {
+    if (!this.limits.delete(zone)) return;
+    const chain = this.buckets[zone % BUCKETS];
+    chain.splice(chain.indexOf(zone), 1);
+  }
+
+  /** Zones with a limit of their own, in the module's order. */
+  *zones(): Iterable<number> {
+    for (const chain of this.buckets) if (chain !== undefined) yield* chain;
+  }
+}
+
+/** The ovs_ct_limit family (families.md section 12). */
+export function ctLimitFamily(limits: ZoneLimits): GenlFamily {
+  return {
+    name: ovs.OVS_CT_LIMIT_FAMILY,
+    version: ovs.OVS_CT_LIMIT_VERSION,
+    headerSize: OVS_HEADER_SIZE,
+    maxAttr: ovs.OVS_CT_LIMIT_ATTR_MAX,
+    attributes: ctLimitAttributes,
+    operations: [
+      { cmd: ovs.OVS_CT_LIMIT_CMD_SET, flags: GENL_UNS_ADMIN_PERM, doit: set },
+      { cmd: ovs.OVS_CT_LIMIT_CMD_DEL, flags: GENL_UNS_ADMIN_PERM, doit: remove },
+      { cmd: ovs.OVS_CT_LIMIT_CMD_GET, flags: 0, doit: get },
+    ],
+    groups: [ovs.OVS_CT_LIMIT_MCGROUP],
+    firstStrictCommand: ovs.OVS_CT_LIMIT_CMD_GET + 1,
+  };
+
+  function set(request: GenlRequest): void {
+    forEachZone(required(request), (zone, limit) => {
+      if (zone === ovs.OVS_ZONE_LIMIT_DEFAULT_ZONE) limits.defaultLimit = limit;
+      else limits.set(zone, limit);
+    });
+    limits.enabled = true;
+    beginOvs(request, ovs.OVS_CT_LIMIT_CMD_SET, dpIfindex(request));
+    request.reply();
+  }
+
+  function remove(request: GenlRequest): void {
+    forEachZone(required(request), (zone) => {
+      if (zone === ovs.OVS_ZONE_LIMIT_DEFAULT_ZONE) limits.defaultLimit = 0;
+      else limits.remove(zone);
+    });
+    beginOvs(request, ovs.OVS_CT_LIMIT_CMD_DEL, dpIfindex(request));
+    request.reply();
+  }
+
+  function get(request: GenlRequest): void {
+    const writer = beginOvs(request, ovs.OVS_CT_LIMIT_CMD_GET, dpIfindex(request));
+    const nest = writer.nest(ovs.OVS_CT_LIMIT_ATTR_ZONE_LIMIT);
+    if (request.attrs.has(ovs.OVS_CT_LIMIT_ATTR_ZONE_LIMIT)) {
+      forEachZone(request.attrs, (zone) => {
+        if (zone === ovs.OVS_ZONE_LIMIT_DEFAULT_ZONE) put(writer, zone, limits.defaultLimit, 0);
+        else put(writer, zone, limits.limit(zone), limits.count(zone));
+      });
+    } else {
+      put(writer, ovs.OVS_ZONE_LIMIT_DEFAULT_ZONE, limits.defaultLimit, 0);
+      for (const zone of limits.zones()) put(writer, zone, limits.limit(zone), limits.count(zone));
+    }
+    writer.endNest(nest);
+    request.reply();
+  }
+}
+
+/** @throws Errno EINVAL without the attribute (F-327, F-335) */
+function required(request: GenlRequest): AttributeTable {
+  if (!request.attrs.has(ovs.OVS_CT_LIMIT_ATTR_ZONE_LIMIT)) throw new Errno(EINVAL);
+  return request.attrs;
+}
+
+/**
+ * Calls back with each zone of the request: the default zone, or 0 to 65535; others are left out (F-328 to F-332). The
+ * module rounds the payload up to 4 bytes first, so the last struct may reach into the padding.
+ */
+function forEachZone(attrs: AttributeTable, each: (zone: number, limit: number) => void): void {
+  const { view } = attrs;
+  const start = attrs.offset[ovs.OVS_CT_LIMIT_ATTR_ZONE_LIMIT];
+  const aligned = (attrs.length[ovs.OVS_CT_LIMIT_ATTR_ZONE_LIMIT] + 3) & ~3;
+  const size = Math.min(aligned, view.byteLength - start);
+  for (let at = 0; at + ZONE_LIMIT_SIZE <= size; at += ZONE_LIMIT_SIZE) {
+    const zone = view.getInt32(start + at, true);
+    const limit = view.getUint32(start + at + 4, true);
+    if (zone === ovs.OVS_ZONE_LIMIT_DEFAULT_ZONE || (zone >= 0 && zone <= 0xffff)) each(zone, limit);
+  }
+}
+
+/** Appends one struct. @throws Errno EMSGSIZE when the reply is full */
+function put(writer: MessageWriter, zone: number, limit: number, count: number): void {
+  if (writer.length + ZONE_LIMIT_SIZE > MAX_REPLY) throw new Errno(EMSGSIZE);
+  writer.rawU32(zone);
+  writer.rawU32(limit);
+  writer.rawU32(count);
+}

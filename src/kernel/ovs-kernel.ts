@@ -1,0 +1,117 @@
+import { availableParallelism } from "node:os";
+import type { Clock } from "../clock.ts";
+import { BatchClock } from "../datapath/batch-clock.ts";
+import type { ConntrackPort } from "../datapath/conntrack-port.ts";
+import { type DatapathEnvironment, endBatch } from "../datapath/datapath.ts";
+import { Datapaths } from "../datapath/datapaths.ts";
+import type { Vport } from "../datapath/vport.ts";
+import { NetlinkBus } from "../netlink/bus.ts";
+import { MessageWriter } from "../netlink/writer.ts";
+import type { PacketMemory } from "../packet/memory.ts";
+import type { Port, PortProvider } from "../port/port.ts";
+import type { Random } from "../random.ts";
+import { NETLINK_GENERIC } from "../uapi/netlink.ts";
+import { OVS_VPORT_CMD_DEL, OVS_VPORT_VERSION } from "../uapi/openvswitch.ts";
+import { ctLimitFamily, ZoneLimits } from "./ct-limit-family.ts";
+import { datapathFamily } from "./datapath-family.ts";
+import { flowFamily } from "./flow-family.ts";
+import { GenericNetlink, type RegisteredFamily } from "./genetlink.ts";
+import { meterFamily } from "./meter-family.ts";
+import { addController } from "./nlctrl.ts";
+import { packetFamily } from "./packet-family.ts";
+import { putVport, vportFamily } from "./vport-family.ts";
+
+/** What the kernel side of a network namespace is made of. */
+export interface OvsKernelOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly memory: PacketMemory;
+  readonly conntrack: ConntrackPort;
+  readonly ports: PortProvider;
+  /** Limits per zone; shared with conntrack, which enforces them. */
+  readonly zoneLimits?: ZoneLimits;
+  /** Possible processors: bounds upcall port ids (F-118, F-154). The machine's by default. */
+  readonly processors?: number;
+  /** Take OVS_PACKET_ATTR_UPCALL_PID, which Linux has from 6.17 on (F-279). Off: as Linux 6.12. */
+  readonly packetUpcallPid?: boolean;
+  readonly psample?: DatapathEnvironment["psample"];
+}
+
+/**
+ * The kernel side: netlink bus, generic-netlink controller, the ovs_* families and the datapaths behind them. Whatever
+ * uses it opens netlink sockets on `bus` (src/netlink/pair.ts, or a transport of other processes).
+ */
+export class OvsKernel {
+  readonly bus: NetlinkBus;
+  readonly genl: GenericNetlink;
+  readonly environment: DatapathEnvironment;
+  readonly datapaths: Datapaths;
+  readonly zoneLimits: ZoneLimits;
+  private readonly vports: RegisteredFamily;
+  private readonly writer = new MessageWriter(1024);
+
+  constructor(options: OvsKernelOptions) {
+    const processors = options.processors ?? availableParallelism();
+    this.bus = new NetlinkBus(options.random);
+    this.genl = new GenericNetlink(this.bus);
+    this.zoneLimits = options.zoneLimits ?? new ZoneLimits();
+    let packets = 0;
+    this.environment = {
+      clock: options.clock instanceof BatchClock ? options.clock : new BatchClock(options.clock),
+      random: options.random,
+      memory: options.memory,
+      conntrack: options.conntrack,
+      ports: options.ports,
+      packetFamily: () => packets,
+      upcalls: (portId, message) => this.bus.unicast(NETLINK_GENERIC, portId, message),
+      psample: options.psample,
+    };
+    const { environment } = this;
+    this.datapaths = new Datapaths(environment, processors);
+    const flush = (): void => endBatch(environment);
+    this.genl.onDatagram = flush;
+
+    addController(this.genl);
+    this.genl.add(datapathFamily(this.datapaths, processors));
+    this.vports = this.genl.add(vportFamily(this.datapaths));
+    this.genl.add(flowFamily(this.datapaths, environment));
+    packets = this.genl.add(
+      packetFamily(this.datapaths, environment, environment, flush, options.packetUpcallPid ?? false),
+    ).id;
+    this.genl.add(meterFamily(this.datapaths));
+    this.genl.add(ctLimitFamily(this.zoneLimits));
+  }
+
+  /**
+   * A device has gone by itself: its vport goes too, and the ovs_vport group hears of it, with seq 0 and port id 0
+   * (families.md F-066, F-191). Internal devices go silently (F-067).
+   */
+  deviceGone(port: Port): void {
+    const vport = port.context as Vport | undefined;
+    if (vport === undefined) return;
+    const { writer, bus, vports } = this;
+    const notify = !vport.internal && bus.hasListeners(NETLINK_GENERIC, vports.firstGroup);
+    if (notify) {
+      writer.reset();
+      const at = writer.beginMessage(vports.id, 0, 0, 0);
+      writer.genl(OVS_VPORT_CMD_DEL, OVS_VPORT_VERSION);
+      writer.rawU32(vport.datapath.ifindex);
+      putVport(writer, vport);
+      writer.endMessage(at);
+    }
+    this.datapaths.deviceGone(port);
+    if (notify) bus.multicast(NETLINK_GENERIC, vports.firstGroup, writer.bytes.subarray(0, writer.length));
+  }
+
+  /** Periodic work, once a second or so: sorts masks by use. */
+  tick(): void {
+    this.datapaths.tick(this.environment.clock.monotonic());
+    this.environment.clock.invalidate();
+  }
+
+  /** Takes all datapaths down, silently, as when their namespace goes (F-068). */
+  shutdown(): void {
+    for (const datapath of [...this.datapaths.list]) this.datapaths.destroy(datapath);
+    endBatch(this.environment);
+  }
+}

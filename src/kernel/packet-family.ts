@@ -1,0 +1,101 @@
+import { type ValidationContext, validateActions } from "../datapath/actions/validate.ts";
+import type { DatapathEnvironment } from "../datapath/datapath.ts";
+import type { Datapaths } from "../datapath/datapaths.ts";
+import { newKey } from "../datapath/flow-key.ts";
+import { extractUserspace, parseMetadata } from "../datapath/key-codec.ts";
+import { Errno } from "../errors.ts";
+import { HEADROOM } from "../packet/memory.ts";
+import { Packet } from "../packet/packet.ts";
+import { packetAttributes, packetAttributes617 } from "../schema/openvswitch.ts";
+import { EINPROGRESS, EINVAL, ENODEV, ENOMEM } from "../uapi/errno.ts";
+import { GENL_UNS_ADMIN_PERM } from "../uapi/genetlink.ts";
+import * as ovs from "../uapi/openvswitch.ts";
+import type { GenlFamily, GenlRequest } from "./genetlink.ts";
+import { dpIfindex, OVS_HEADER_SIZE } from "./ovs-header.ts";
+
+/** Room behind the frame for what actions append. */
+const TAILROOM = 64;
+/** OVS_PACKET_HASH_SW_BIT and OVS_PACKET_HASH_L4_BIT, in the upper word of the attribute. */
+const HASH_FLAGS = 3;
+
+/**
+ * The ovs_packet family: EXECUTE (families.md section 10, upcalls.md section 7).
+ * @param flush ends a batch when scratch memory is used up
+ * @param upcallPid take OVS_PACKET_ATTR_UPCALL_PID, as Linux does from 6.17 on (F-279)
+ */
+export function packetFamily(
+  datapaths: Datapaths,
+  environment: DatapathEnvironment,
+  context: ValidationContext,
+  flush: () => void,
+  upcallPid: boolean,
+): GenlFamily {
+  const { memory } = environment;
+  const packet = new Packet(memory);
+  const key = newKey();
+
+  return {
+    name: ovs.OVS_PACKET_FAMILY,
+    version: ovs.OVS_PACKET_VERSION,
+    headerSize: OVS_HEADER_SIZE,
+    maxAttr: upcallPid ? ovs.OVS_PACKET_ATTR_UPCALL_PID : ovs.OVS_PACKET_ATTR_MAX,
+    attributes: upcallPid ? packetAttributes617 : packetAttributes,
+    operations: [{ cmd: ovs.OVS_PACKET_CMD_EXECUTE, flags: GENL_UNS_ADMIN_PERM, doit: execute }],
+    groups: [],
+    firstStrictCommand: ovs.OVS_PACKET_CMD_EXECUTE + 1,
+  };
+
+  function execute(request: GenlRequest): void {
+    const { attrs, view } = request;
+    if (
+      !attrs.has(ovs.OVS_PACKET_ATTR_PACKET) ||
+      !attrs.has(ovs.OVS_PACKET_ATTR_KEY) ||
+      !attrs.has(ovs.OVS_PACKET_ATTR_ACTIONS)
+    )
+      throw new Errno(EINVAL);
+    const from = attrs.offset[ovs.OVS_PACKET_ATTR_PACKET];
+    const length = attrs.length[ovs.OVS_PACKET_ATTR_PACKET];
+    const room = HEADROOM + length + TAILROOM;
+    let base = memory.scratch(room);
+    if (base < 0) {
+      flush();
+      base = memory.scratch(room);
+      if (base < 0) throw new Errno(ENOMEM);
+    }
+    memory.bytes.set(request.message.bytes.subarray(from, from + length), base + HEADROOM);
+    packet.reset(base + HEADROOM, length, base, base + room);
+    if (attrs.has(ovs.OVS_PACKET_ATTR_MRU)) {
+      packet.mru = attrs.u16(ovs.OVS_PACKET_ATTR_MRU);
+      packet.ignoreDf = true;
+    }
+    if (attrs.has(ovs.OVS_PACKET_ATTR_HASH)) {
+      const at = attrs.offset[ovs.OVS_PACKET_ATTR_HASH];
+      packet.hash = view.getInt32(at, true);
+      packet.hashFlags = view.getUint32(at + 4, true) & HASH_FLAGS;
+    }
+    if (upcallPid && attrs.has(ovs.OVS_PACKET_ATTR_UPCALL_PID))
+      packet.upcallPid = attrs.u32(ovs.OVS_PACKET_ATTR_UPCALL_PID);
+
+    const keyAt = attrs.offset[ovs.OVS_PACKET_ATTR_KEY];
+    const tuples = parseMetadata(view, keyAt, attrs.end(ovs.OVS_PACKET_ATTR_KEY), packet, key);
+    const error = extractUserspace(packet, key, tuples);
+    if (error !== 0) throw new Errno(-error);
+    const program = validateActions(
+      view,
+      attrs.offset[ovs.OVS_PACKET_ATTR_ACTIONS],
+      attrs.end(ovs.OVS_PACKET_ATTR_ACTIONS),
+      key,
+      context,
+    );
+    const datapath = datapaths.byIfindex(dpIfindex(request));
+    if (datapath === undefined) throw new Errno(ENODEV);
+    if (datapath.vports[packet.inPort] === undefined) {
+      // As if it had come in by the local port; the key keeps the number that was given (F-283).
+      if (datapath.local === undefined) throw new Errno(ENODEV);
+      packet.inPort = ovs.OVSP_LOCAL;
+    }
+    const result = datapath.executePacket(packet, key, program);
+    // A fragment that waits for its datagram is no error (F-286).
+    if (result !== 0 && result !== -EINPROGRESS) throw new Errno(-result);
+  }
+}
