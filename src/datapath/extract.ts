@@ -101,8 +101,15 @@ export function extractHeaders(packet: Packet, key: Int32Array): number {
   const error = linkLayer(packet, key, true);
   if (tracked) {
     const type = key[K.ETH_TYPE] >>> 16;
-    if (type === ETH_P_IP) for (let i = 0; i < 3; i++) key[K.CT_ORIG4_SRC + i] = savedTuple[i];
-    else if (type === ETH_P_IPV6 && !isNd(key)) for (let i = 0; i < 9; i++) key[K.CT_ORIG6_SRC + i] = savedTuple[3 + i];
+    if (type === ETH_P_IP) {
+      // An unreadable header clears the addresses of the tuple as well; l4 is not known then.
+      if (packet.l4 !== 0) {
+        key[K.CT_ORIG4_SRC] = savedTuple[0];
+        key[K.CT_ORIG4_DST] = savedTuple[1];
+      }
+      key[K.CT_ORIG4_TP] = savedTuple[2];
+    } else if (type === ETH_P_IPV6 && !isNd(key))
+      for (let i = 0; i < 9; i++) key[K.CT_ORIG6_SRC + i] = savedTuple[3 + i];
   }
   return error;
 }
@@ -404,7 +411,7 @@ let walkedFrag = 0;
 
 /**
  * Finds the upper-layer header behind the extension headers; sets walkedProto and walkedFrag.
- * @returns its absolute offset (possibly at or behind `end`), or -1 when the chain breaks off (K-165)
+ * @returns its absolute offset (`end` if nothing follows), or -1 when the chain breaks off (K-165)
  */
 function walkExtensions(view: DataView, nextHeader: number, start: number, end: number): number {
   let proto = nextHeader;
@@ -430,6 +437,8 @@ function walkExtensions(view: DataView, nextHeader: number, start: number, end: 
     } else {
       at += (view.getUint8(at + 1) + 1) << 3;
     }
+    // A header that reaches beyond the packet breaks the chain, even if nothing in it is read.
+    if (at > end) return -1;
     proto = next;
   }
   walkedProto = proto;

@@ -92,6 +92,10 @@ class AttributeSet {
   present = 0;
   private readonly at = new Int32Array(KEY_LENGTHS.length);
   private readonly size = new Int32Array(KEY_LENGTHS.length);
+  /** UNSPEC, which has no bit, was among them: never an error in EXECUTE, always one in a flow's key. */
+  unspec = false;
+  /** Ports of the original tuple, sport << 16 | dport: one field for both families. */
+  origPorts = 0;
   /** Attributes seen at all, in this key or mask or the one before. */
   private seen = 0;
 
@@ -136,7 +140,8 @@ class AttributeSet {
       const { type, offset, length } = reader;
       if (!attrLengthOk(KEY_LENGTHS, type, length)) throw INVALID();
       if (type === OVS_KEY_ATTR_UNSPEC) {
-        if (!isMask) throw INVALID();
+        if (!isMask && this.unspec) throw INVALID();
+        this.unspec = !isMask;
         continue;
       }
       if (this.has(type)) throw INVALID();
@@ -219,6 +224,12 @@ function readKey(set: AttributeSet, start: number, end: number, key: Int32Array)
   if (descendKey(set, key, K.VLAN) && key[K.VLAN] >>> 16 !== 0) descendKey(set, key, K.CVLAN);
   const attrs = set.present;
   fields(set, key, undefined, undefined);
+  if (set.origPorts !== 0) {
+    // A tuple of the other family still gives its ports and protocol, which have a place of their own in the module.
+    const type = key[K.ETH_TYPE] >>> 16;
+    if (type === ETH_P_IP) key[K.CT_ORIG4_TP] = set.origPorts;
+    else if (type === ETH_P_IPV6) key[K.CT_ORIG6_TP] = set.origPorts;
+  }
   return attrs;
 }
 
@@ -355,14 +366,14 @@ function metadata(
   }
   if (set.take(OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV4)) {
     load(set, OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV4, words, K.CT_ORIG4_SRC, 3);
-    origProto(set, OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV4, 12, words);
+    origTuple(set, OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV4, 8, words);
     range?.add(Field.L3 + 8, 8);
     range?.add(Field.CT_ORIG_TP, 4);
     range?.add(Field.CT_ORIG_PROTO, 1);
   }
   if (set.take(OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV6)) {
     load(set, OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV6, words, K.CT_ORIG6_SRC, 9);
-    origProto(set, OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV6, 36, words);
+    origTuple(set, OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV6, 32, words);
     range?.add(Field.IPV6_ND, 32);
     range?.add(Field.CT_ORIG_TP, 4);
     range?.add(Field.CT_ORIG_PROTO, 1);
@@ -373,8 +384,11 @@ function metadata(
   if (l3) etherType(set, words, isMask, range);
 }
 
-function origProto(set: AttributeSet, type: number, offset: number, words: Int32Array): void {
-  words[K.CT] = (words[K.CT] & ~0xff00) | (set.view.getUint8(set.offset(type) + offset) << 8);
+/** Ports and protocol of an original tuple; the ports stand at `offset`, the protocol behind them. */
+function origTuple(set: AttributeSet, type: number, offset: number, words: Int32Array): void {
+  const at = set.offset(type) + offset;
+  set.origPorts = set.view.getInt32(at);
+  words[K.CT] = (words[K.CT] & ~0xff00) | (set.view.getUint8(at + 4) << 8);
 }
 
 /** Copies `count` big-endian words of an attribute. */
@@ -469,7 +483,7 @@ function fields(set: AttributeSet, words: Int32Array, key: Int32Array | undefine
     load(set, OVS_KEY_ATTR_ND, words, K.ND_TARGET, 7);
     range?.add(Field.IPV6_ND, 28);
   }
-  if (set.present !== 0) throw INVALID();
+  if (set.present !== 0 || set.unspec) throw INVALID();
 }
 
 function ports(set: AttributeSet, type: number, words: Int32Array, range: MaskRange | undefined): void {

@@ -60,7 +60,10 @@ export function putKey(writer: MessageWriter, key: Int32Array): void {
   put(writer, key, key, false);
 }
 
-/** Writes the content of OVS_FLOW_ATTR_MASK: the key decides which attributes there are (K-264). */
+/**
+ * Writes the content of OVS_FLOW_ATTR_MASK. The key decides which attributes there are (K-264).
+ * @param key the masked key, as the flow table holds it
+ */
 export function putMask(writer: MessageWriter, key: Int32Array, mask: Int32Array): void {
   put(writer, key, mask, true);
 }
@@ -161,13 +164,13 @@ function put(writer: MessageWriter, key: Int32Array, out: Int32Array, isMask: bo
     view.setInt32(at + 4, (out[K.ETH_SRC] << 16) | (out[K.ETH_DST] >>> 16));
     view.setInt32(at + 8, (out[K.ETH_DST] << 16) | (middle >>> 16));
     at += 12;
-    if (key[K.VLAN] !== 0 || isVlan(type)) {
+    if (key[K.VLAN] >>> 16 !== 0 || isVlan(type)) {
       at = tag(view, at, out[K.VLAN], isMask);
       encap = at;
       at += 4;
       if (key[K.VLAN] >>> 16 === 0) {
         more = false;
-      } else if (key[K.CVLAN] !== 0 || isVlan(type)) {
+      } else if (key[K.CVLAN] >>> 16 !== 0 || isVlan(type)) {
         at = tag(view, at, out[K.CVLAN], isMask);
         innerEncap = at;
         at += 4;

@@ -31,6 +31,8 @@ import { Field, type MaskRange } from "./mask-range.ts";
 const AF_INET = 2;
 const AF_INET6 = 10;
 const MAX_OPTIONS = 255;
+/** sizeof(struct erspan_metadata): what a key holds of ERSPAN_OPTS, however long the attribute is. */
+const ERSPAN_LEN = 12;
 const OPTION_FLAGS = TunnelFlag.GENEVE_OPT | TunnelFlag.VXLAN_OPT | TunnelFlag.ERSPAN_OPT;
 
 /** The four words of an IPv6 address are all zero. */
@@ -39,6 +41,33 @@ const isAny = (words: Int32Array, at: number): boolean =>
 
 function address6(reader: AttributeReader, words: Int32Array, at: number): void {
   for (let i = 0; i < 4; i++) words[at + i] = reader.view.getInt32(reader.offset + 4 * i);
+}
+
+/**
+ * An address of a mask. The module keeps IPv4 source and destination where the first two words of the IPv6 source are,
+ * so a mask of the other family than its key's covers what lies there.
+ */
+function maskAddress(reader: AttributeReader, words: Int32Array, keyIs6: boolean): void {
+  const { view, offset } = reader;
+  switch (reader.type) {
+    case OVS_TUNNEL_KEY_ATTR_IPV4_SRC:
+      words[K.TUN_SRC] = reader.be32();
+      break;
+    case OVS_TUNNEL_KEY_ATTR_IPV4_DST:
+      words[keyIs6 ? K.TUN_SRC + 1 : K.TUN_DST] = reader.be32();
+      break;
+    case OVS_TUNNEL_KEY_ATTR_IPV6_SRC:
+      if (keyIs6) {
+        address6(reader, words, K.TUN_SRC);
+      } else {
+        words[K.TUN_SRC] = view.getInt32(offset);
+        words[K.TUN_DST] = view.getInt32(offset + 4);
+      }
+      break;
+    default:
+      if (keyIs6) address6(reader, words, K.TUN_DST);
+      break;
+  }
 }
 
 /**
@@ -60,6 +89,7 @@ export function parseTunnel(
   range?: MaskRange,
 ): number {
   const reader = new AttributeReader(view, start, end);
+  const keyIs6 = ((key[K.TUN_PROTO] >>> 8) & 0xff) === AF_INET6;
   let ipv4 = false;
   let ipv6 = false;
   let ttlSeen = false;
@@ -79,22 +109,26 @@ export function parseTunnel(
         range?.add(Field.TUN_ID, 8);
         break;
       case OVS_TUNNEL_KEY_ATTR_IPV4_SRC:
-        words[K.TUN_SRC] = reader.be32();
+        if (isMask) maskAddress(reader, words, keyIs6);
+        else words[K.TUN_SRC] = reader.be32();
         ipv4 = true;
         range?.add(Field.TUN_ADDRESSES, 4);
         break;
       case OVS_TUNNEL_KEY_ATTR_IPV4_DST:
-        words[K.TUN_DST] = reader.be32();
+        if (isMask) maskAddress(reader, words, keyIs6);
+        else words[K.TUN_DST] = reader.be32();
         ipv4 = true;
         range?.add(Field.TUN_ADDRESSES + 4, 4);
         break;
       case OVS_TUNNEL_KEY_ATTR_IPV6_SRC:
-        address6(reader, words, K.TUN_SRC);
+        if (isMask) maskAddress(reader, words, keyIs6);
+        else address6(reader, words, K.TUN_SRC);
         ipv6 = true;
         range?.add(Field.TUN_ADDRESSES, 16);
         break;
       case OVS_TUNNEL_KEY_ATTR_IPV6_DST:
-        address6(reader, words, K.TUN_DST);
+        if (isMask) maskAddress(reader, words, keyIs6);
+        else address6(reader, words, K.TUN_DST);
         ipv6 = true;
         range?.add(Field.TUN_ADDRESSES + 16, 16);
         break;
@@ -170,14 +204,15 @@ function options(
   const { view, offset, length } = reader;
   const keyLength = key[K.TUN_PROTO] & 0xff;
   if (reader.type === OVS_TUNNEL_KEY_ATTR_VXLAN_OPTS) {
-    putOptions(words, isMask, keyLength, 4, vxlanGbp(reader.nested()), range);
+    putOptions(words, isMask, isMask ? keyLength : 4, vxlanGbp(reader.nested()), range);
     return TunnelFlag.VXLAN_OPT;
   }
   if (length > MAX_OPTIONS) throw new Errno(EINVAL);
   const geneve = reader.type === OVS_TUNNEL_KEY_ATTR_GENEVE_OPTS;
   // A longer or shorter option list must not match silently, so its length is part of the key.
   if (geneve && (length % 4 !== 0 || (isMask && length !== keyLength))) throw new Errno(EINVAL);
-  putOptions(words, isMask, keyLength, length, new Uint8Array(view.buffer, view.byteOffset + offset, length), range);
+  const bytes = new Uint8Array(view.buffer, view.byteOffset + offset, length);
+  putOptions(words, isMask, isMask ? keyLength : geneve ? length : ERSPAN_LEN, bytes, range);
   return geneve ? TunnelFlag.GENEVE_OPT : TunnelFlag.ERSPAN_OPT;
 }
 
@@ -193,17 +228,17 @@ function vxlanGbp(reader: AttributeReader): Uint8Array {
   return bytes;
 }
 
+/** @param total option bytes of the key; the bytes given are aligned at their end */
 function putOptions(
   words: Int32Array,
   isMask: boolean,
-  keyLength: number,
-  length: number,
+  total: number,
   bytes: Uint8Array,
   range: MaskRange | undefined,
 ): void {
-  words[K.TUN_PROTO] = (words[K.TUN_PROTO] & ~0xff) | (isMask ? 0xff : length);
-  // Options are aligned at their ends, so that a mask of another length than the key's covers the last bytes.
-  const shift = isMask ? keyLength - length : 0;
+  const { length } = bytes;
+  words[K.TUN_PROTO] = (words[K.TUN_PROTO] & ~0xff) | (isMask ? 0xff : total);
+  const shift = total - length;
   for (let i = Math.max(0, -shift); i < length; i++) {
     const at = i + shift;
     const word = K.TUN_OPTS + (at >> 2);

@@ -1,0 +1,72 @@
+/**
+ * Asks a real openvswitch.ko all the questions of test/support/key-cases.ts and records its answers, which the unit
+ * tests hold nokmod to. Needs NOKMOD_REFERENCE: a command that runs a script, given by path, as root on a machine or
+ * virtual machine that has the module loaded and shares the file system.
+ */
+import { execFileSync } from "node:child_process";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, it } from "vitest";
+import { hex } from "../support/frames.ts";
+import { executeCases, extractionCases, maskPairs, matchCases } from "../support/key-cases.ts";
+import { type Answer, FIXTURE, type KeyFixture, keysOf, pack } from "../support/key-fixture.ts";
+
+const runner = process.env.NOKMOD_REFERENCE;
+const PORT_1 = "0800030001000000";
+
+it.skipIf(runner === undefined)("records what the module says of flow keys", { timeout: 300_000 }, () => {
+  const frames = extractionCases();
+  const executes = executeCases();
+  const matches = matchCases();
+  const masks = maskPairs();
+  const hashes = [1, 2, 0x12345678, 0xffffffff].flatMap((hash) => [0, 1, 0xdeadbeef].map((basis) => ({ hash, basis })));
+  const questions = [
+    ...frames.map(({ bytes }) => ({ op: "execute", key: PORT_1, frame: hex(bytes) })),
+    ...frames.map(({ bytes }) => ({ op: "receive", frame: hex(bytes) })),
+    ...executes.map(({ key, frame }) => ({ op: "execute", key: hex(key), frame: hex(frame) })),
+    ...matches.map(({ key, mask }) => ({ op: "flow", key: hex(key), mask: mask === null ? null : hex(mask) })),
+    ...matches.map(({ key }) => ({ op: "get", key: hex(key) })),
+    ...masks.map(({ flows }) => ({ op: "masks", flows: flows.map(([key, mask]) => [hex(key), hex(mask)]) })),
+    ...hashes.map(({ hash, basis }) => ({
+      op: "hash",
+      key: PORT_1,
+      frame: hex(frames[0].bytes), // Bit 32 says that the hash is a software hash, to be kept.
+      hash: hash + 2 ** 32,
+      alg: 0,
+      basis,
+    })),
+  ];
+  const folder = mkdtempSync(join(process.env.TMPDIR ?? "/tmp", "nokmod-keys-"));
+  try {
+    const script = join(folder, "run");
+    writeFileSync(join(folder, "questions"), JSON.stringify(questions));
+    writeFileSync(
+      script,
+      `#!/bin/sh\nexec python3 '${process.cwd()}/tools/reference/keys.py' '${folder}/questions' '${folder}/answers'\n`,
+    );
+    chmodSync(script, 0o755);
+    execFileSync("/bin/sh", ["-c", `${runner} '${script}'`], { stdio: "inherit" });
+    const answers: Answer[] = JSON.parse(readFileSync(join(folder, "answers"), "utf8"));
+    expect(answers.length).toBe(questions.length);
+    const take = (count: number): Answer[] => answers.splice(0, count);
+    const fixture: KeyFixture = pack({
+      extract: {
+        frames: frames.map(({ bytes }) => hex(bytes)),
+        execute: take(frames.length),
+        receive: take(frames.length),
+      },
+      execute: take(executes.length),
+      match: take(matches.length),
+      get: take(matches.length),
+      masks: take(masks.length),
+      hash: take(hashes.length).map((answer, i) => ({ ...hashes[i], dpHash: dpHashOf(answer as string) })),
+      questions: keysOf(executes, matches, masks),
+    });
+    writeFileSync(FIXTURE, `${JSON.stringify(fixture, null, 0)}\n`);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+/** DP_HASH is the second attribute of a key. */
+const dpHashOf = (key: string): number => Buffer.from(key.slice(24, 32), "hex").readUInt32LE();
