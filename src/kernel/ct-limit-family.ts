@@ -1,3 +1,4 @@
+import type { ZoneLimits } from "../conntrack/limits.ts";
 import { Errno } from "../errors.ts";
 import type { AttributeTable } from "../netlink/schema.ts";
 import type { MessageWriter } from "../netlink/writer.ts";
@@ -13,42 +14,6 @@ const ZONE_LIMIT_SIZE = 12;
 /** A reply of more than this does not fit the module's buffer (F-342). */
 const MAX_REPLY = 3776;
 const BUCKETS = 512;
-
-/** Limits of connections per zone, as conntrack reads them (tables.md section 5). 0 = unlimited. */
-export class ZoneLimits {
-  /** True after the first SET (F-334): before that nothing is counted. */
-  enabled = false;
-  defaultLimit = 0;
-  /** Tracked connections of a zone under a limit; conntrack puts its own count here. */
-  count: (zone: number) => number = () => 0;
-  private readonly limits = new Map<number, number>();
-  /** Zones per bucket, newest first. */
-  private readonly buckets: number[][] = [];
-
-  limit(zone: number): number {
-    return this.limits.get(zone) ?? this.defaultLimit;
-  }
-
-  set(zone: number, limit: number): void {
-    if (!this.limits.has(zone)) {
-      const bucket = zone % BUCKETS;
-      this.buckets[bucket] ??= [];
-      this.buckets[bucket].unshift(zone);
-    }
-    this.limits.set(zone, limit);
-  }
-
-  remove(zone: number): void {
-    if (!this.limits.delete(zone)) return;
-    const chain = this.buckets[zone % BUCKETS];
-    chain.splice(chain.indexOf(zone), 1);
-  }
-
-  /** Zones with a limit of their own, in the module's order. */
-  *zones(): Iterable<number> {
-    for (const chain of this.buckets) if (chain !== undefined) yield* chain;
-  }
-}
 
 /** The ovs_ct_limit family (families.md section 12). */
 export function ctLimitFamily(limits: ZoneLimits): GenlFamily {
@@ -69,7 +34,7 @@ export function ctLimitFamily(limits: ZoneLimits): GenlFamily {
 
   function set(request: GenlRequest): void {
     forEachZone(required(request), (zone, limit) => {
-      if (zone === ovs.OVS_ZONE_LIMIT_DEFAULT_ZONE) limits.defaultLimit = limit;
+      if (zone === ovs.OVS_ZONE_LIMIT_DEFAULT_ZONE) limits.setDefault(limit);
       else limits.set(zone, limit);
     });
     limits.enabled = true;
@@ -79,8 +44,8 @@ export function ctLimitFamily(limits: ZoneLimits): GenlFamily {
 
   function remove(request: GenlRequest): void {
     forEachZone(required(request), (zone) => {
-      if (zone === ovs.OVS_ZONE_LIMIT_DEFAULT_ZONE) limits.defaultLimit = 0;
-      else limits.remove(zone);
+      if (zone === ovs.OVS_ZONE_LIMIT_DEFAULT_ZONE) limits.setDefault(0);
+      else limits.delete(zone);
     });
     beginOvs(request, ovs.OVS_CT_LIMIT_CMD_DEL, dpIfindex(request));
     request.reply();
@@ -92,15 +57,20 @@ export function ctLimitFamily(limits: ZoneLimits): GenlFamily {
     if (request.attrs.has(ovs.OVS_CT_LIMIT_ATTR_ZONE_LIMIT)) {
       forEachZone(request.attrs, (zone) => {
         if (zone === ovs.OVS_ZONE_LIMIT_DEFAULT_ZONE) put(writer, zone, limits.defaultLimit, 0);
-        else put(writer, zone, limits.limit(zone), limits.count(zone));
+        else put(writer, zone, limits.limitOf(zone), limits.countOf(zone));
       });
     } else {
       put(writer, ovs.OVS_ZONE_LIMIT_DEFAULT_ZONE, limits.defaultLimit, 0);
-      for (const zone of limits.zones()) put(writer, zone, limits.limit(zone), limits.count(zone));
+      for (const zone of inBuckets(limits.zones())) put(writer, zone, limits.limitOf(zone), limits.countOf(zone));
     }
     writer.endNest(nest);
     request.reply();
   }
+}
+
+/** Zones by hash bucket, in each the newest first. */
+function inBuckets(zones: Iterable<number>): number[] {
+  return [...zones].reverse().sort((a, b) => (a % BUCKETS) - (b % BUCKETS));
 }
 
 /** @throws Errno EINVAL without the attribute (F-327, F-335) */

@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
 import type { Clock } from "../clock.ts";
+import { ZoneLimits } from "../conntrack/limits.ts";
 import { BatchClock } from "../datapath/batch-clock.ts";
 import type { ConntrackPort } from "../datapath/conntrack-port.ts";
 import { type DatapathEnvironment, endBatch } from "../datapath/datapath.ts";
@@ -12,7 +13,7 @@ import type { Port, PortProvider } from "../port/port.ts";
 import type { Random } from "../random.ts";
 import { NETLINK_GENERIC } from "../uapi/netlink.ts";
 import { OVS_VPORT_CMD_DEL, OVS_VPORT_VERSION } from "../uapi/openvswitch.ts";
-import { ctLimitFamily, ZoneLimits } from "./ct-limit-family.ts";
+import { ctLimitFamily } from "./ct-limit-family.ts";
 import { datapathFamily } from "./datapath-family.ts";
 import { flowFamily } from "./flow-family.ts";
 import { GenericNetlink, type RegisteredFamily } from "./genetlink.ts";
