@@ -34,4 +34,7 @@ export class CtAction {
   hasEventmask = false;
   eventmask = 0;
   nat: NatAction | undefined = undefined;
+  /** Numbers that connection tracking has resolved helper and timeout to (Conntrack.bind); -1 = not yet, 0 = none. */
+  helperNumber = -1;
+  policyNumber = -1;
 }

@@ -1,0 +1,240 @@
+import { IPS_CONFIRMED, IPS_DYING, NF_CT_EXPECT_INACTIVE, NF_CT_EXPECT_PERMANENT } from "../uapi/nfnetlink.ts";
+import { AF_INET, E, T } from "./layout.ts";
+import type { ConnectionTable } from "./table.ts";
+import { newTuple } from "./tuple.ts";
+
+/** Sets up NAT of an expected connection from its master's (C-232). */
+export type ExpectFunction = (slot: number, expectation: Expectation) => void;
+
+/**
+ * A connection that a helper expects. There are a few thousand at most (C-234), made by the slow path: objects.
+ * Destination and protocol must match in full; the source as far as the mask goes.
+ */
+export class Expectation {
+  readonly tuple = newTuple();
+  /** Of the source: four address words, and the port in the upper half of the ports word. */
+  readonly mask = newTuple();
+  /** When it expires, table time in milliseconds. */
+  expires = 0;
+  /** NF_CT_EXPECT_* */
+  flags = 0;
+  class = 0;
+  /** Helper that the expected connection gets, 0 = none. */
+  assignHelper = 0;
+  /** Direction of the master that the expected connection goes with, and its port before translation. */
+  direction = 0;
+  readonly savedAddress = new Int32Array(4);
+  savedPort = 0;
+  expectFunction: ExpectFunction | undefined = undefined;
+  /** Name of expectFunction for CTA_EXPECT_FN. */
+  functionName: string | undefined = undefined;
+  /** Order of creation: cursors of dumps, CTA_EXPECT_ID. */
+  serial = 0;
+  /** In the table. */
+  live = false;
+
+  constructor(
+    /** Slot of the master connection. */
+    readonly master: number,
+    /** Its helper, whose policy counts (0 = none). */
+    readonly helper: number,
+  ) {}
+}
+
+/** Room that a helper's policy gives a class of expectations. */
+export interface ExpectPolicy {
+  readonly maxExpected: number;
+  /** Milliseconds. */
+  readonly timeout: number;
+}
+
+/** Told of expectations that come and go (N-122). */
+export interface ExpectListener {
+  expectation(expectation: Expectation, isNew: boolean, portId: number, report: boolean): void;
+}
+
+/** Results of ExpectationTable.add(). */
+export const enum AddResult {
+  OK = 0,
+  BUSY = -16,
+  TABLE_FULL = -24,
+}
+
+/** The expectations of a namespace, found by destination (C-228 to C-235). */
+export class ExpectationTable {
+  count = 0;
+  created = 0;
+  matched = 0;
+  deleted = 0;
+  listener: ExpectListener | undefined = undefined;
+  /** By serial: insertion order. */
+  private readonly all = new Map<number, Expectation>();
+  private readonly byDestination = new Map<number, Expectation[]>();
+  private readonly byMaster = new Map<number, Expectation[]>();
+  private nextSerial = 1;
+
+  constructor(
+    private readonly table: ConnectionTable,
+    /** nf_conntrack_expect_max */
+    public max: number,
+    private readonly policyOf: (helper: number, expectClass: number) => ExpectPolicy | undefined,
+  ) {}
+
+  /**
+   * Adds an expectation; an equal one of the same master is replaced, and the oldest of the class goes when the helper's
+   * policy allows no more (C-224).
+   * @returns BUSY if another expectation covers some of the same packets, TABLE_FULL (C-234)
+   */
+  add(expectation: Expectation, now: number, portId = 0, report = false): AddResult {
+    const key = destinationKey(expectation.tuple);
+    for (const other of [...(this.byDestination.get(key) ?? [])]) {
+      if (this.collect(other, now)) continue;
+      if (other.master === expectation.master && equal(other, expectation)) {
+        this.remove(other, 0, false);
+        break;
+      }
+      if (clash(other, expectation)) return AddResult.BUSY;
+    }
+    const policy = this.policyOf(expectation.helper, expectation.class);
+    const siblings = this.byMaster.get(expectation.master) ?? [];
+    if (policy !== undefined && policy.maxExpected > 0) {
+      for (const other of [...siblings]) this.collect(other, now);
+      const sameClass = (this.byMaster.get(expectation.master) ?? []).filter((e) => e.class === expectation.class);
+      if (sameClass.length >= policy.maxExpected) this.remove(sameClass[0], 0, false);
+    }
+    if (this.count >= this.max) return AddResult.TABLE_FULL;
+    expectation.serial = this.nextSerial++;
+    expectation.expires = (now + (policy?.timeout ?? 0)) | 0;
+    expectation.live = true;
+    this.all.set(expectation.serial, expectation);
+    push(this.byDestination, key, expectation);
+    push(this.byMaster, expectation.master, expectation);
+    this.table.words[expectation.master * E.WORDS + E.EXPECTING]++;
+    this.count++;
+    this.created++;
+    this.listener?.expectation(expectation, true, portId, report);
+    return AddResult.OK;
+  }
+
+  /**
+   * The expectation that a new connection fulfils.
+   * @param consume a connection that is committed uses it up, unless it is permanent (C-120, C-121, C-229)
+   */
+  match(tuple: Int32Array, now: number, consume: boolean): Expectation | undefined {
+    const bucket = this.byDestination.get(destinationKey(tuple));
+    if (bucket === undefined) return undefined;
+    for (const expectation of [...bucket]) {
+      if (this.collect(expectation, now)) continue;
+      if ((expectation.flags & NF_CT_EXPECT_INACTIVE) !== 0 || !covers(expectation, tuple)) continue;
+      const status = this.table.words[expectation.master * E.WORDS + E.STATUS];
+      if ((status & IPS_CONFIRMED) === 0 || (status & IPS_DYING) !== 0) return undefined;
+      this.matched++;
+      if (consume && (expectation.flags & NF_CT_EXPECT_PERMANENT) === 0) this.remove(expectation, 0, false);
+      return expectation;
+    }
+    return undefined;
+  }
+
+  /** An expectation that covers a tuple, left as it is. */
+  find(tuple: Int32Array, now: number): Expectation | undefined {
+    return this.byDestination
+      .get(destinationKey(tuple))
+      ?.find((expectation) => ((expectation.expires - now) | 0) > 0 && covers(expectation, tuple));
+  }
+
+  remove(expectation: Expectation, portId: number, report: boolean): void {
+    if (!expectation.live) return;
+    expectation.live = false;
+    this.all.delete(expectation.serial);
+    drop(this.byDestination, destinationKey(expectation.tuple), expectation);
+    drop(this.byMaster, expectation.master, expectation);
+    this.table.words[expectation.master * E.WORDS + E.EXPECTING]--;
+    this.count--;
+    this.deleted++;
+    this.listener?.expectation(expectation, false, portId, report);
+  }
+
+  /** The master goes: so do its expectations (C-233). */
+  removeAllOf(master: number): void {
+    for (const expectation of [...(this.byMaster.get(master) ?? [])]) this.remove(expectation, 0, false);
+  }
+
+  /** Expectations of a master, oldest first. */
+  of(master: number): readonly Expectation[] {
+    return this.byMaster.get(master) ?? [];
+  }
+
+  /** The first expectation with a serial above `serial`, for dumps; in order of creation. */
+  after(serial: number): Expectation | undefined {
+    for (const expectation of this.all.values()) if (expectation.serial > serial) return expectation;
+    return undefined;
+  }
+
+  values(): IterableIterator<Expectation> {
+    return this.all.values();
+  }
+
+  /** Removes what has expired. */
+  gc(now: number): void {
+    for (const expectation of [...this.all.values()]) this.collect(expectation, now);
+  }
+
+  private collect(expectation: Expectation, now: number): boolean {
+    if ((expectation.flags & NF_CT_EXPECT_PERMANENT) !== 0 || ((expectation.expires - now) | 0) > 0) return false;
+    this.remove(expectation, 0, false);
+    return true;
+  }
+}
+
+function push(map: Map<number, Expectation[]>, key: number, expectation: Expectation): void {
+  const list = map.get(key);
+  if (list === undefined) map.set(key, [expectation]);
+  else list.push(expectation);
+}
+
+function drop(map: Map<number, Expectation[]>, key: number, expectation: Expectation): void {
+  const list = map.get(key);
+  if (list === undefined) return;
+  const left = list.filter((other) => other !== expectation);
+  if (left.length === 0) map.delete(key);
+  else map.set(key, left);
+}
+
+function destinationKey(tuple: Int32Array): number {
+  let key = Math.imul(tuple[T.META], 0x297a2d39) ^ (tuple[T.PORTS] & 0xffff);
+  for (let i = 0; i < 4; i++) key = Math.imul(key ^ tuple[T.DST + i], 0x2c1b3c6d);
+  return key;
+}
+
+function sameDestination(a: Int32Array, b: Int32Array): boolean {
+  if (a[T.META] !== b[T.META] || ((a[T.PORTS] ^ b[T.PORTS]) & 0xffff) !== 0) return false;
+  for (let i = 0; i < 4; i++) if (a[T.DST + i] !== b[T.DST + i]) return false;
+  return true;
+}
+
+function covers(expectation: Expectation, tuple: Int32Array): boolean {
+  const { mask } = expectation;
+  if (!sameDestination(expectation.tuple, tuple)) return false;
+  for (let i = 0; i < 4; i++)
+    if (((expectation.tuple[T.SRC + i] ^ tuple[T.SRC + i]) & mask[T.SRC + i]) !== 0) return false;
+  return ((expectation.tuple[T.PORTS] ^ tuple[T.PORTS]) & mask[T.PORTS] & 0xffff_0000) === 0;
+}
+
+function equal(a: Expectation, b: Expectation): boolean {
+  for (let i = 0; i <= T.META; i++) if (a.tuple[i] !== b.tuple[i] || a.mask[i] !== b.mask[i]) return false;
+  return true;
+}
+
+function clash(a: Expectation, b: Expectation): boolean {
+  if (!sameDestination(a.tuple, b.tuple)) return false;
+  for (let i = 0; i < 4; i++) {
+    const mask = a.mask[T.SRC + i] & b.mask[T.SRC + i];
+    if (((a.tuple[T.SRC + i] ^ b.tuple[T.SRC + i]) & mask) !== 0) return false;
+  }
+  return ((a.tuple[T.PORTS] ^ b.tuple[T.PORTS]) & a.mask[T.PORTS] & b.mask[T.PORTS] & 0xffff_0000) === 0;
+}
+
+/** Fills mask words for a whole source address. */
+export function maskAddress(mask: Int32Array, family: number): void {
+  for (let i = 0; i < (family === AF_INET ? 1 : 4); i++) mask[T.SRC + i] = -1;
+}

@@ -1,0 +1,51 @@
+/**
+ * Limits of connections by zone (ovs_ct_limit; conntrack.md C-132 to C-135, C-363 to C-366). A connection counts from the
+ * first commit under a limit until it is gone, or until its TCP state is TIME_WAIT or CLOSE.
+ */
+export class ZoneLimits {
+  /** Limit of zones without their own; 0 = unlimited. */
+  defaultLimit = 0;
+  /** True once any limit was set: committing looks at limits from then on (F-334). */
+  enabled = false;
+  private readonly limits = new Map<number, number>();
+  private readonly counts = new Map<number, number>();
+
+  /** The limit that applies to a zone. */
+  limitOf(zone: number): number {
+    return this.limits.get(zone) ?? this.defaultLimit;
+  }
+
+  /** Sets a zone's own limit; 0 means unlimited (F-330). */
+  set(zone: number, limit: number): void {
+    this.enabled = true;
+    this.limits.set(zone, limit);
+  }
+
+  /** Sets what applies to zones without a limit of their own (F-328). */
+  setDefault(limit: number): void {
+    this.enabled = true;
+    this.defaultLimit = limit;
+  }
+
+  /** Forgets a zone's own limit (F-336). */
+  delete(zone: number): void {
+    this.limits.delete(zone);
+  }
+
+  /** Connections of the zone that count (F-340, F-341). */
+  countOf(zone: number): number {
+    return this.counts.get(zone) ?? 0;
+  }
+
+  /** Zones with a limit of their own, in the order they were set. */
+  zones(): IterableIterator<number> {
+    return this.limits.keys();
+  }
+
+  add(zone: number): void {
+    this.counts.set(zone, this.countOf(zone) + 1);
+  }
+  remove(zone: number): void {
+    this.counts.set(zone, this.countOf(zone) - 1);
+  }
+}

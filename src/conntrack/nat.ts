@@ -1,0 +1,367 @@
+import { IpProto } from "../packet/ip.ts";
+import type { Random } from "../random.ts";
+import {
+  IPS_CONFIRMED,
+  IPS_DST_NAT,
+  IPS_DST_NAT_DONE,
+  IPS_DYING,
+  IPS_FIXED_TIMEOUT,
+  IPS_NAT_MASK,
+  IPS_SEQ_ADJUST,
+  IPS_SRC_NAT,
+  IPS_SRC_NAT_DONE,
+  TCP_CONNTRACK_SYN_SENT,
+  TCP_CONNTRACK_TIME_WAIT,
+} from "../uapi/nfnetlink.ts";
+import type { NatAction } from "./action.ts";
+import { jhashAddress, scale, swap } from "./jhash.ts";
+import { AF_INET, E, Ext, T, Tcp } from "./layout.ts";
+import { Manip } from "./manip.ts";
+import { IPPROTO_DCCP } from "./options.ts";
+import { type ConnectionTable, sameTuple } from "./table.ts";
+import { copyTuple, invert, newTuple } from "./tuple.ts";
+
+/** What the mapping asks of connection tracking. */
+export interface NatHost {
+  readonly table: ConnectionTable;
+  /** The live confirmed entry with this tuple, or -1; expired ones are collected on the way. */
+  findLive(tuple: Int32Array): number;
+  /** Deletes an entry, with its event. */
+  destroy(slot: number, portId: number, report: boolean): void;
+}
+
+/** A range to map into: OVS_NAT_ATTR_* as nf_nat_range2 holds them. */
+export class NatRange {
+  mapIps = false;
+  hasProto = false;
+  /** PROTO_HASH or PROTO_RANDOM: the same to the kernel (C-199). */
+  random = false;
+  persistent = false;
+  readonly min = new Int32Array(4);
+  readonly max = new Int32Array(4);
+  protoMin = 0;
+  protoMax = 0;
+
+  /** Takes over an action's range. */
+  set(action: NatAction): this {
+    this.mapIps = action.hasIp;
+    this.hasProto = action.hasProto;
+    this.random = action.protoHash || action.protoRandom;
+    this.persistent = action.persistent;
+    for (let i = 0; i < 4; i++) {
+      this.min[i] = action.ipMin[i];
+      this.max[i] = action.ipMax[i];
+    }
+    this.protoMin = action.protoMin;
+    this.protoMax = action.protoMax;
+    return this;
+  }
+
+  /** One address, given by the four words at `at`. */
+  setAddress(words: Int32Array, at: number): this {
+    this.mapIps = true;
+    this.hasProto = false;
+    this.random = false;
+    this.persistent = false;
+    for (let i = 0; i < 4; i++) {
+      this.min[i] = words[at + i];
+      this.max[i] = words[at + i];
+    }
+    return this;
+  }
+
+  /** One port beside the address. */
+  setPort(port: number): this {
+    this.hasProto = true;
+    this.protoMin = port;
+    this.protoMax = port;
+    return this;
+  }
+}
+
+/** Ports tried one after the other before the search jumps (C-196). */
+const MAX_ATTEMPTS = 128;
+const MIN_ATTEMPTS = 16;
+/** In the last attempts of a round a closed connection may be pushed out (C-198). */
+const HARDER = 32;
+
+/** Chooses translations for new connections (conntrack.md section 10). Slow path: once a connection and manip. */
+export class NatMapper {
+  private readonly current = newTuple();
+  private readonly candidate = newTuple();
+  private readonly reply = newTuple();
+  private readonly nullRange = new NatRange();
+
+  constructor(
+    private readonly host: NatHost,
+    private readonly random: Random,
+  ) {}
+
+  /**
+   * Sets up one manip of an unconfirmed entry: alters its reply tuple so that answers are recognised (C-160, C-181,
+   * C-182). Confirmed entries stay as they are (C-163).
+   */
+  setup(slot: number, range: NatRange, manip: Manip): void {
+    const { table } = this.host;
+    const { words } = table;
+    const entry = slot * E.WORDS;
+    if ((words[entry + E.STATUS] & IPS_CONFIRMED) !== 0) return;
+    const { current, candidate } = this;
+    invert(words, entry + E.REPLY, current, 0);
+    copyTuple(current, 0, candidate, 0);
+    this.choose(slot, range, manip);
+    if (!sameTuple(current, 0, candidate, 0)) {
+      invert(candidate, 0, words, entry + E.REPLY);
+      words[entry + E.STATUS] |= manip === Manip.SRC ? IPS_SRC_NAT : IPS_DST_NAT;
+      // A helper may have to shift sequence numbers once addresses in the payload change length.
+      if ((words[entry + E.EXT] & Ext.HELPER_MASK) !== 0) words[entry + E.EXT] |= Ext.SEQADJ;
+    }
+    if (manip === Manip.SRC) {
+      if ((words[entry + E.EXT] & Ext.BY_SOURCE) === 0) table.linkSource(slot);
+      words[entry + E.STATUS] |= IPS_SRC_NAT_DONE;
+    } else words[entry + E.STATUS] |= IPS_DST_NAT_DONE;
+  }
+
+  /** A mapping that keeps the address and changes the port only if it must (C-161). */
+  setupNull(slot: number, manip: Manip): void {
+    const { words } = this.host.table;
+    const reply = slot * E.WORDS + E.REPLY;
+    this.setup(slot, this.nullRange.setAddress(words, reply + (manip === Manip.SRC ? T.DST : T.SRC)), manip);
+  }
+
+  /** Turns this.candidate into a tuple inside the range, unique if one can be found (C-185 to C-202). */
+  private choose(slot: number, range: NatRange, manip: Manip): void {
+    const { current, candidate } = this;
+    if (manip === Manip.SRC && !range.random) {
+      if (inRange(current, range)) {
+        if (!this.takenByOther(current, slot)) return;
+      } else if (this.reuseSource(range)) {
+        if (!this.taken(candidate, slot)) return;
+        copyTuple(current, 0, candidate, 0);
+      }
+    }
+    pickAddress(candidate, range, manip);
+    if (!range.random) {
+      if (range.hasProto) {
+        if (
+          portInRange(candidate, range, manip) &&
+          (range.protoMin === range.protoMax || !this.taken(candidate, slot))
+        ) {
+          return;
+        }
+      } else if (!this.taken(candidate, slot)) return;
+    }
+    this.searchPort(slot, range, manip);
+  }
+
+  /** Step 4: tries ports until a free tuple is found, or leaves the last one tried (C-192 to C-197). */
+  private searchPort(slot: number, range: NatRange, manip: Manip): void {
+    const { candidate } = this;
+    const { words } = this.host.table;
+    const proto = (candidate[T.META] >>> 8) & 0xff;
+    let shift = manip === Manip.SRC ? 16 : 0;
+    let min: number;
+    let size: number;
+    switch (proto) {
+      case IpProto.ICMP:
+      case IpProto.ICMPV6:
+        shift = 16;
+        min = range.hasProto ? range.protoMin : 0;
+        size = range.hasProto ? range.protoMax - range.protoMin + 1 : 65536;
+        break;
+      case IpProto.GRE:
+        if (words[slot * E.WORDS + E.MASTER] === 0) return;
+        min = range.hasProto ? range.protoMin : 1;
+        size = range.hasProto ? range.protoMax - range.protoMin + 1 : 65535;
+        break;
+      case IpProto.TCP:
+      case IpProto.UDP:
+      case IpProto.UDPLITE:
+      case IpProto.SCTP:
+      case IPPROTO_DCCP: {
+        if (range.hasProto) {
+          min = Math.min(range.protoMin, range.protoMax);
+          size = Math.max(range.protoMin, range.protoMax) - min + 1;
+          break;
+        }
+        if (manip === Manip.DST) return;
+        const port = candidate[T.PORTS] >>> 16;
+        min = port < 512 ? 1 : port < 1024 ? 600 : 1024;
+        size = (port < 512 ? 511 : port < 1024 ? 1023 : 65535) - min + 1;
+        break;
+      }
+      default:
+        return;
+    }
+    // A reversed ICMP or GRE range is an unsigned size of nearly 2^32 to the kernel.
+    if (size <= 0) size = 0x1_0000_0000 + size;
+    let offset = range.random || manip !== Manip.DST ? this.random.u32() & 0xffff : 0;
+    let attempts = Math.min(size, MAX_ATTEMPTS);
+    const keep = ~(0xffff << shift);
+    for (;;) {
+      for (let i = 0; i < attempts; i++, offset = (offset + 1) & 0xffff) {
+        const port = (min + (offset % size)) & 0xffff;
+        candidate[T.PORTS] = (candidate[T.PORTS] & keep) | (port << shift);
+        if (!this.takenHarder(slot, attempts - i)) return;
+      }
+      if (attempts >= size || attempts < MIN_ATTEMPTS) return;
+      attempts >>= 1;
+      offset = this.random.u32() & 0xffff;
+    }
+  }
+
+  /** Whether another entry has the inverse of this tuple; one with our own original tuple does not count (C-202). */
+  private taken(tuple: Int32Array, slot: number): boolean {
+    const { reply, host } = this;
+    if (!invert(tuple, 0, reply, 0)) return false;
+    const link = host.findLive(reply);
+    if (link < 0) return false;
+    const { words } = host.table;
+    return !sameTuple(words, slot * E.WORDS, words, (link >> 1) * E.WORDS);
+  }
+
+  /** Step 1's test: two ends that begin at the same time without NAT are one connection (C-185, C-266). */
+  private takenByOther(tuple: Int32Array, slot: number): boolean {
+    if (!this.taken(tuple, slot)) return false;
+    const { host, reply } = this;
+    const { words } = host.table;
+    const entry = slot * E.WORDS;
+    const usesNat = IPS_NAT_MASK | IPS_SEQ_ADJUST;
+    if (!allowsClash((tuple[T.META] >>> 8) & 0xff) || (words[entry + E.STATUS] & usesNat) !== 0) return true;
+    let link = host.findLive(tuple);
+    if (link < 0) {
+      invert(tuple, 0, reply, 0);
+      link = host.findLive(reply);
+      if (link < 0) return false;
+    }
+    const other = (link >> 1) * E.WORDS;
+    if ((words[other + E.STATUS] & usesNat) !== 0) return true;
+    return !sameTuple(words, other, words, entry + E.REPLY);
+  }
+
+  /** As taken(), but may evict a closed translated connection whose sequence numbers lie behind ours (C-198). */
+  private takenHarder(slot: number, attemptsLeft: number): boolean {
+    const { candidate, reply, host } = this;
+    const { words } = host.table;
+    const entry = slot * E.WORDS;
+    if (
+      attemptsLeft > HARDER ||
+      ((candidate[T.META] >>> 8) & 0xff) !== IpProto.TCP ||
+      (words[entry + Tcp.STATE] & 0xff) !== TCP_CONNTRACK_SYN_SENT
+    ) {
+      return this.taken(candidate, slot);
+    }
+    invert(candidate, 0, reply, 0);
+    const link = host.findLive(reply);
+    if (link < 0) return false;
+    if ((link & 1) === 0) return true;
+    const other = (link >> 1) * E.WORDS;
+    const status = words[other + E.STATUS];
+    if ((words[other + Tcp.STATE] & 0xff) < TCP_CONNTRACK_TIME_WAIT) return true;
+    if ((status & (IPS_FIXED_TIMEOUT | IPS_DYING)) !== 0 || (status & IPS_SRC_NAT) === 0) return true;
+    if (((words[other + Tcp.END] - words[entry + Tcp.END]) | 0) >= 0) return true;
+    host.destroy(link >> 1, 0, false);
+    return false;
+  }
+
+  /** Gives the candidate the source that another connection from the same place is mapped to (C-186). */
+  private reuseSource(range: NatRange): boolean {
+    const { current, candidate } = this;
+    const { table } = this.host;
+    const { words } = table;
+    for (let next = table.sourceHead(current, 0); next !== 0; ) {
+      const other = (next - 1) * E.WORDS;
+      next = words[other + E.SRC_NEXT];
+      if (!sameSource(words, other, current)) continue;
+      invert(words, other + E.REPLY, candidate, 0);
+      for (let i = 0; i < 4; i++) candidate[T.DST + i] = current[T.DST + i];
+      candidate[T.PORTS] = (candidate[T.PORTS] & ~0xffff) | (current[T.PORTS] & 0xffff);
+      if (inRange(candidate, range)) return true;
+    }
+    copyTuple(current, 0, candidate, 0);
+    return false;
+  }
+}
+
+/** Protocols for which two entries of one connection may be merged (C-266). */
+export function allowsClash(proto: number): boolean {
+  return (
+    proto !== IpProto.TCP &&
+    proto !== IpProto.ICMP &&
+    proto !== IpProto.ICMPV6 &&
+    proto !== IpProto.SCTP &&
+    proto !== IpProto.GRE &&
+    proto !== IPPROTO_DCCP
+  );
+}
+
+function sameSource(words: Int32Array, at: number, tuple: Int32Array): boolean {
+  return (
+    words[at + T.META] === tuple[T.META] &&
+    (words[at + T.PORTS] ^ tuple[T.PORTS]) >>> 16 === 0 &&
+    words[at + T.SRC] === tuple[T.SRC] &&
+    words[at + T.SRC + 1] === tuple[T.SRC + 1] &&
+    words[at + T.SRC + 2] === tuple[T.SRC + 2] &&
+    words[at + T.SRC + 3] === tuple[T.SRC + 3]
+  );
+}
+
+/** Whether source address and port lie in the range. */
+function inRange(tuple: Int32Array, range: NatRange): boolean {
+  if (range.mapIps) {
+    const words = (tuple[T.META] & 0xff) === AF_INET ? 1 : 4;
+    if (compare(tuple, T.SRC, range.min, words) < 0 || compare(tuple, T.SRC, range.max, words) > 0) return false;
+  }
+  return !range.hasProto || portInRange(tuple, range, Manip.SRC);
+}
+
+function compare(a: Int32Array, at: number, b: Int32Array, words: number): number {
+  for (let i = 0; i < words; i++) {
+    const difference = (a[at + i] >>> 0) - (b[i] >>> 0);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+function portInRange(tuple: Int32Array, range: NatRange, manip: Manip): boolean {
+  const proto = (tuple[T.META] >>> 8) & 0xff;
+  let port = manip === Manip.SRC ? tuple[T.PORTS] >>> 16 : tuple[T.PORTS] & 0xffff;
+  switch (proto) {
+    case IpProto.ICMP:
+    case IpProto.ICMPV6:
+      port = tuple[T.PORTS] >>> 16;
+      break;
+    case IpProto.TCP:
+    case IpProto.UDP:
+    case IpProto.UDPLITE:
+    case IpProto.SCTP:
+    case IpProto.GRE:
+    case IPPROTO_DCCP:
+      break;
+    default:
+      return true;
+  }
+  return port >= range.protoMin && port <= range.protoMax;
+}
+
+/** Step 2: an address of the range, always the same for a client (and server, unless persistent) (C-187 to C-189). */
+function pickAddress(tuple: Int32Array, range: NatRange, manip: Manip): void {
+  if (!range.mapIps) return;
+  const to = manip === Manip.SRC ? T.SRC : T.DST;
+  const { min, max, persistent } = range;
+  if (min[0] === max[0] && min[1] === max[1] && min[2] === max[2] && min[3] === max[3]) {
+    for (let i = 0; i < 4; i++) tuple[to + i] = min[i];
+    return;
+  }
+  const last = (tuple[T.META] & 0xff) === AF_INET ? 0 : 3;
+  const zone = tuple[T.META] >>> 16;
+  let j = jhashAddress(tuple, T.SRC, persistent ? 0 : swap(tuple[T.DST + last]) ^ zone);
+  let full = false;
+  for (let i = 0; i <= last; i++) {
+    const low = full ? 0 : min[i];
+    const size = full ? 0xffff_ffff : max[i] - min[i] + 1;
+    tuple[to + i] = low + scale(j, size);
+    if (tuple[to + i] !== max[i]) full = true;
+    if (!persistent) j ^= swap(tuple[T.DST + i]);
+  }
+}

@@ -1,0 +1,324 @@
+import type { Random } from "../random.ts";
+import { IPS_CONFIRMED, IPS_DYING } from "../uapi/nfnetlink.ts";
+import { AF_INET, E, Ext, Slot, T } from "./layout.ts";
+
+/** Slots beyond the limit: entries that left the table wait for the batch to end before they are used again. */
+const SPARE = 8192;
+
+/**
+ * The connections: a slab of records in one Int32Array and chained hash tables whose links are numbers. Room for the
+ * limit is reserved at once, but the system gives memory only to pages that were written, so that the table grows without
+ * ever being copied.
+ *
+ * A *slot* is the number of a record; an *entry* its first word, slot * E.WORDS. A *link* names one direction of a slot:
+ * slot << 1 | direction.
+ */
+export class ConnectionTable {
+  words: Int32Array;
+  /** The same memory as doubles (E.START). */
+  doubles: Float64Array;
+  /** Confirmed and unconfirmed entries (C-257). */
+  count = 0;
+  /** Slots ever used: scans end here. */
+  top = 0;
+  private capacity: number;
+  /** By hash of a tuple: link + 1 of the first, 0 = none. */
+  private heads: Int32Array;
+  /** By hash of the original source: slot + 1 of the first (nat.ts). */
+  private sources: Int32Array;
+  private mask: number;
+  private sourceMask: number;
+  private readonly seed: number;
+  /** Free slots, chained through T.NEXT: slot + 1. */
+  private free = 0;
+  /** Slots to be looked at when the batch ends: unconfirmed, or dead. */
+  private pending = new Int32Array(256);
+  private pendingCount = 0;
+
+  constructor(max: number, random: Random) {
+    this.seed = random.u32() | 0;
+    this.capacity = max + SPARE;
+    this.words = new Int32Array(this.capacity * E.WORDS);
+    this.doubles = new Float64Array(this.words.buffer);
+    const buckets = powerOfTwo(max * 2);
+    this.heads = new Int32Array(buckets);
+    this.sources = new Int32Array(buckets >> 1);
+    this.mask = buckets - 1;
+    this.sourceMask = (buckets >> 1) - 1;
+  }
+
+  /** Bytes of the slab and of the hash tables for each connection of a full table. */
+  get bytesPerConnection(): number {
+    return (
+      E.WORDS * 4 +
+      (this.heads.byteLength + this.sources.byteLength + this.pending.byteLength) / (this.capacity - SPARE)
+    );
+  }
+
+  /** Makes room for a higher limit: copies the table once. A lower limit keeps the room. */
+  resize(max: number): void {
+    if (max + SPARE <= this.capacity) return;
+    this.capacity = max + SPARE;
+    const words = new Int32Array(this.capacity * E.WORDS);
+    words.set(this.words.subarray(0, this.top * E.WORDS));
+    this.words = words;
+    this.doubles = new Float64Array(words.buffer);
+    const buckets = powerOfTwo(max * 2);
+    this.heads = new Int32Array(buckets);
+    this.sources = new Int32Array(buckets >> 1);
+    this.mask = buckets - 1;
+    this.sourceMask = (buckets >> 1) - 1;
+    for (let slot = 0; slot < this.top; slot++) {
+      const entry = slot * E.WORDS;
+      if (words[entry + E.SLOT] !== Slot.USED) continue;
+      if ((words[entry + E.STATUS] & IPS_CONFIRMED) !== 0) this.link(slot);
+      if ((words[entry + E.EXT] & Ext.BY_SOURCE) !== 0) this.linkSource(slot);
+    }
+  }
+
+  /** Hash of a tuple at `at` of `words`. HOT PATH. */
+  hash(words: Int32Array, at: number): number {
+    let h = mix(this.seed ^ words[at + T.META], words[at + T.PORTS]);
+    h = mix(h, words[at + T.SRC]);
+    h = mix(h, words[at + T.DST]);
+    if ((words[at + T.META] & 0xff) !== AF_INET) {
+      h = mix(h, words[at + T.SRC + 1]);
+      h = mix(h, words[at + T.SRC + 2]);
+      h = mix(h, words[at + T.SRC + 3]);
+      h = mix(h, words[at + T.DST + 1]);
+      h = mix(h, words[at + T.DST + 2]);
+      h = mix(h, words[at + T.DST + 3]);
+    }
+    h = Math.imul(h ^ (h >>> 15), 0x2c1b3c6d);
+    return h ^ (h >>> 13);
+  }
+
+  /**
+   * The confirmed entry with this tuple in either direction, expired or not. HOT PATH.
+   * @returns its link, or -1
+   */
+  find(tuple: Int32Array, hash: number): number {
+    const { words } = this;
+    let next = this.heads[hash & this.mask];
+    while (next !== 0) {
+      const link = next - 1;
+      const at = (link >> 1) * E.WORDS + ((link & 1) << E.DIR_SHIFT);
+      if (words[at + T.HASH] === hash && sameTuple(words, at, tuple, 0)) return link;
+      next = words[at + T.NEXT];
+    }
+    return -1;
+  }
+
+  /** Allocates a slot for an unconfirmed entry: everything zero but the generation. @returns -1 when no room is left */
+  allocate(): number {
+    const { words } = this;
+    let slot: number;
+    if (this.free !== 0) {
+      slot = this.free - 1;
+      this.free = words[slot * E.WORDS + T.NEXT];
+    } else if (this.top < this.capacity) slot = this.top++;
+    else return -1;
+    const entry = slot * E.WORDS;
+    const generation = words[entry + E.GENERATION] + 1;
+    words.fill(0, entry, entry + E.WORDS);
+    words[entry + E.GENERATION] = generation;
+    words[entry + E.SLOT] = Slot.USED;
+    this.count++;
+    this.defer(slot);
+    return slot;
+  }
+
+  /** Puts both directions of an entry into the hash table. Its T.HASH words must be right. */
+  link(slot: number): void {
+    this.linkDirection(slot, 0);
+    this.linkDirection(slot, 1);
+  }
+
+  /** Puts one direction into the hash table. */
+  linkDirection(slot: number, direction: number): void {
+    const { words, heads } = this;
+    const at = slot * E.WORDS + (direction << E.DIR_SHIFT);
+    const bucket = words[at + T.HASH] & this.mask;
+    words[at + T.NEXT] = heads[bucket];
+    heads[bucket] = ((slot << 1) | direction) + 1;
+  }
+
+  /** Takes one direction out of the hash table, if it is in. */
+  unlinkDirection(slot: number, direction: number): void {
+    const { words, heads } = this;
+    const own = ((slot << 1) | direction) + 1;
+    const at = slot * E.WORDS + (direction << E.DIR_SHIFT);
+    const bucket = words[at + T.HASH] & this.mask;
+    let next = heads[bucket];
+    if (next === own) {
+      heads[bucket] = words[at + T.NEXT];
+      return;
+    }
+    while (next !== 0) {
+      const other = ((next - 1) >> 1) * E.WORDS + (((next - 1) & 1) << E.DIR_SHIFT);
+      next = words[other + T.NEXT];
+      if (next === own) {
+        words[other + T.NEXT] = words[at + T.NEXT];
+        return;
+      }
+    }
+  }
+
+  /** Entries in the bucket that this hash falls into (C-261). */
+  chainLength(hash: number): number {
+    const { words } = this;
+    let length = 0;
+    for (let next = this.heads[hash & this.mask]; next !== 0; length++) {
+      next = words[((next - 1) >> 1) * E.WORDS + (((next - 1) & 1) << E.DIR_SHIFT) + T.NEXT];
+    }
+    return length;
+  }
+
+  /** First link + 1 of the bucket `offset` behind the one of this hash; 0 = empty (early drop, C-258). */
+  bucket(hash: number, offset: number): number {
+    return this.heads[((hash & this.mask) + offset) & this.mask];
+  }
+
+  /** Takes an entry out of the table. Its slot stays readable until endBatch(). */
+  remove(slot: number): void {
+    const { words } = this;
+    const entry = slot * E.WORDS;
+    this.unlinkDirection(slot, 0);
+    this.unlinkDirection(slot, 1);
+    this.unlinkSource(slot);
+    words[entry + E.SLOT] = Slot.DEAD;
+    this.count--;
+    this.defer(slot);
+  }
+
+  /**
+   * The batch is over, no packet refers to an entry any more: unconfirmed entries go, dead slots become free.
+   * @param drop called for each unconfirmed entry before its slot is freed
+   */
+  endBatch(drop: (slot: number) => void): void {
+    // drop() may let go of a master, which is then appended.
+    for (let i = 0; i < this.pendingCount; i++) {
+      const slot = this.pending[i];
+      const entry = slot * E.WORDS;
+      const { words } = this;
+      if (words[entry + E.SLOT] === Slot.USED) {
+        if ((words[entry + E.STATUS] & IPS_CONFIRMED) !== 0) continue;
+        drop(slot);
+        this.unlinkSource(slot);
+        words[entry + E.STATUS] |= IPS_DYING;
+        words[entry + E.SLOT] = Slot.DEAD;
+        this.count--;
+      }
+      if (words[entry + E.SLOT] !== Slot.DEAD || words[entry + E.REFERENCES] !== 0) continue;
+      words[entry + E.SLOT] = Slot.FREE;
+      words[entry + T.NEXT] = this.free;
+      this.free = slot + 1;
+    }
+    this.pendingCount = 0;
+  }
+
+  /** Frees an unconfirmed entry that no packet refers to. */
+  discard(slot: number): void {
+    const { words } = this;
+    const entry = slot * E.WORDS;
+    this.unlinkSource(slot);
+    words[entry + E.SLOT] = Slot.DEAD;
+    this.count--;
+    this.defer(slot);
+  }
+
+  /** True if endBatch() has something to do. */
+  get unsettled(): boolean {
+    return this.pendingCount !== 0;
+  }
+
+  /** Takes or gives back a reference of a child to its master. */
+  hold(slot: number): void {
+    this.words[slot * E.WORDS + E.REFERENCES]++;
+  }
+  release(slot: number): void {
+    const entry = slot * E.WORDS;
+    if (--this.words[entry + E.REFERENCES] === 0 && this.words[entry + E.SLOT] === Slot.DEAD) this.defer(slot);
+  }
+
+  private defer(slot: number): void {
+    if (this.pendingCount === this.pending.length) {
+      const grown = new Int32Array(this.pending.length * 2);
+      grown.set(this.pending);
+      this.pending = grown;
+    }
+    this.pending[this.pendingCount++] = slot;
+  }
+
+  // The by-source chains: entries by original source address, source port, protocol and zone.
+
+  /** First slot + 1 with the source of the tuple at `at`; others share the chain, so callers compare. */
+  sourceHead(words: Int32Array, at: number): number {
+    return this.sources[this.sourceHash(words, at)];
+  }
+
+  private sourceHash(words: Int32Array, at: number): number {
+    let h = mix(this.seed ^ words[at + T.META], words[at + T.PORTS] >>> 16);
+    h = mix(h, words[at + T.SRC]);
+    if ((words[at + T.META] & 0xff) !== AF_INET) {
+      h = mix(h, words[at + T.SRC + 1]);
+      h = mix(h, words[at + T.SRC + 2]);
+      h = mix(h, words[at + T.SRC + 3]);
+    }
+    h = Math.imul(h ^ (h >>> 15), 0x2c1b3c6d);
+    return (h ^ (h >>> 13)) & this.sourceMask;
+  }
+
+  linkSource(slot: number): void {
+    const { words, sources } = this;
+    const entry = slot * E.WORDS;
+    const bucket = this.sourceHash(words, entry);
+    const first = sources[bucket];
+    words[entry + E.SRC_NEXT] = first;
+    words[entry + E.SRC_PREVIOUS] = 0;
+    if (first !== 0) words[(first - 1) * E.WORDS + E.SRC_PREVIOUS] = slot + 1;
+    sources[bucket] = slot + 1;
+    words[entry + E.EXT] |= Ext.BY_SOURCE;
+  }
+
+  private unlinkSource(slot: number): void {
+    const { words } = this;
+    const entry = slot * E.WORDS;
+    if ((words[entry + E.EXT] & Ext.BY_SOURCE) === 0) return;
+    words[entry + E.EXT] &= ~Ext.BY_SOURCE;
+    const next = words[entry + E.SRC_NEXT];
+    const previous = words[entry + E.SRC_PREVIOUS];
+    if (previous !== 0) words[(previous - 1) * E.WORDS + E.SRC_NEXT] = next;
+    else this.sources[this.sourceHash(words, entry)] = next;
+    if (next !== 0) words[(next - 1) * E.WORDS + E.SRC_PREVIOUS] = previous;
+  }
+}
+
+/** One step of the hash: multiply, rotate. */
+function mix(h: number, word: number): number {
+  h = Math.imul(h ^ word, 0x297a2d39);
+  return (h << 13) | (h >>> 19);
+}
+
+function powerOfTwo(atLeast: number): number {
+  let value = 1024;
+  while (value < atLeast) value *= 2;
+  return value;
+}
+
+/** Whether two tuples (zone included) are the same. HOT PATH. */
+export function sameTuple(a: Int32Array, at: number, b: Int32Array, bt: number): boolean {
+  return (
+    a[at + T.PORTS] === b[bt + T.PORTS] &&
+    a[at + T.SRC] === b[bt + T.SRC] &&
+    a[at + T.DST] === b[bt + T.DST] &&
+    a[at + T.META] === b[bt + T.META] &&
+    ((b[bt + T.META] & 0xff) === AF_INET ||
+      (a[at + T.SRC + 1] === b[bt + T.SRC + 1] &&
+        a[at + T.SRC + 2] === b[bt + T.SRC + 2] &&
+        a[at + T.SRC + 3] === b[bt + T.SRC + 3] &&
+        a[at + T.DST + 1] === b[bt + T.DST + 1] &&
+        a[at + T.DST + 2] === b[bt + T.DST + 2] &&
+        a[at + T.DST + 3] === b[bt + T.DST + 3]))
+  );
+}

@@ -1,0 +1,20 @@
+/** What a tracker says of a packet. */
+export const enum Verdict {
+  /** Not part of the connection: the packet goes on as invalid (C-251). */
+  INVALID = 0,
+  ACCEPT = 1,
+  /** The entry was closed and the packet opens a new one: it is to be deleted and looked up again (C-252). */
+  REPEAT = 2,
+  /** The entry is to be deleted, the packet still belongs to it (C-302). */
+  KILL = 3,
+  /** Accepted, and the timeout is not to be touched (C-284, C-304). */
+  IGNORE = 4,
+}
+
+/** Result of a tracker beside its verdict; reused for each packet. */
+export class Tracked {
+  /** Timeout in milliseconds that the entry gets with Verdict.ACCEPT. */
+  timeout = 0;
+  /** IPCT_* bits to remember. */
+  events = 0;
+}
