@@ -1,0 +1,24 @@
+// A server of EchoProtocol, in a process of its own: `echo-server.ts SOCKET`. Tells "ready" and its statistics.
+import { NetlinkBus } from "../../src/netlink/bus.ts";
+import { SeededRandom } from "../../src/random.ts";
+import { NetlinkServer } from "../../src/server/seqpacket-server.ts";
+import { NETLINK_GENERIC } from "../../src/uapi/netlink.ts";
+import { EchoProtocol } from "./echo-protocol.ts";
+
+const bus = new NetlinkBus(new SeededRandom(1));
+bus.register(NETLINK_GENERIC, new EchoProtocol());
+try {
+  const server = new NetlinkServer(bus, { path: process.argv[2] });
+  process.on("message", (message) => {
+    if (message === "stats") {
+      process.send?.({ ...server.stats, sockets: server.size, memory: process.memoryUsage().rss });
+    } else if (message === "stop") {
+      server.close();
+      process.disconnect();
+    }
+  });
+  process.send?.("ready");
+} catch (error) {
+  process.send?.({ error: { code: (error as { code: string }).code, message: (error as Error).message } });
+  process.disconnect();
+}
