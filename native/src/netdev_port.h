@@ -34,6 +34,7 @@ class NetdevPort final : public IoPort {
   void Flush() override;
   bool ClearError() override;
   IoCounters Counters() override;
+  void Renamed(const std::string& name) { owner_.Renamed(name); }
   IngressOwner::Method method() const { return owner_.method(); }
 
  private:

@@ -182,11 +182,18 @@ Fd AttachNftables(int32_t ifindex, const std::string& device) {
 
 }  // namespace
 
-IngressOwner::IngressOwner(int32_t ifindex, const std::string& device) : name_(TakeName(ifindex)), method_(Method::kTcx) {
+IngressOwner::IngressOwner(int32_t ifindex, const std::string& device)
+    : ifindex_(ifindex), name_(TakeName(ifindex)), method_(Method::kTcx) {
   hook_ = AttachTcx(ifindex);
   if (hook_) return;
   method_ = Method::kNftables;
   hook_ = AttachNftables(ifindex, device);
+}
+
+void IngressOwner::Renamed(const std::string& device) {
+  if (method_ != Method::kNftables) return;
+  hook_.Reset();
+  hook_ = AttachNftables(ifindex_, device);
 }
 
 }  // namespace nokmod

@@ -17,10 +17,13 @@ class IngressOwner {
   enum class Method { kTcx, kNftables };
 
   // Throws EBUSY (has an owner), EPERM, EOPNOTSUPP (the kernel has neither hook).
-  explicit IngressOwner(int32_t ifindex, const std::string& device);
+  IngressOwner(int32_t ifindex, const std::string& device);
+  // An nftables chain follows the name that it was given, so it is made anew.
+  void Renamed(const std::string& device);
   Method method() const { return method_; }
 
  private:
+  const int32_t ifindex_;
   Fd name_;
   Fd hook_;
   Method method_;

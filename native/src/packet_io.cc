@@ -50,8 +50,6 @@ Napi::Object LinkObject(Napi::Env env, const Link& link) {
   o.Set("master", link.master);
   o.Set("deleted", link.deleted);
   o.Set("nsid", link.nsid);
-  o.Set("newNsid", link.new_nsid);
-  o.Set("newIfindex", link.new_ifindex);
   return o;
 }
 
@@ -64,6 +62,8 @@ void PacketIo::Init(Napi::Env env, Napi::Object exports) {
                                           InstanceMethod<&PacketIo::OpenNetdev>("openNetdev"),
                                           InstanceMethod<&PacketIo::OpenTap>("openTap"),
                                           InstanceMethod<&PacketIo::ClosePort>("closePort"),
+                                          InstanceMethod<&PacketIo::Renamed>("renamed"),
+                                          InstanceMethod<&PacketIo::LocateTap>("locateTap"),
                                           InstanceMethod<&PacketIo::Exchange>("exchange"),
                                           InstanceMethod<&PacketIo::Release>("release"),
                                           InstanceMethod<&PacketIo::Flush>("flush"),
@@ -173,6 +173,30 @@ Napi::Value PacketIo::ClosePort(const Napi::CallbackInfo& info) {
   if (in_batch_) closing_.push_back(std::move(ports_[index]));
   else ports_[index].reset();
   return info.Env().Undefined();
+}
+
+// renamed(handle, name): the netdev port's device has a new name.
+Napi::Value PacketIo::Renamed(const Napi::CallbackInfo& info) {
+  return Guard(info.Env(), [&] {
+    auto* port = dynamic_cast<NetdevPort*>(Find(IntArgument(info, 0)));
+    if (port != nullptr) port->Renamed(StringArgument(info, 1));
+    return info.Env().Undefined();
+  });
+}
+
+// locateTap(handle): the name of an internal port's device and the id of the namespace it is in (-1: ours), or undefined.
+Napi::Value PacketIo::LocateTap(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return Guard(env, [&]() -> Napi::Value {
+    auto* port = dynamic_cast<TapPort*>(Find(IntArgument(info, 0)));
+    if (port == nullptr) return env.Undefined();
+    const std::string name = port->CurrentName();
+    if (name.empty()) return env.Undefined();
+    Napi::Object o = Napi::Object::New(env);
+    o.Set("name", name);
+    o.Set("nsid", route_.NamespaceId(port->Namespace()));
+    return o;
+  });
 }
 
 // exchange(nTx): sends, releases, receives; returns the number of records in rx.

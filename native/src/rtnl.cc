@@ -1,8 +1,11 @@
 #include "rtnl.h"
 
+#include <fcntl.h>
+#include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
 #include <linux/if.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <cstring>
 
@@ -58,17 +61,17 @@ Link ParseLink(const nlmsghdr* nlh) {
       case IFLA_MASTER:
         link.master = Get<int32_t>(a);
         break;
-      case IFLA_NEW_NETNSID:
-        link.new_nsid = Get<int32_t>(a);
-        break;
-      case IFLA_NEW_IFINDEX:
-        link.new_ifindex = Get<int32_t>(a);
-        break;
       default:
         break;
     }
   }
   return link;
+}
+
+uint64_t Inode(const Fd& fd) {
+  struct stat st {};
+  Check(fstat(fd.get(), &st), "fstat");
+  return st.st_ino;
 }
 
 }  // namespace
@@ -77,6 +80,7 @@ RouteSocket::RouteSocket() : fd_(Check(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXE
   sockaddr_nl addr{};
   addr.nl_family = AF_NETLINK;
   Check(bind(fd_.get(), reinterpret_cast<sockaddr*>(&addr), sizeof addr), "bind");
+  own_namespace_ = Inode(Fd(Check(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC), "/proc/thread-self/ns/net")));
 }
 
 // Sends a request and returns the reply of that type. Throws what the kernel answers.
@@ -128,6 +132,30 @@ rtnl_link_stats64 RouteSocket::GetStats(int32_t ifindex, int32_t nsid) {
     if (a->rta_type == IFLA_STATS64) stats = Get<rtnl_link_stats64>(a);
   }
   return stats;
+}
+
+int32_t RouteSocket::NamespaceId(const Fd& ns) {
+  if (Inode(ns) == own_namespace_) return -1;
+  struct {
+    nlmsghdr nlh;
+    rtgenmsg rtgen;
+    rtattr attribute;
+    int32_t fd;
+  } request{};
+  static_assert(sizeof request == NLMSG_LENGTH(NLMSG_ALIGN(sizeof(rtgenmsg))) + RTA_LENGTH(sizeof(int32_t)));
+  request.nlh.nlmsg_len = sizeof request;
+  request.nlh.nlmsg_type = RTM_GETNSID;
+  request.nlh.nlmsg_flags = NLM_F_REQUEST;
+  request.attribute.rta_type = NETNSA_FD;
+  request.attribute.rta_len = RTA_LENGTH(sizeof(int32_t));
+  request.fd = ns.get();
+  const auto* nlh = reinterpret_cast<const nlmsghdr*>(Ask(&request, sizeof request, RTM_NEWNSID));
+  const auto* body = static_cast<const uint8_t*>(NLMSG_DATA(nlh)) + NLMSG_ALIGN(sizeof(rtgenmsg));
+  auto left = static_cast<int>(nlh->nlmsg_len - NLMSG_LENGTH(NLMSG_ALIGN(sizeof(rtgenmsg))));
+  for (const auto* a = reinterpret_cast<const rtattr*>(body); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+    if (a->rta_type == NETNSA_NSID && Get<int32_t>(a) >= 0) return Get<int32_t>(a);
+  }
+  Throw(ENOENT, "namespace without id");
 }
 
 LinkWatch::LinkWatch()

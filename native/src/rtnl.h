@@ -20,11 +20,8 @@ struct Link {
   bool carrier = false;
   int32_t master = 0;
   bool deleted = false;  // RTM_DELLINK
-  // Namespace ids, -1 = none: of the namespace that the message speaks of when it is not ours, and of the one that a
-  // device which left it went to (with its ifindex there).
+  // Id of the namespace that the message speaks of, -1 = ours.
   int32_t nsid = -1;
-  int32_t new_nsid = -1;
-  int32_t new_ifindex = 0;
 };
 
 // A NETLINK_ROUTE socket for questions, in the network namespace of the thread that made it.
@@ -34,11 +31,14 @@ class RouteSocket {
   // By ifindex, or by name if ifindex is 0. `nsid` names another namespace, -1 is our own. Throws ENODEV.
   Link GetLink(int32_t ifindex, const std::string& name, int32_t nsid = -1);
   rtnl_link_stats64 GetStats(int32_t ifindex, int32_t nsid = -1);
+  // The id of a network namespace in ours, -1 if it is ours. Throws ENOENT if it has none.
+  int32_t NamespaceId(const Fd& ns);
 
  private:
   const uint8_t* Ask(void* request, uint32_t length, uint16_t reply_type);
 
   Fd fd_;
+  uint64_t own_namespace_;  // inode
   uint32_t seq_ = 0;
   alignas(8) uint8_t buffer_[65536];
 };

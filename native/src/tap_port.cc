@@ -95,10 +95,14 @@ void TapPort::Send(iovec* iov, size_t count, uint16_t) {
   else counters_.tx_dropped++;
 }
 
-bool TapPort::ClearError() {
-  // The device has been deleted: the descriptor stays in error for good.
+// A deleted device leaves the descriptor in error for good.
+bool TapPort::ClearError() { return !CurrentName().empty(); }
+
+std::string TapPort::CurrentName() const {
   ifreq ifr{};
-  return ioctl(fd_.get(), TUNGETIFF, &ifr) == 0;
+  return ioctl(fd_.get(), TUNGETIFF, &ifr) == 0 ? ifr.ifr_name : "";
 }
+
+Fd TapPort::Namespace() const { return Fd(Check(ioctl(fd_.get(), TUNGETDEVNETNS, 0), "TUNGETDEVNETNS")); }
 
 }  // namespace nokmod

@@ -15,6 +15,10 @@ class TapPort final : public IoPort {
   TapPort(Arena& arena, const std::string& name, int32_t ifindex);
 
   const std::string& name() const { return name_; }
+  // The device's name now; empty once it has been deleted.
+  std::string CurrentName() const;
+  // The network namespace it is in now.
+  Fd Namespace() const;
   int poll_fd() const override { return fd_.get(); }
   int Receive(RxDescriptor* out, int max, LargeBuffers& large) override;
   void Release() override {}
