@@ -1,4 +1,4 @@
-import { isMpls } from "../../packet/ethernet.ts";
+import { ETH_P_NSH, isMpls } from "../../packet/ethernet.ts";
 import { K } from "../flow-key.ts";
 import type { Program } from "./program.ts";
 import { type ValidationContext, validateActions } from "./validate.ts";
@@ -34,7 +34,12 @@ export class ProgramCache {
     // Of the rest of the key, validation reads protocol and fragment type, the tag, the label count, and NSH's payload.
     const ip = maskedKey[K.IP] & 0xff0000ff;
     const vlan = maskedKey[K.VLAN] | 0;
-    const detail = isMpls(types >>> 16) ? maskedKey[K.MPLS_LABELS] : maskedKey[K.NSH_BASE] & 0xff;
+    const etherType = types >>> 16;
+    const detail = isMpls(etherType)
+      ? maskedKey[K.MPLS_LABELS]
+      : etherType === ETH_P_NSH
+        ? maskedKey[K.NSH_BASE] & 0xff
+        : 0;
     let hash = (types ^ ip ^ Math.imul(vlan, 31) ^ Math.imul(detail, 131)) | 0;
     for (let i = start; i < end; i++) hash = Math.imul(hash ^ view.getUint8(i), 0x01000193);
     const slot = (hash ^ (hash >>> 15)) & (SLOTS - 1);

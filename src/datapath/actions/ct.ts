@@ -39,7 +39,7 @@ const CT_LENGTHS: readonly (readonly [number, number])[] = [
   [8, 8],
   [32, 32],
   [1, 16],
-  [0, 96],
+  [0, 65535],
   [0, 0],
   [4, 4],
   [1, 32],

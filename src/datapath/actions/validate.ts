@@ -77,7 +77,7 @@ const LENGTHS: readonly number[] = [
  * copied as it came (A-035).
  */
 const MAX_KERNEL_SIZE = 65535;
-const KERNEL_CT = 4 + 248;
+const KERNEL_CT = 4 + 160;
 const KERNEL_SET_TUNNEL = 16;
 const KERNEL_SAMPLE = 4 + 12;
 const KERNEL_CLONE = 4 + 8;
