@@ -28,22 +28,6 @@ interface Settings {
  * @param processors number of possible processors (F-118)
  */
 export function datapathFamily(datapaths: Datapaths, processors: number): GenlFamily {
-  return {
-    name: ovs.OVS_DATAPATH_FAMILY,
-    version: ovs.OVS_DATAPATH_VERSION,
-    headerSize: OVS_HEADER_SIZE,
-    maxAttr: ovs.OVS_DP_ATTR_MAX,
-    attributes: datapathAttributes,
-    operations: [
-      { cmd: ovs.OVS_DP_CMD_NEW, flags: GENL_UNS_ADMIN_PERM, doit: create },
-      { cmd: ovs.OVS_DP_CMD_DEL, flags: GENL_UNS_ADMIN_PERM, doit: destroy },
-      { cmd: ovs.OVS_DP_CMD_GET, flags: 0, doit: get, dumpit: (request) => new DatapathDump(request) },
-      { cmd: ovs.OVS_DP_CMD_SET, flags: GENL_UNS_ADMIN_PERM, doit: set },
-    ],
-    groups: [ovs.OVS_DATAPATH_MCGROUP],
-    firstStrictCommand: ovs.OVS_DP_CMD_SET + 1,
-  };
-
   function create(request: GenlRequest): void {
     const { attrs } = request;
     if (!attrs.has(ovs.OVS_DP_ATTR_NAME) || !attrs.has(ovs.OVS_DP_ATTR_UPCALL_PID)) throw new Errno(EINVAL);
@@ -176,6 +160,22 @@ export function datapathFamily(datapaths: Datapaths, processors: number): GenlFa
       return writer.length;
     }
   }
+
+  return {
+    name: ovs.OVS_DATAPATH_FAMILY,
+    version: ovs.OVS_DATAPATH_VERSION,
+    headerSize: OVS_HEADER_SIZE,
+    maxAttr: ovs.OVS_DP_ATTR_MAX,
+    attributes: datapathAttributes,
+    operations: [
+      { cmd: ovs.OVS_DP_CMD_NEW, flags: GENL_UNS_ADMIN_PERM, doit: create },
+      { cmd: ovs.OVS_DP_CMD_DEL, flags: GENL_UNS_ADMIN_PERM, doit: destroy },
+      { cmd: ovs.OVS_DP_CMD_GET, flags: 0, doit: get, dumpit: (request) => new DatapathDump(request) },
+      { cmd: ovs.OVS_DP_CMD_SET, flags: GENL_UNS_ADMIN_PERM, doit: set },
+    ],
+    groups: [ovs.OVS_DATAPATH_MCGROUP],
+    firstStrictCommand: ovs.OVS_DP_CMD_SET + 1,
+  };
 }
 
 /** Upcall port ids; none at all when the payload is not whole u32s, which nobody accepts (F-091, F-101, F-153). */

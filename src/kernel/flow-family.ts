@@ -27,22 +27,6 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
   const maskedKey = newKey();
   const dumpAttrs = flowAttributes.table();
 
-  return {
-    name: ovs.OVS_FLOW_FAMILY,
-    version: ovs.OVS_FLOW_VERSION,
-    headerSize: OVS_HEADER_SIZE,
-    maxAttr: ovs.OVS_FLOW_ATTR_MAX,
-    attributes: flowAttributes,
-    operations: [
-      { cmd: ovs.OVS_FLOW_CMD_NEW, flags: GENL_UNS_ADMIN_PERM, doit: put },
-      { cmd: ovs.OVS_FLOW_CMD_DEL, flags: GENL_UNS_ADMIN_PERM, doit: remove },
-      { cmd: ovs.OVS_FLOW_CMD_GET, flags: 0, doit: get, dumpit: (request) => new FlowDump(request) },
-      { cmd: ovs.OVS_FLOW_CMD_SET, flags: GENL_UNS_ADMIN_PERM, doit: set },
-    ],
-    groups: [ovs.OVS_FLOW_MCGROUP],
-    firstStrictCommand: ovs.OVS_FLOW_CMD_SET + 1,
-  };
-
   /** NEW (F-217 to F-233). */
   function put(request: GenlRequest): void {
     const { attrs } = request;
@@ -255,6 +239,22 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
       return ufidFlagsIn(flowAttributes.parse(dumpAttrs, view, 0, view.byteLength, 0, undefined));
     }
   }
+
+  return {
+    name: ovs.OVS_FLOW_FAMILY,
+    version: ovs.OVS_FLOW_VERSION,
+    headerSize: OVS_HEADER_SIZE,
+    maxAttr: ovs.OVS_FLOW_ATTR_MAX,
+    attributes: flowAttributes,
+    operations: [
+      { cmd: ovs.OVS_FLOW_CMD_NEW, flags: GENL_UNS_ADMIN_PERM, doit: put },
+      { cmd: ovs.OVS_FLOW_CMD_DEL, flags: GENL_UNS_ADMIN_PERM, doit: remove },
+      { cmd: ovs.OVS_FLOW_CMD_GET, flags: 0, doit: get, dumpit: (request) => new FlowDump(request) },
+      { cmd: ovs.OVS_FLOW_CMD_SET, flags: GENL_UNS_ADMIN_PERM, doit: set },
+    ],
+    groups: [ovs.OVS_FLOW_MCGROUP],
+    firstStrictCommand: ovs.OVS_FLOW_CMD_SET + 1,
+  };
 }
 
 /** The UFID of a request; one of more than 16 bytes counts as none (F-215). */

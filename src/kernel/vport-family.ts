@@ -21,22 +21,6 @@ export function vportFamily(datapaths: Datapaths): GenlFamily {
   const created = new WeakMap<Vport, number>();
   let count = 0;
 
-  return {
-    name: ovs.OVS_VPORT_FAMILY,
-    version: ovs.OVS_VPORT_VERSION,
-    headerSize: OVS_HEADER_SIZE,
-    maxAttr: MAX_ATTR,
-    attributes: vportAttributes,
-    operations: [
-      { cmd: ovs.OVS_VPORT_CMD_NEW, flags: GENL_UNS_ADMIN_PERM, doit: create },
-      { cmd: ovs.OVS_VPORT_CMD_DEL, flags: GENL_UNS_ADMIN_PERM, doit: remove },
-      { cmd: ovs.OVS_VPORT_CMD_GET, flags: 0, doit: get, dumpit: (request) => new VportDump(request) },
-      { cmd: ovs.OVS_VPORT_CMD_SET, flags: GENL_UNS_ADMIN_PERM, doit: set },
-    ],
-    groups: [ovs.OVS_VPORT_MCGROUP],
-    firstStrictCommand: ovs.OVS_VPORT_CMD_SET + 1,
-  };
-
   function create(request: GenlRequest): void {
     const { attrs } = request;
     if (
@@ -150,6 +134,22 @@ export function vportFamily(datapaths: Datapaths): GenlFamily {
     }
     return chain.length < 2 ? chain : chain.sort((a, b) => (created.get(b) ?? 0) - (created.get(a) ?? 0));
   }
+
+  return {
+    name: ovs.OVS_VPORT_FAMILY,
+    version: ovs.OVS_VPORT_VERSION,
+    headerSize: OVS_HEADER_SIZE,
+    maxAttr: MAX_ATTR,
+    attributes: vportAttributes,
+    operations: [
+      { cmd: ovs.OVS_VPORT_CMD_NEW, flags: GENL_UNS_ADMIN_PERM, doit: create },
+      { cmd: ovs.OVS_VPORT_CMD_DEL, flags: GENL_UNS_ADMIN_PERM, doit: remove },
+      { cmd: ovs.OVS_VPORT_CMD_GET, flags: 0, doit: get, dumpit: (request) => new VportDump(request) },
+      { cmd: ovs.OVS_VPORT_CMD_SET, flags: GENL_UNS_ADMIN_PERM, doit: set },
+    ],
+    groups: [ovs.OVS_VPORT_MCGROUP],
+    firstStrictCommand: ovs.OVS_VPORT_CMD_SET + 1,
+  };
 }
 
 /** Everything after ovs_header, in the module's order (F-139 to F-143). */

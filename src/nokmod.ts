@@ -1,0 +1,86 @@
+import type { SocketOpener } from "./client/requester.ts";
+import { type Clock, systemClock } from "./clock.ts";
+import { Conntrack } from "./conntrack/conntrack.ts";
+import { BatchClock } from "./datapath/batch-clock.ts";
+import { endBatch, receiveFrom } from "./datapath/datapath.ts";
+import { OvsKernel } from "./kernel/ovs-kernel.ts";
+import { PairSocket } from "./netlink/pair.ts";
+import type { NetlinkSocket } from "./netlink/socket.ts";
+import type { PortDriver } from "./port/provider.ts";
+import { type Random, SystemRandom } from "./random.ts";
+
+/** What a Nokmod is made of; all of it may be left out but the ports. */
+export interface NokmodOptions {
+  /** NativePorts for real devices, MemoryPorts for tests. */
+  readonly ports: PortDriver;
+  /** Default: the machine's clock. */
+  readonly clock?: Clock;
+  readonly random?: Random;
+  /** Milliseconds between periodic work (expiry of connections, order of masks); 0: only when tick() is called. */
+  readonly tickInterval?: number;
+  /** Possible processors, as the module would see them; bounds upcall port ids. */
+  readonly processors?: number;
+}
+
+/** Periodic work every second, as often as mask use or connection timeouts can be seen from outside. */
+const TICK_INTERVAL = 1000;
+
+/**
+ * The module: datapaths, connection tracking and their netlink families over a set of ports. Netlink sockets are opened on
+ * it in this process (open()), or by other processes through a server (src/server).
+ *
+ * @example
+ * ```ts
+ * const nokmod = new Nokmod({ ports: new MemoryPorts() });
+ * const client = new OvsClient(nokmod);
+ * const { ifindex } = client.createDatapath("dp0");
+ * ```
+ */
+export class Nokmod implements SocketOpener {
+  readonly kernel: OvsKernel;
+  readonly conntrack: Conntrack;
+  readonly ports: PortDriver;
+  private readonly timer: NodeJS.Timeout | undefined;
+
+  constructor(options: NokmodOptions) {
+    const clock = new BatchClock(options.clock ?? systemClock);
+    const random = options.random ?? new SystemRandom();
+    this.ports = options.ports;
+    const { memory } = options.ports;
+    this.conntrack = new Conntrack({ clock, random, memory });
+    this.kernel = new OvsKernel({
+      clock,
+      random,
+      memory,
+      conntrack: this.conntrack,
+      ports: options.ports,
+      zoneLimits: this.conntrack.limits,
+      processors: options.processors,
+    });
+    const { environment } = this.kernel;
+    options.ports.start(receiveFrom, () => endBatch(environment), {
+      onGone: (port) => this.kernel.deviceGone(port),
+    });
+    const interval = options.tickInterval ?? TICK_INTERVAL;
+    if (interval > 0) this.timer = setInterval(() => this.tick(), interval).unref();
+  }
+
+  /** Opens a netlink socket in this process: NETLINK_GENERIC or NETLINK_NETFILTER. */
+  open(protocol: number): NetlinkSocket {
+    return new PairSocket(this.kernel.bus, protocol);
+  }
+
+  /** Periodic work: called by a timer, or by whoever moves a virtual clock. */
+  tick(): void {
+    this.kernel.environment.clock.invalidate();
+    this.kernel.tick();
+    this.conntrack.tick();
+  }
+
+  /** Takes everything down: datapaths, ports, timer. Devices are as they were found. */
+  close(): void {
+    clearInterval(this.timer);
+    this.kernel.shutdown();
+    this.ports.close();
+  }
+}
