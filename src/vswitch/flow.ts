@@ -50,27 +50,29 @@ export const enum F {
   NW_TTL = 242,
   /** IP protocol, or the ARP operation. */
   NW_PROTO = 243,
+  // stage 3: L4, with ARP's and ND's addresses
   ND_TARGET = 244,
   /** ARP source hardware address, or the ND source link-layer address. */
   ARP_SHA = 260,
   ARP_THA = 266,
   TCP_FLAGS = 272,
   // two bytes of room
-  // stage 3: L4
   /** Also ICMP type, in the low byte. */
   TP_SRC = 276,
   /** Also ICMP code, in the low byte. */
   TP_DST = 278,
   CT_TP_SRC = 280,
   CT_TP_DST = 282,
-  SIZE = 284,
+  /** Always zero. */
+  PAD4 = 284,
+  SIZE = 288,
 }
 
 export const FLOW_SIZE: number = F.SIZE;
 export const FLOW_WORDS: number = F.SIZE / 4;
 
 /** First word of each stage, and the end. */
-export const STAGE_WORDS: readonly number[] = [0, F.DL_DST / 4, F.NW_SRC / 4, F.TP_SRC / 4, F.SIZE / 4];
+export const STAGE_WORDS: readonly number[] = [0, F.DL_DST / 4, F.NW_SRC / 4, F.ND_TARGET / 4, F.SIZE / 4];
 
 /** Values of NW_FRAG: a set of bits, so that "any fragment" and "not a later one" are masks. */
 export const FLOW_NW_FRAG_ANY = 1;

@@ -77,7 +77,6 @@ export type Action =
   | { readonly type: "ct_clear" }
   | { readonly type: "note"; readonly bytes: Uint8Array }
   | { readonly type: "clone"; readonly actions: readonly Action[] }
-  | { readonly type: "sample"; readonly probability: number }
   | { readonly type: "check_pkt_larger"; readonly length: number; readonly target: Subfield }
   | { readonly type: "meter"; readonly id: number }
   | { readonly type: "exit" }

@@ -100,8 +100,6 @@ function formatAction(action: Action, names: PortNames): string {
       return `note:${hex(action.bytes)}`;
     case "clone":
       return `clone(${action.actions.map((a) => formatAction(a, names)).join(",")})`;
-    case "sample":
-      return `sample(probability=${action.probability},collector_set_id=0,obs_domain_id=0,obs_point_id=0)`;
     case "check_pkt_larger":
       return `check_pkt_larger(${action.length})->${formatSubfield(action.target)}`;
     case "meter":

@@ -103,7 +103,6 @@ export class MatchBuilder {
     if (field.name === "in_port") mask.fill(F.IN_PORT, 4, 0xff);
     // An operation above 255 is a number that no packet's key has.
     if (field.name === "arp_op" && masked.value[0] !== 0) throw value.syntax("not within 0 to 255");
-    if (field.name === "nw_tos") mask.put8(F.NW_TOS, (mask.u8(F.NW_TOS) & 3) | 0xfc);
   }
 
   private putTci(value: number, mask: number): void {

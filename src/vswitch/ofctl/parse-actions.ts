@@ -193,8 +193,6 @@ class ActionParser {
         const inner = new ActionParser(new Flow(packet), names, this.insideCt);
         return { type: "clone", actions: inner.list(pair.value ?? pair.whole.slice(pair.whole.text.length)) };
       }
-      case "sample":
-        return this.sample(pair);
       case "check_pkt_larger": {
         if (!pair.arrow) throw pair.whole.syntax("written check_pkt_larger(LENGTH)->FIELD[BIT]");
         const target = this.target(pair.arrow);
@@ -348,7 +346,6 @@ class ActionParser {
       // The tag is there already; setting its id never removes it.
       masked.value[0] |= VLAN_CFI >> 8;
     } else masked = parseMasked(field, valueSpan, this.names);
-    if (field.name === "nw_tos") masked = { value: masked.value, mask: Uint8Array.of(0xfc) };
     if (field.name === "arp_op" && masked.value[0] !== 0) throw valueSpan.syntax("not within 0 to 255");
     if (field.name === "dl_vlan") this.tagged();
     return { type: "set_field", word: "set_field", field, masked };
@@ -398,18 +395,6 @@ class ActionParser {
 
   private numbers(span: Span): number[] {
     return pairs(span).map((pair) => parseInteger(pair.name, 0xffff));
-  }
-
-  private sample(pair: Pair): Action {
-    let probability: number | null = null;
-    for (const inner of pairs(needValue(pair))) {
-      if (inner.name.text === "probability") probability = parseInteger(needValue(inner), 0xffff, 1);
-      else if (!/^(collector_set_id|obs_domain_id|obs_point_id|sampling_port|ingress|egress)$/.test(inner.name.text)) {
-        throw inner.name.syntax("no such argument of sample");
-      }
-    }
-    if (probability === null) throw pair.whole.syntax("sample needs a probability");
-    return { type: "sample", probability };
   }
 
   private ct(pair: Pair): CtAction {

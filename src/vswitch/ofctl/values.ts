@@ -209,6 +209,8 @@ export interface MaskedValue {
 }
 
 export function fullMask(field: Field): Uint8Array {
+  // The two low bits of the byte are ECN's, a field of its own.
+  if (field.name === "nw_tos") return Uint8Array.of(0xfc);
   return bigintToBytes((1n << BigInt(field.bits)) - 1n, (field.width + 7) >> 3);
 }
 

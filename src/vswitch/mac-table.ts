@@ -1,0 +1,92 @@
+/** Learned addresses: which port an Ethernet address of a VLAN was last seen at. */
+import type { Clock } from "../clock.ts";
+
+export interface MacEntry {
+  readonly mac: string;
+  readonly vlan: number;
+  port: number;
+  /** Monotonic milliseconds of the last packet. */
+  used: number;
+}
+
+export class MacTable {
+  private readonly entries = new Map<string, MacEntry>();
+  /** Grows when an address appears, moves or goes: flows that were translated before may be wrong. */
+  generation = 0;
+
+  constructor(
+    private readonly clock: Clock,
+    /** Milliseconds after which an address that was not seen is forgotten. */
+    readonly agingMs = 300_000,
+    /** At most this many; the one unseen for longest goes first. */
+    readonly maxEntries = 8192,
+  ) {}
+
+  /** The port of an address given as its first two and last four bytes, or null. */
+  lookup(high: number, low: number, vlan: number): number | null {
+    const entry = this.entries.get(keyOf(high, low, vlan));
+    return entry && this.clock.monotonic() - entry.used < this.agingMs ? entry.port : null;
+  }
+
+  /** Notes that an address was seen at a port at a time. */
+  learn(high: number, low: number, vlan: number, port: number, when: number): void {
+    const key = keyOf(high, low, vlan);
+    const entry = this.entries.get(key);
+    if (!entry) {
+      if (this.entries.size >= this.maxEntries) this.evict();
+      this.entries.set(key, { mac: macText(high, low), vlan, port, used: when });
+      this.generation++;
+      return;
+    }
+    // What was seen before the last move says nothing of where the address is now.
+    if (when < entry.used) return;
+    entry.used = when;
+    // Kept in order of use, so that the oldest stands first.
+    this.entries.delete(key);
+    this.entries.set(key, entry);
+    if (entry.port !== port) {
+      entry.port = port;
+      this.generation++;
+    }
+  }
+
+  private evict(): void {
+    for (const key of this.entries.keys()) {
+      this.entries.delete(key);
+      this.generation++;
+      return;
+    }
+  }
+
+  /** Forgets addresses that were not seen for long. */
+  expire(): void {
+    const now = this.clock.monotonic();
+    for (const [key, entry] of this.entries) {
+      if (now - entry.used < this.agingMs) continue;
+      this.entries.delete(key);
+      this.generation++;
+    }
+  }
+
+  /** Forgets what was learned at a port, or everything. */
+  flush(port?: number): void {
+    for (const [key, entry] of this.entries) {
+      if (port !== undefined && entry.port !== port) continue;
+      this.entries.delete(key);
+      this.generation++;
+    }
+  }
+
+  [Symbol.iterator](): IterableIterator<MacEntry> {
+    return this.entries.values();
+  }
+}
+
+function keyOf(high: number, low: number, vlan: number): string {
+  return String.fromCharCode(vlan, high, low & 0xffff, low >>> 16);
+}
+
+function macText(high: number, low: number): string {
+  const hex = high.toString(16).padStart(4, "0") + (low >>> 0).toString(16).padStart(8, "0");
+  return hex.match(/../g)!.join(":");
+}
