@@ -72,7 +72,9 @@ export class Packet {
    * scratch memory, so it lasts as long as the packet (actions.md A-158).
    */
   fragList = 0;
-  /** Bytes to cut off the end at the next output or upcall (TRUNC), 0 = none. */
+  /** Bytes that the next output or upcall may keep (TRUNC); it counts what the packet is then. 0 = all. */
+  maxLen = 0;
+  /** What maxLen cuts off the end: set for the host of the actions when an output or upcall comes up. */
   cutlen = 0;
   /** Connection index in the conntrack slab, or CtRef. Valid until Conntrack.endBatch(). */
   ct: number = CtRef.NONE;
@@ -112,6 +114,7 @@ export class Packet {
     this.mru = 0;
     this.ignoreDf = false;
     this.fragList = 0;
+    this.maxLen = 0;
     this.cutlen = 0;
     this.ct = CtRef.NONE;
     this.ctInfo = 0;
@@ -145,6 +148,7 @@ export class Packet {
     this.mru = from.mru;
     this.ignoreDf = from.ignoreDf;
     this.fragList = from.fragList;
+    this.maxLen = from.maxLen;
     this.cutlen = from.cutlen;
     this.ct = from.ct;
     this.ctInfo = from.ctInfo;

@@ -1,6 +1,5 @@
 import {
   decTtl,
-  ensureWritable,
   networkOffset,
   popEth,
   popMpls,
@@ -27,7 +26,7 @@ import {
   setUdpPorts,
   share,
 } from "../../packet/edit.ts";
-import { ETH_P_IP, ETH_P_IPV6, ETH_P_TEB } from "../../packet/ethernet.ts";
+import { ETH_P_IP, ETH_P_IPV6, ETH_P_TEB, isMpls } from "../../packet/ethernet.ts";
 import * as ipv4 from "../../packet/ipv4.ts";
 import * as ipv6 from "../../packet/ipv6.ts";
 import type { PacketMemory } from "../../packet/memory.ts";
@@ -35,7 +34,7 @@ import { CtRef, Gso, Packet } from "../../packet/packet.ts";
 import * as sctp from "../../packet/sctp.ts";
 import * as tcp from "../../packet/tcp.ts";
 import * as udp from "../../packet/udp.ts";
-import { EHOSTUNREACH, EINPROGRESS, ENETDOWN, ENOMEM } from "../../uapi/errno.ts";
+import { EHOSTUNREACH, EINPROGRESS, ENETDOWN } from "../../uapi/errno.ts";
 import { OVS_HASH_ALG_L4 } from "../../uapi/openvswitch.ts";
 import { K, newKey } from "../flow-key.ts";
 import { dpHash, skbHash, skbHashFlags, symmetricL4Hash } from "../hash.ts";
@@ -48,7 +47,6 @@ const RECURSION_LIMIT = 5;
 const KEY_COPIES = 3;
 /** Deferrals until the queue has been drained. */
 const DEFERRED_MAX = 9;
-const ETH_HLEN = 14;
 
 /** What a list may take for granted about the key it runs with. */
 const enum Mode {
@@ -141,12 +139,15 @@ export class ActionExecutor {
           return 0;
 
         case Op.OUTPUT_LAST:
+          if (packet.maxLen !== 0) truncate(packet);
           host.output(packet, key, code[pc + 1]);
           return 0;
 
         case Op.OUTPUT:
           share(packet);
+          if (packet.maxLen !== 0) truncate(packet);
           host.output(packet, key, code[pc + 1]);
+          packet.maxLen = 0;
           packet.cutlen = 0;
           pc += 2;
           break;
@@ -199,7 +200,8 @@ export class ActionExecutor {
         case Op.SET_MPLS:
           error = setMpls(packet, code[pc + 1], code[pc + 2]);
           if (error !== 0) return error;
-          key[K.MPLS_LSE] = packet.memory.view.getInt32(packet.l3);
+          // In the kernel's key the top label lies over the second word of other L3 headers: a stale key shows it there.
+          key[isMpls(key[K.ETH_TYPE] >>> 16) ? K.MPLS_LSE : K.MPLS_LSE + 1] = packet.memory.view.getInt32(packet.l3);
           pc += 3;
           break;
 
@@ -367,12 +369,10 @@ export class ActionExecutor {
           pc += 2;
           break;
 
-        case Op.TRUNC: {
-          const limit = code[pc + 1];
-          if (packet.len > limit) packet.cutlen = packet.len - limit;
+        case Op.TRUNC:
+          packet.maxLen = code[pc + 1];
           pc += 2;
           break;
-        }
 
         case Op.CT:
           if ((mode & Mode.VALID) === 0) {
@@ -397,13 +397,17 @@ export class ActionExecutor {
           break;
 
         case Op.USERSPACE:
+          if (packet.maxLen !== 0) truncate(packet);
           host.upcallAction(packet, key, program.upcalls[code[pc + 1]]);
+          packet.maxLen = 0;
           packet.cutlen = 0;
           pc += 2;
           break;
 
         case Op.PSAMPLE:
+          if (packet.maxLen !== 0) truncate(packet);
           host.psample(packet, key, code[pc + 1] >>> 0, program.blobs[code[pc + 2]]);
+          packet.maxLen = 0;
           packet.cutlen = 0;
           pc += 3;
           break;
@@ -411,10 +415,16 @@ export class ActionExecutor {
     }
   }
 
-  /** Reads the headers again after push and pop. Extraction may move a tag out of the frame. */
+  /**
+   * Reads the headers again after push and pop (A-123). A packet in which no transport header is found keeps the position
+   * of the one it had, as an skb does.
+   */
   private updateKey(packet: Packet, key: Int32Array): number {
-    if (!ensureWritable(packet)) return -ENOMEM;
-    return this.host.updateKey(packet, key);
+    // Counted from the end, which stays the same place whatever extraction does with a tag.
+    const l4 = packet.l4 === 0 ? 0 : packet.off + packet.len - packet.l4;
+    const error = this.host.updateKey(packet, key);
+    if (packet.l4 === 0 && l4 !== 0) packet.l4 = packet.off + packet.len - l4;
+    return error;
   }
 
   /** A copy of the packet, metadata only, for a nested list; to be given back by lowering depth. */
@@ -655,10 +665,15 @@ function setSctp(packet: Packet, key: Int32Array, value: number, mask: number): 
   return 0;
 }
 
+/** Tells the host how much of the packet trunc cuts off. */
+function truncate(packet: Packet): void {
+  packet.cutlen = packet.len > packet.maxLen ? packet.len - packet.maxLen : 0;
+}
+
 /** Whether check_pkt_len takes the LESS_EQUAL branch. */
 function fits(packet: Packet, limit: number): boolean {
   const { mru } = packet;
-  if (mru !== 0) return mru + (packet.macNone ? 0 : ETH_HLEN) <= limit;
+  if (mru !== 0) return mru + networkOffset(packet) <= limit;
   if (packet.len <= limit) return true;
   return packet.gsoType !== Gso.NONE && segmentLength(packet) <= limit;
 }

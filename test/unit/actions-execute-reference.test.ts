@@ -1,0 +1,87 @@
+import { readFileSync } from "node:fs";
+import { gunzipSync } from "node:zlib";
+import { describe, expect, it } from "vitest";
+import { ActionExecutor, ProgramCache } from "../../src/datapath/actions/index.ts";
+import { newKey } from "../../src/datapath/flow-key.ts";
+import { extractUserspace, parseMetadata } from "../../src/datapath/key-codec.ts";
+import { Errno } from "../../src/errors.ts";
+import { PacketMemory } from "../../src/packet/memory.ts";
+import { Packet } from "../../src/packet/packet.ts";
+import { RecordingHost } from "../support/action-host.ts";
+import { unhex } from "../support/frames.ts";
+
+type Event = ["up", number, string, string, number, string, string?] | ["out", string];
+
+/** What tools/reference/actions.py wrote down of openvswitch.ko 6.12. */
+interface Recording {
+  readonly packets: [key: string, frame: string][];
+  readonly runs: [packet: number, mru: number, actions: string, errno: number, events: Event[]][];
+}
+
+const recording: Recording = JSON.parse(
+  gunzipSync(readFileSync(new URL("../fixtures/execute-6.12.json.gz", import.meta.url))).toString(),
+);
+
+const MISS = 1;
+const ACTION = 2;
+const PORT = 2;
+
+const memory = new PacketMemory();
+const host = new RecordingHost(memory);
+const executor = new ActionExecutor(host, memory);
+const cache = new ProgramCache(host);
+const key = newKey();
+
+/** OVS_PACKET_CMD_EXECUTE: [errno, events]. */
+function execute(meta: string, frame: string, mru: number, actions: string): [number, Event[]] {
+  memory.resetScratch();
+  host.events.length = 0;
+  const bytes = unhex(frame);
+  const packet = new Packet(memory);
+  const base = memory.scratch(bytes.length + 128);
+  memory.bytes.fill(0xa5, base, base + bytes.length + 128);
+  memory.bytes.set(bytes, base + 128);
+  packet.reset(base + 128, bytes.length, base, base + 128 + bytes.length);
+  packet.mru = mru;
+  let errno = 0;
+  try {
+    const metadata = unhex(meta);
+    const tuples = parseMetadata(new DataView(metadata.buffer), 0, metadata.length, packet, key);
+    errno = -extractUserspace(packet, key, tuples);
+    if (errno === 0) {
+      const list = unhex(actions);
+      const program = cache.compile(new DataView(list.buffer), 0, list.length, key);
+      errno = -executor.execute(packet, key, program);
+    }
+  } catch (error) {
+    if (!(error instanceof Errno)) throw error;
+    errno = error.errno;
+  }
+  const up: Event[] = [];
+  const out: Event[] = [];
+  for (const event of host.events) {
+    if (event.kind === "upcall") {
+      up.push(["up", ACTION, event.key, event.frame, event.length, event.userdata]);
+      if (event.actions !== undefined) up.at(-1)?.push(event.actions as never);
+    } else if (event.kind === "recirculate") up.push(["up", MISS, event.key, event.frame, 0, ""]);
+    else if (event.kind === "output" && event.port === PORT && !event.l3) out.push(["out", event.frame()]);
+  }
+  return [errno === 0 ? 0 : errno, [...up, ...out]];
+}
+
+describe("executed actions, as openvswitch.ko 6.12 executes them", () => {
+  it("A-112…A-248, K-285…K-291: same errno, same upcalls with key and frame, same frames out", () => {
+    const differences: string[] = [];
+    for (const [index, mru, actions, errno, events] of recording.runs) {
+      const [meta, frame] = recording.packets[index];
+      const expected = JSON.stringify([errno, events]);
+      const got = JSON.stringify(execute(meta, frame, mru, actions));
+      if (got !== expected)
+        differences.push(
+          `packet ${index} ${frame} mru ${mru}\nactions ${actions}\n module ${expected}\n nokmod ${got}`,
+        );
+    }
+    expect(recording.runs.length).toBeGreaterThan(5000);
+    expect(differences.slice(0, Number(process.env.SHOW ?? 10)).join("\n"), `${differences.length} runs`).toBe("");
+  });
+});
