@@ -49,6 +49,7 @@ describe("one's complement sums", () => {
   it("an update never yields 0xffff, as in the kernel", () => {
     expect(update(0xffff, diff16(7, 7))).toBe(0);
     expect(update(0x0000, diff32(7, 7))).toBe(0);
+    expect(update(0xffff, diff32(0xffffffff, 0))).toBe(0);
   });
   it("updates fields in place", () => {
     const header = view("45000073000040004011b861c0a80001c0a800c7");
