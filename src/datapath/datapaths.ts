@@ -145,13 +145,8 @@ export class Datapaths {
   }
 
   private attach(datapath: Datapath, portNo: number, type: number, upcallPids: Uint32Array, open: () => Port): Vport {
+    this.checkPids(upcallPids);
     const port = open();
-    try {
-      this.checkPids(upcallPids);
-    } catch (error) {
-      port.close();
-      throw error;
-    }
     const vport = new Vport(datapath, portNo, type, port, upcallPids);
     while (datapath.vports.length < portNo) datapath.vports.push(undefined);
     datapath.vports[portNo] = vport;

@@ -10,11 +10,7 @@ import * as ovs from "../uapi/openvswitch.ts";
 import type { GenlFamily, GenlRequest } from "./genetlink.ts";
 import { beginOvs, dpIfindex, OVS_HEADER_SIZE, OvsDump } from "./ovs-header.ts";
 
-const FEATURES =
-  ovs.OVS_DP_F_UNALIGNED |
-  ovs.OVS_DP_F_VPORT_PIDS |
-  ovs.OVS_DP_F_TC_RECIRC_SHARING |
-  ovs.OVS_DP_F_DISPATCH_UPCALL_PER_CPU;
+const FEATURES = ovs.OVS_DP_F_UNALIGNED | ovs.OVS_DP_F_VPORT_PIDS | ovs.OVS_DP_F_DISPATCH_UPCALL_PER_CPU;
 
 /** What NEW and SET change in a datapath. */
 interface Settings {
@@ -26,8 +22,11 @@ interface Settings {
 /**
  * The ovs_datapath family (families.md sections 4 and 5).
  * @param processors number of possible processors (F-118)
+ * @param tcSkbExt as if the kernel had NET_TC_SKB_EXT (F-083, F-088)
  */
-export function datapathFamily(datapaths: Datapaths, processors: number): GenlFamily {
+export function datapathFamily(datapaths: Datapaths, processors: number, tcSkbExt: boolean): GenlFamily {
+  const known = tcSkbExt ? FEATURES | ovs.OVS_DP_F_TC_RECIRC_SHARING : FEATURES;
+
   function create(request: GenlRequest): void {
     const { attrs } = request;
     if (!attrs.has(ovs.OVS_DP_ATTR_NAME) || !attrs.has(ovs.OVS_DP_ATTR_UPCALL_PID)) throw new Errno(EINVAL);
@@ -93,7 +92,7 @@ export function datapathFamily(datapaths: Datapaths, processors: number): GenlFa
     let features = 0;
     if (attrs.has(ovs.OVS_DP_ATTR_USER_FEATURES)) {
       features = attrs.u32(ovs.OVS_DP_ATTR_USER_FEATURES);
-      if ((features & ~FEATURES) !== 0) throw new Errno(EOPNOTSUPP);
+      if ((features & ~known) !== 0) throw new Errno(EOPNOTSUPP);
     }
     if (attrs.has(ovs.OVS_DP_ATTR_MASKS_CACHE_SIZE)) {
       const size = attrs.u32(ovs.OVS_DP_ATTR_MASKS_CACHE_SIZE);

@@ -35,6 +35,8 @@ export interface OvsKernelOptions {
   readonly processors?: number;
   /** Take OVS_PACKET_ATTR_UPCALL_PID, which Linux has from 6.17 on (F-279). Off: as Linux 6.12. */
   readonly packetUpcallPid?: boolean;
+  /** As a kernel built with NET_TC_SKB_EXT, as distributions' are: takes OVS_DP_F_TC_RECIRC_SHARING. On by default. */
+  readonly tcSkbExt?: boolean;
   readonly psample?: DatapathEnvironment["psample"];
 }
 
@@ -73,7 +75,7 @@ export class OvsKernel {
     this.genl.onDatagram = flush;
 
     addController(this.genl);
-    this.genl.add(datapathFamily(this.datapaths, processors));
+    this.genl.add(datapathFamily(this.datapaths, processors, options.tcSkbExt ?? true));
     this.vports = this.genl.add(vportFamily(this.datapaths));
     this.genl.add(flowFamily(this.datapaths, environment));
     packets = this.genl.add(
