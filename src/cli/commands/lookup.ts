@@ -1,0 +1,11 @@
+import type { DatapathInfo } from "../../client/index.ts";
+import { NokmodError } from "../../errors.ts";
+import { nearest } from "../output.ts";
+
+/** A datapath that is not there: says which are, and which was meant. */
+export function unknownDatapath(name: string, known: readonly DatapathInfo[]): NokmodError {
+  const names = known.map((datapath) => datapath.name);
+  const near = nearest(name, names);
+  const hint = near === undefined ? `known: ${names.join(", ") || "none"}` : `did you mean ${near}?`;
+  return new NokmodError("ERR_NO_DATAPATH", `no datapath ${name}; ${hint}`);
+}

@@ -1,0 +1,118 @@
+import { spawn } from "node:child_process";
+import { closeSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import type { Readable } from "node:stream";
+import { NokmodError } from "../../errors.ts";
+import { Nokmod } from "../../nokmod.ts";
+import { NativePorts } from "../../port/native.ts";
+import { NetlinkServer } from "../../server/index.ts";
+import { VSwitch } from "../../vswitch/index.ts";
+import { describeError, print } from "../output.ts";
+
+/** Options of `nokmod start`. */
+export interface StartOptions {
+  readonly socket?: string;
+  readonly daemon?: boolean;
+  readonly pidfile?: string;
+  readonly log?: string;
+  readonly bridge?: string;
+  readonly port?: readonly string[];
+  readonly flows?: string;
+  readonly flow?: readonly string[];
+}
+
+/** Printed when requests are taken; whoever starts nokmod may wait for it. */
+const READY = "nokmod is ready";
+/** File descriptor by which a daemon tells the one who started it that it is ready, or why it is not. */
+const REPORT_FD = "NOKMOD_REPORT_FD";
+
+/**
+ * Runs nokmod until SIGTERM or SIGINT. With --daemon the caller returns once requests are taken.
+ * @throws NokmodError ERR_ADDRESS_IN_USE, ERR_START_FAILED, ERR_OFP_SYNTAX …
+ */
+export async function start(options: StartOptions): Promise<void> {
+  if (options.daemon) {
+    await daemonize(options);
+    return;
+  }
+  const rules = [...(options.flows === undefined ? [] : readRules(options.flows)), ...(options.flow ?? [])];
+  if (options.bridge === undefined && (rules.length > 0 || (options.port ?? []).length > 0)) {
+    throw new NokmodError("ERR_OPTION", "--port, --flow and --flows belong to a bridge: give --bridge NAME");
+  }
+  const nokmod = new Nokmod({ ports: new NativePorts() });
+  nokmod.kernel.bus.onFault = (error) => {
+    process.stderr.write(`nokmod: fault in a request: ${error instanceof Error ? error.stack : error}\n`);
+  };
+  let server: NetlinkServer | undefined;
+  let bridge: VSwitch | undefined;
+  const stop = (): void => {
+    bridge?.close();
+    server?.close();
+    nokmod.close();
+    if (options.pidfile !== undefined) rmSync(options.pidfile, { force: true });
+  };
+  try {
+    server = new NetlinkServer(nokmod.kernel.bus, { path: options.socket });
+    if (options.bridge !== undefined) {
+      bridge = new VSwitch({ opener: nokmod, name: options.bridge });
+      for (const device of options.port ?? []) bridge.addPort(device);
+      for (const rule of rules.length > 0 ? rules : ["priority=0,actions=NORMAL"]) bridge.addFlow(rule);
+    }
+    if (options.pidfile !== undefined) writeFileSync(options.pidfile, `${process.pid}\n`);
+  } catch (error) {
+    stop();
+    throw error;
+  }
+  print(`${READY}: ${server.path}`);
+  report(`${READY}: ${server.path}`);
+  await new Promise<void>((resolve) => {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve());
+  });
+  stop();
+}
+
+/** Lines of a flow file, without blanks and comments, as `ovs-ofctl add-flows` reads it. */
+function readRules(path: string): string[] {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new NokmodError("ERR_FLOW_FILE", `cannot read ${path}: ${describeError(cause)}`, { cause });
+  }
+  return text
+    .split("\n")
+    .map((line) => line.replace(/#.*/, "").trim())
+    .filter((line) => line !== "");
+}
+
+/** Tells the process that started this daemon how it went; does nothing in the foreground. */
+export function report(message: string): void {
+  const fd = process.env[REPORT_FD];
+  if (fd === undefined) return;
+  delete process.env[REPORT_FD];
+  writeSync(Number(fd), message);
+  closeSync(Number(fd));
+}
+
+/** Starts this program again in a session of its own, and waits until it takes requests. */
+async function daemonize(options: StartOptions): Promise<void> {
+  const log = openSync(options.log ?? "/dev/null", "a");
+  const args = process.argv.slice(1).filter((argument) => argument !== "--daemon" && argument !== "-d");
+  const child = spawn(process.execPath, [...process.execArgv, ...args], {
+    detached: true,
+    stdio: ["ignore", log, log, "pipe"],
+    env: { ...process.env, [REPORT_FD]: "3" },
+  });
+  closeSync(log);
+  let text = "";
+  const pipe = child.stdio[3] as Readable;
+  pipe.on("data", (chunk: Buffer) => {
+    text += chunk;
+  });
+  await new Promise<void>((resolve) => {
+    pipe.once("close", resolve);
+    child.once("error", () => resolve());
+  });
+  if (!text.startsWith(READY)) throw new NokmodError("ERR_START_FAILED", text.trim() || "nokmod did not start");
+  child.unref();
+  print(text.trim());
+}

@@ -1,0 +1,61 @@
+#!/usr/bin/env node
+import { Command, Option } from "commander";
+import { NokmodError } from "../errors.ts";
+import { show } from "./commands/show.ts";
+import { report, start } from "./commands/start.ts";
+import { describeError, paint } from "./output.ts";
+
+/** Exit codes: 0 done, 1 it failed, 2 the command line makes no sense. */
+const FAILED = 1;
+const USAGE = 2;
+
+const many = (value: string, before: string[] | undefined): string[] => [...(before ?? []), value];
+const socket = (): Option => new Option("--socket <path>", "where nokmod listens").env("NOKMOD_SOCKET");
+const json = (): Option => new Option("--json", "for programs");
+
+const program = new Command("nokmod")
+  .description("Open vSwitch's kernel datapath with no kernel module")
+  .version("0.1.0")
+  .showHelpAfterError("(nokmod --help tells more)")
+  .showSuggestionAfterError(true)
+  .exitOverride();
+
+program
+  .command("start")
+  .description("run the datapath; with --bridge also a switch with OpenFlow rules on it")
+  .option("-d, --daemon", "go into the background once requests are taken")
+  .addOption(socket())
+  .option("--pidfile <file>", "write the process id there")
+  .option("--log <file>", "where a daemon's output goes (default: nowhere)")
+  .option("--bridge <name>", "run the built-in userspace on a datapath of that name")
+  .option("--port <device>", "add a device to the bridge as the next port (repeatable)", many)
+  .option("--flow <rule>", "an OpenFlow rule in ovs-ofctl syntax (repeatable)", many)
+  .option("--flows <file>", "a file of such rules")
+  .action(start);
+
+program
+  .command("show [datapath]")
+  .description("datapaths, their counters and ports")
+  .addOption(socket())
+  .addOption(json())
+  .action(show);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = fail(error);
+}
+
+/** Says what went wrong on stderr. */
+function fail(error: unknown): number {
+  const code = (error as { code?: string }).code;
+  if (code?.startsWith("commander.")) {
+    const { exitCode } = error as { exitCode: number };
+    return exitCode === 0 ? 0 : USAGE;
+  }
+  const message = describeError(error);
+  report(message);
+  process.stderr.write(`${paint("red", "nokmod:")} ${message}\n`);
+  if (!(error instanceof NokmodError) && process.env.NOKMOD_DEBUG !== undefined) console.error(error);
+  return code === "ERR_OPTION" ? USAGE : FAILED;
+}
