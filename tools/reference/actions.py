@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Records what a kernel's openvswitch.ko says about action lists and does with packets.
 
-usage: actions.py DIRECTORY     (as root, where the module is loaded and no datapath exists)
+usage: actions.py DIRECTORY [SEED [COUNT]]     (as root, where the module is loaded and no datapath exists)
 
 Writes into DIRECTORY
   actions-6.12.json.gz  {"keys": [KEY…], "lists": [[key index, ACTIONS, errno or dumped ACTIONS]…],
@@ -12,7 +12,8 @@ Writes into DIRECTORY
                       and for frames that left by port 2 ["out", FRAME] at the end.
 
 All byte strings are hexadecimal. PAD attributes, which some machines put before 64-bit values, are taken out, as x86-64 has
-none. The lists come from a seeded generator: a second recording asks the same questions.
+none. The lists come from a seeded generator: a second recording asks the same questions. COUNT random ones are added to those
+written here.
 """
 import gzip
 import json
@@ -33,6 +34,9 @@ from ovsnl import NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL, Genl, attr, attrs
  K_ND, K_SKB_MARK, K_TUNNEL, K_SCTP, K_TCP_FLAGS, K_DP_HASH, K_RECIRC_ID, K_MPLS, K_CT_STATE, K_CT_ZONE, K_CT_MARK,
  K_CT_LABELS, K_ORIG4, K_ORIG6, K_NSH) = range(1, 29)
 NESTED = 0x8000
+
+SEED = int(sys.argv[2]) if len(sys.argv) > 2 else 612
+COUNT = int(sys.argv[3]) if len(sys.argv) > 3 else 2800
 
 u8 = lambda v: bytes([v & 255])
 u16 = lambda v: struct.pack("=H", v & 0xFFFF)
@@ -405,9 +409,9 @@ def action_questions(pid):
     for name in KEYS:
         ask(name, attr(CT), attr(CT, commit), push + attr(CT), attr(POP_VLAN) + attr(CT), attr(CT | NESTED, commit + zone))
     # Random lists out of these
-    rng = random.Random(612)
+    rng = random.Random(SEED)
     parts = [a for _, a in q if len(a) < 80]
-    for _ in range(700):
+    for _ in range(COUNT // 4):
         actions = b"".join(rng.choice(parts) for _ in range(rng.randint(2, 4)))
         wrap = rng.random()
         if wrap < 0.2:
@@ -524,8 +528,8 @@ def execute_questions(pid):
         for name in ("tcp4", "vlan", "qinq", "l3_ip4"):
             q.append((names.index(name), mru, check(66, up, up2)))
             q.append((names.index(name), mru, check(52, up, up2)))
-    rng = random.Random(613)
-    for _ in range(2500):
+    rng = random.Random(SEED + 1)
+    for _ in range(COUNT):
         actions = b""
         for _ in range(rng.randint(2, 6)):
             kind = rng.random()

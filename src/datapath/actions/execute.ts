@@ -248,7 +248,7 @@ export class ActionExecutor {
           const macLen = code[pc + 3] === 0 ? 0 : networkOffset(packet);
           error = pushMpls(packet, code[pc + 1], code[pc + 2], macLen);
           if (error !== 0) return error;
-          if (macLen === 0) setMacProto(key, 0);
+          if (macLen === 0) setMacProto(packet, key, 0);
           mode &= ~Mode.VALID;
           pc += 4;
           break;
@@ -257,7 +257,7 @@ export class ActionExecutor {
         case Op.POP_MPLS:
           error = popMpls(packet, code[pc + 1]);
           if (error !== 0) return error;
-          if (code[pc + 1] === ETH_P_TEB) setMacProto(key, 1);
+          if (code[pc + 1] === ETH_P_TEB) setMacProto(packet, key, 1);
           mode &= ~Mode.VALID;
           pc += 2;
           break;
@@ -265,7 +265,7 @@ export class ActionExecutor {
         case Op.PUSH_ETH:
           error = pushEth(packet, code[pc + 1], code[pc + 2], code[pc + 3]);
           if (error !== 0) return error;
-          setMacProto(key, 1);
+          setMacProto(packet, key, 1);
           mode &= ~Mode.VALID;
           pc += 4;
           break;
@@ -273,7 +273,7 @@ export class ActionExecutor {
         case Op.POP_ETH:
           error = popEth(packet);
           if (error !== 0) return error;
-          setMacProto(key, 0);
+          setMacProto(packet, key, 0);
           mode &= ~Mode.VALID;
           pc++;
           break;
@@ -281,7 +281,7 @@ export class ActionExecutor {
         case Op.PUSH_NSH:
           error = pushNsh(packet, program.blobs[code[pc + 1]]);
           if (error !== 0) return error;
-          setMacProto(key, 0);
+          setMacProto(packet, key, 0);
           mode &= ~Mode.VALID;
           pc += 2;
           break;
@@ -289,7 +289,7 @@ export class ActionExecutor {
         case Op.POP_NSH:
           error = popNsh(packet);
           if (error !== 0) return error;
-          setMacProto(key, packet.protocol === ETH_P_TEB ? 1 : 0);
+          setMacProto(packet, key, packet.protocol === ETH_P_TEB ? 1 : 0);
           mode &= ~Mode.VALID;
           pc++;
           break;
@@ -416,14 +416,22 @@ export class ActionExecutor {
   }
 
   /**
-   * Reads the headers again after push and pop (A-123). A packet in which no transport header is found keeps the position
-   * of the one it had, as an skb does.
+   * Reads the headers again after push and pop (A-123). As in the kernel, a packet in which no transport header is found
+   * keeps the position of the one it had, and the key of one without Ethernet header keeps the addresses.
    */
   private updateKey(packet: Packet, key: Int32Array): number {
     // Counted from the end, which stays the same place whatever extraction does with a tag.
     const l4 = packet.l4 === 0 ? 0 : packet.off + packet.len - packet.l4;
+    const word0 = key[K.ETH_DST];
+    const word1 = key[K.ETH_MID];
+    const word2 = key[K.ETH_SRC];
     const error = this.host.updateKey(packet, key);
     if (packet.l4 === 0 && l4 !== 0) packet.l4 = packet.off + packet.len - l4;
+    if (packet.macNone) {
+      key[K.ETH_DST] = word0;
+      key[K.ETH_MID] = word1;
+      key[K.ETH_SRC] = word2;
+    }
     return error;
   }
 
@@ -561,7 +569,9 @@ function copyKey(to: Int32Array, from: Int32Array): void {
   for (let i = 0; i < K.PACKET_WORDS; i++) to[i] = from[i];
 }
 
-function setMacProto(key: Int32Array, macProto: number): void {
+/** Says whether the packet begins with an Ethernet header; what extraction and ports go by. */
+function setMacProto(packet: Packet, key: Int32Array, macProto: number): void {
+  packet.macNone = macProto === 0;
   key[K.ETH_TYPE] = (key[K.ETH_TYPE] & ~0xffff) | macProto;
 }
 
