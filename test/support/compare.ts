@@ -95,8 +95,16 @@ function comparableValue(family: string, name: string, value: unknown): unknown 
       // Packets that the machine's own stack sent.
       return family === "ovs_vport" || family === "ovs_datapath"
         ? Object.keys(value as object).filter((key) => key !== "#7")
-        : value;
+        : ordered(value);
     default:
-      return value;
+      return ordered(value);
   }
+}
+
+/** Objects as lists of their properties: the order of attributes must be the same at all levels. */
+function ordered(value: unknown): unknown {
+  if (ArrayBuffer.isView(value)) return hex(new Uint8Array(value.buffer, value.byteOffset, value.byteLength));
+  if (Array.isArray(value)) return value.map(ordered);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.entries(value).map(([name, inner]) => [name, ordered(inner)]);
 }

@@ -144,14 +144,17 @@ export class TestClient {
 /** The kernel side with in-memory ports, a clock that stands still and a seeded generator. */
 export class TestKernel {
   readonly clock = new ManualClock();
-  readonly ports = new MemoryPorts();
+  readonly ports: MemoryPorts;
   readonly conntrack: Conntrack;
   readonly kernel: OvsKernel;
   /** Anything a handler threw that is not an Errno. */
   readonly faults: unknown[] = [];
 
-  constructor(options: { processors?: number; packetUpcallPid?: boolean; tcSkbExt?: boolean } = {}) {
+  constructor(
+    options: { processors?: number; packetUpcallPid?: boolean; tcSkbExt?: boolean; ports?: MemoryPorts } = {},
+  ) {
     const random = new SeededRandom(7);
+    this.ports = options.ports ?? new MemoryPorts();
     const { clock, ports } = this;
     this.conntrack = new Conntrack({ clock, random, memory: ports.memory });
     this.kernel = new OvsKernel({
