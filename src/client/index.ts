@@ -1,3 +1,5 @@
+export { ipv4Text, ipv6Text, macText } from "./address.ts";
+export { type FormatOptions, formatActions, formatFlow, formatKey, formatUfid } from "./format.ts";
 export {
   GenlBatch,
   GenlClient,
