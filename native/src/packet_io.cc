@@ -138,6 +138,7 @@ Napi::Value PacketIo::OpenNetdev(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return Guard(env, [&] {
     if (large_ == nullptr) Throw(EINVAL, "not started");
+    const HomeNamespace::Scope scope(home_);
     const Link link = route_.GetLink(IntArgument(info, 0), StringArgument(info, 1));
     auto port = std::make_unique<NetdevPort>(*arena_, link);
     const bool tcx = port->method() == IngressOwner::Method::kTcx;
@@ -153,6 +154,7 @@ Napi::Value PacketIo::OpenTap(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return Guard(env, [&] {
     if (large_ == nullptr) Throw(EINVAL, "not started");
+    const HomeNamespace::Scope scope(home_);
     auto port = std::make_unique<TapPort>(*arena_, StringArgument(info, 0), IntArgument(info, 1));
     const Link link = route_.GetLink(0, port->name());
     Napi::Object o = LinkObject(env, link);
@@ -179,6 +181,7 @@ Napi::Value PacketIo::ClosePort(const Napi::CallbackInfo& info) {
 Napi::Value PacketIo::Renamed(const Napi::CallbackInfo& info) {
   return Guard(info.Env(), [&] {
     auto* port = dynamic_cast<NetdevPort*>(Find(IntArgument(info, 0)));
+    const HomeNamespace::Scope scope(home_);
     if (port != nullptr) port->Renamed(StringArgument(info, 1));
     return info.Env().Undefined();
   });
@@ -331,6 +334,7 @@ int32_t PacketIo::Receive() {
   }
   // Ports that met the limit stay in ready_ for the next call.
   in_batch_ = true;
+  if (count == 0) EndBatch();
   return count;
 }
 

@@ -63,6 +63,7 @@ class PacketIo : public Napi::ObjectWrap<PacketIo> {
   void OnLink();
   static void CleanUp(napi_async_cleanup_hook_handle hook, void* self);
 
+  HomeNamespace home_;  // all devices are looked for here
   std::shared_ptr<Arena> arena_;
   std::unique_ptr<LargeBuffers> large_;
   Napi::Reference<Napi::Int32Array> rx_array_, tx_array_;

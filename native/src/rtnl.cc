@@ -5,7 +5,6 @@
 #include <linux/rtnetlink.h>
 #include <linux/if.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include <cstring>
 
@@ -66,12 +65,6 @@ Link ParseLink(const nlmsghdr* nlh) {
     }
   }
   return link;
-}
-
-uint64_t Inode(const Fd& fd) {
-  struct stat st {};
-  Check(fstat(fd.get(), &st), "fstat");
-  return st.st_ino;
 }
 
 }  // namespace
@@ -138,8 +131,8 @@ int32_t RouteSocket::NamespaceId(const Fd& ns) {
   if (Inode(ns) == own_namespace_) return -1;
   struct {
     nlmsghdr nlh;
-    rtgenmsg rtgen;
-    rtattr attribute;
+    alignas(NLMSG_ALIGNTO) rtgenmsg rtgen;
+    alignas(NLMSG_ALIGNTO) rtattr attribute;
     int32_t fd;
   } request{};
   static_assert(sizeof request == NLMSG_LENGTH(NLMSG_ALIGN(sizeof(rtgenmsg))) + RTA_LENGTH(sizeof(int32_t)));

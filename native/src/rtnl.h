@@ -38,7 +38,7 @@ class RouteSocket {
   const uint8_t* Ask(void* request, uint32_t length, uint16_t reply_type);
 
   Fd fd_;
-  uint64_t own_namespace_;  // inode
+  ino_t own_namespace_;  // inode
   uint32_t seq_ = 0;
   alignas(8) uint8_t buffer_[65536];
 };

@@ -1,9 +1,13 @@
 // File descriptors that close themselves, and system calls that throw. Shared by the port units.
 #pragma once
 
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <system_error>
 #include <utility>
 
@@ -44,5 +48,40 @@ T Check(T result, const char* what) {
   if (result < 0) Throw(errno, what);
   return result;
 }
+
+inline ino_t Inode(const Fd& fd) {
+  struct stat status {};
+  Check(fstat(fd.get(), &status), "fstat");
+  return status.st_ino;
+}
+
+// The network namespace that a thread was in, and a block that runs in it wherever the thread may be by then.
+class HomeNamespace {
+ public:
+  HomeNamespace() : fd_(Check(open(kOwn, O_RDONLY | O_CLOEXEC), kOwn)) {}
+  class Scope {
+   public:
+    // Mostly the thread is there already, and setns would ask for CAP_SYS_ADMIN.
+    explicit Scope(const HomeNamespace& home) {
+      Fd here(Check(open(kOwn, O_RDONLY | O_CLOEXEC), kOwn));
+      if (Inode(here) == Inode(home.fd_)) return;
+      Check(setns(home.fd_.get(), CLONE_NEWNET), "setns");
+      back_ = std::move(here);
+    }
+    // A thread lost in a foreign namespace would open every later device in the wrong place.
+    ~Scope() {
+      if (back_ && setns(back_.get(), CLONE_NEWNET) != 0) std::abort();
+    }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    Fd back_;
+  };
+
+ private:
+  static constexpr const char* kOwn = "/proc/thread-self/ns/net";
+  Fd fd_;
+};
 
 }  // namespace nokmod
