@@ -877,6 +877,13 @@ export class Conntrack implements ConntrackPort, HelperContext {
 
   private labelsToKey(entry: number, key: Int32Array): void {
     const { words } = this.table;
+    if ((words[entry + E.EXT] & Ext.LABELS) === 0) {
+      key[K.CT_LABELS] = 0;
+      key[K.CT_LABELS + 1] = 0;
+      key[K.CT_LABELS + 2] = 0;
+      key[K.CT_LABELS + 3] = 0;
+      return;
+    }
     key[K.CT_LABELS] = words[entry + E.LABELS];
     key[K.CT_LABELS + 1] = words[entry + E.LABELS + 1];
     key[K.CT_LABELS + 2] = words[entry + E.LABELS + 2];
@@ -897,6 +904,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     const { words } = this.table;
     const master = words[entry + E.MASTER];
     if (master === 0 && !action.hasLabels) return;
+    words[entry + E.EXT] |= Ext.LABELS;
     for (let i = 0; i < 4; i++) {
       let label = master === 0 ? words[entry + E.LABELS + i] : words[(master - 1) * E.WORDS + E.LABELS + i];
       if (action.hasLabels) label = (label & ~action.labelsMask[i]) | (action.labels[i] & action.labelsMask[i]);
@@ -909,6 +917,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
   /** Labels of a confirmed connection: bits outside the mask are XORed in (C-026). @returns whether they changed */
   mergeLabels(entry: number, labels: Int32Array, mask: Int32Array): boolean {
     const { words } = this.table;
+    words[entry + E.EXT] |= Ext.LABELS;
     let changed = false;
     for (let i = 0; i < 4; i++) {
       const old = words[entry + E.LABELS + i];

@@ -58,8 +58,8 @@ export function trackOther(
 /** UDP (C-313, C-314). */
 function trackUdp(words: Int32Array, entry: number, timeouts: Int32Array, now: number, result: Tracked): Verdict {
   const status = words[entry + E.STATUS];
-  if ((status & IPS_CONFIRMED) === 0) words[entry + E.PROTO] = now + STREAM_AFTER;
-  if ((status & IPS_SEEN_REPLY) === 0 || ((now - words[entry + E.PROTO]) | 0) <= 0) {
+  if ((status & IPS_CONFIRMED) === 0) words[entry + E.STREAM] = now + STREAM_AFTER;
+  if ((status & IPS_SEEN_REPLY) === 0 || ((now - words[entry + E.STREAM]) | 0) <= 0) {
     result.timeout = timeouts[UNREPLIED];
     return Verdict.ACCEPT;
   }
