@@ -424,6 +424,11 @@ describe("IPv6 reassembly", () => {
     expect(across(0xfd)).toBe(0);
     expect(across(0xff)).toBe(-EINPROGRESS);
   });
+  it("a fragment header cut short is ENOMEM", () => {
+    const packet = load(v6(1, { off: 600, data: 0 }));
+    packet.len -= 3;
+    expect(new Bench().reassembler.ipv6(packet, 1)).toBe(-ENOMEM);
+  });
   it("a packet without fragment header passes", () => {
     const frame = v6(1, { data: 8 });
     frame[20] = 59;
@@ -461,8 +466,8 @@ describe("fragmentation at output", () => {
     expect(describeParts(cut(packet))).toEqual(["mac1 0+600 mf", "mac1 600+192"]);
     // Nor are lengths that no fragment can have.
     packet.len += 8;
-    memory.view.setUint16(packet.fragList + 2, 604);
-    memory.view.setUint16(packet.fragList + 4, 196);
+    memory.view.setUint16(packet.fragList + 2, 596);
+    memory.view.setUint16(packet.fragList + 4, 204);
     expect(describeParts(cut(packet))).toEqual(["mac1 0+600 mf", "mac1 600+200"]);
     const moved = new Bench().feed(v4(1, { mf: true, data: 600 }), v4(3, { off: 600, data: 200 })) as Packet;
     expect(moved.unshare(64, 0)).toBe(true);
