@@ -1,0 +1,33 @@
+/** Decoded attributes as JSON and as text: for monitors, logs and test messages. */
+
+/** A value that JSON can hold. */
+export type Json = string | number | boolean | null | readonly Json[] | { readonly [name: string]: Json };
+
+/** What decode() gives, as JSON: bytes as hexadecimal text, u32 arrays as lists. */
+export function toJson(value: unknown): Json {
+  if (value instanceof Uint8Array) return Array.from(value, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  if (value instanceof Uint32Array) return [...value];
+  if (Array.isArray(value)) return value.map(toJson);
+  if (typeof value === "string" || typeof value === "number" || typeof value === "boolean") return value;
+  if (typeof value !== "object" || value === null) return null;
+  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, toJson(inner)]));
+}
+
+/**
+ * What decode() gives, as one line of text: `KEY(IN_PORT=1, ETHERTYPE=2048), ACTIONS[OUTPUT=2]`.
+ * Flags stand as their name alone.
+ */
+export function toText(value: unknown): string {
+  return text(toJson(value), true);
+}
+
+function text(value: Json, top: boolean): string {
+  if (Array.isArray(value)) return `[${value.map((inner) => text(inner, true)).join(", ")}]`;
+  if (typeof value !== "object" || value === null) return String(value);
+  const inner = Object.entries(value).map(([name, one]) => {
+    if (one === true) return name;
+    if (Array.isArray(one)) return `${name}${text(one, false)}`;
+    return typeof one === "object" ? `${name}${text(one, false)}` : `${name}=${one}`;
+  });
+  return top ? inner.join(", ") : `(${inner.join(", ")})`;
+}
