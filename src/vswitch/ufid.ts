@@ -1,0 +1,57 @@
+/**
+ * A flow's name: 128 bits of a hash of its key, so that upcalls of one flow name one flow without asking anyone. Four
+ * lanes of the mixing step of MurmurHash3 (public domain), each with a seed of its own.
+ */
+export function ufidOf(key: Uint8Array): Uint8Array {
+  let a = 0x9e3779b9;
+  let b = 0x7f4a7c15;
+  let c = 0x85ebca6b;
+  let d = 0xc2b2ae35;
+  const words = key.length >> 2;
+  const view = new DataView(key.buffer, key.byteOffset, key.byteLength);
+  for (let i = 0; i < words; i++) {
+    const word = view.getUint32(i * 4, true);
+    a = mix(a, word);
+    b = mix(b, word ^ a);
+    c = mix(c, word ^ b);
+    d = mix(d, word ^ c);
+  }
+  for (let i = words * 4; i < key.length; i++) {
+    a = mix(a, key[i]);
+    d = mix(d, key[i] ^ c);
+  }
+  const out = new Uint8Array(16);
+  const target = new DataView(out.buffer);
+  const lanes = [finish(a ^ key.length), finish(b ^ a), finish(c ^ b), finish(d ^ c)];
+  for (let i = 0; i < 4; i++) target.setUint32(i * 4, lanes[i], true);
+  return out;
+}
+
+function mix(hash: number, word: number): number {
+  let k = Math.imul(word, 0xcc9e2d51);
+  k = (k << 15) | (k >>> 17);
+  k = Math.imul(k, 0x1b873593);
+  let h = hash ^ k;
+  h = (h << 13) | (h >>> 19);
+  return (Math.imul(h, 5) + 0xe6546b64) | 0;
+}
+
+function finish(hash: number): number {
+  let h = hash;
+  h ^= h >>> 16;
+  h = Math.imul(h, 0x85ebca6b);
+  h ^= h >>> 13;
+  h = Math.imul(h, 0xc2b2ae35);
+  return (h ^ (h >>> 16)) >>> 0;
+}
+
+/** A UFID as a key of a Map. */
+export function ufidKey(ufid: Uint8Array): string {
+  return String.fromCharCode(...ufid);
+}
+
+/** As `dpctl/dump-flows -m` writes it: `ufid:8-4-4-4-12`. */
+export function formatUfid(ufid: Uint8Array): string {
+  const hex = Buffer.from(ufid).toString("hex");
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}
