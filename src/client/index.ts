@@ -1,4 +1,15 @@
 export { ipv4Text, ipv6Text, macText } from "./address.ts";
+export {
+  type Connection,
+  type ConnectionCounters,
+  type ConnectionEvent,
+  type ConnectionFormat,
+  type ConnectionTuple,
+  ConntrackClient,
+  decodeConnection,
+  formatConnection,
+  formatConntrackLine,
+} from "./conntrack.ts";
 export { type FormatOptions, formatActions, formatFlow, formatKey, formatUfid } from "./format.ts";
 export {
   GenlBatch,
