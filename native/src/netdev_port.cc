@@ -57,8 +57,12 @@ void DisableLro(int fd, const std::string& device) {
 
 }  // namespace
 
-NetdevPort::NetdevPort(Arena& arena, const Link& link)
-    : arena_(arena), ifindex_(link.ifindex), ethernet_(link.type == ARPHRD_ETHER), owner_(link.ifindex, link.name) {
+NetdevPort::NetdevPort(Arena& arena, const HomeNamespace& home, const Link& link)
+    : arena_(arena),
+      home_(home),
+      ifindex_(link.ifindex),
+      ethernet_(link.type == ARPHRD_ETHER),
+      owner_(link.ifindex, link.name) {
   OpenTransmit();
   DisableLro(tx_.get(), link.name);
   OpenReceive();
@@ -196,12 +200,28 @@ void NetdevPort::Flush() {
       continue;
     }
     // The message at `sent` has failed. A full queue or a device that is down loses frames as the module does.
-    if (errno == EINTR) continue;
-    if (errno == EAGAIN || errno == ENOBUFS || errno == ENETDOWN || errno == ENXIO || errno == ENODEV) counters_.tx_dropped++;
-    else counters_.tx_errors++;
+    int error = errno;
+    if (error == EINTR) continue;
+    if (error == EMSGSIZE) error = SendOversize(messages_[sent].msg_hdr);
+    if (error == EAGAIN || error == ENOBUFS || error == ENETDOWN || error == ENXIO || error == ENODEV) counters_.tx_dropped++;
+    else if (error != 0) counters_.tx_errors++;
     sent++;
   }
   queued_ = 0;
+}
+
+int NetdevPort::SendOversize(const msghdr& message) {
+  if (!ethernet_) return EMSGSIZE;
+  try {
+    if (oversize_ == nullptr) {
+      const HomeNamespace::Scope scope(home_);
+      oversize_ = std::make_unique<OversizeSender>(ifindex_);
+    }
+  } catch (const std::system_error& error) {
+    return error.code().value();
+  }
+  if (!oversize_->Takes(message.msg_iov, message.msg_iovlen)) return EMSGSIZE;
+  return oversize_->Send(message.msg_iov, message.msg_iovlen);
 }
 
 bool NetdevPort::ClearError() {

@@ -3,9 +3,11 @@
 
 #include <sys/socket.h>
 
+#include <memory>
 #include <vector>
 
 #include "io_port.h"
+#include "oversize_sender.h"
 #include "owner.h"
 #include "rtnl.h"
 
@@ -24,7 +26,7 @@ namespace nokmod {
 class NetdevPort final : public IoPort {
  public:
   // Throws EBUSY, EPERM, …
-  NetdevPort(Arena& arena, const Link& link);
+  NetdevPort(Arena& arena, const HomeNamespace& home, const Link& link);
   ~NetdevPort() override;
 
   int poll_fd() const override { return rx_.get(); }
@@ -40,8 +42,10 @@ class NetdevPort final : public IoPort {
  private:
   void OpenReceive();
   void OpenTransmit();
+  int SendOversize(const msghdr& message);
 
   Arena& arena_;
+  const HomeNamespace& home_;
   const int32_t ifindex_;
   const bool ethernet_;
   IngressOwner owner_;
@@ -52,8 +56,9 @@ class NetdevPort final : public IoPort {
   uint32_t next_ = 0;      // next slot to read
   uint32_t taken_ = 0;     // slots before next_ that are still ours
   std::vector<mmsghdr> messages_;
-  std::vector<struct sockaddr_storage> addresses_;  // only for devices without link-layer header
+  std::vector<sockaddr_storage> addresses_;  // only for devices without link-layer header
   uint32_t queued_ = 0;
+  std::unique_ptr<OversizeSender> oversize_;  // made when first needed
   IoCounters counters_;
 };
 

@@ -140,7 +140,7 @@ Napi::Value PacketIo::OpenNetdev(const Napi::CallbackInfo& info) {
     if (large_ == nullptr) Throw(EINVAL, "not started");
     const HomeNamespace::Scope scope(home_);
     const Link link = route_.GetLink(IntArgument(info, 0), StringArgument(info, 1));
-    auto port = std::make_unique<NetdevPort>(*arena_, link);
+    auto port = std::make_unique<NetdevPort>(*arena_, home_, link);
     const bool tcx = port->method() == IngressOwner::Method::kTcx;
     Napi::Object o = LinkObject(env, link);
     o.Set("method", tcx ? "tcx" : "nftables");
@@ -310,6 +310,7 @@ void PacketIo::PollReady() {
     if (port == nullptr) continue;
     if ((events[i].events & (EPOLLERR | EPOLLHUP)) && !port->ClearError()) {
       epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, port->poll_fd(), nullptr);
+      lost_port_ = true;
       continue;
     }
     if ((events[i].events & EPOLLIN) == 0 || is_ready_[static_cast<size_t>(handle)]) continue;
@@ -437,6 +438,10 @@ void PacketIo::OnReady() {
   const Napi::HandleScope scope(env);
   try {
     on_ready_.MakeCallback(Value(), std::initializer_list<napi_value>{});
+    if (lost_port_) {
+      lost_port_ = false;
+      on_link_.MakeCallback(Value(), {env.Undefined()});
+    }
   } catch (const Napi::Error& error) {
     napi_fatal_exception(env, error.Value());
   }

@@ -80,6 +80,7 @@ class PacketIo : public Napi::ObjectWrap<PacketIo> {
   std::vector<int32_t> sending_;                 // handles with something queued
   bool in_batch_ = false;
   bool started_ = false;
+  bool lost_port_ = false;  // a port's descriptor has died, as when the namespace of its device ended
   Poll* ready_poll_ = nullptr;
   Poll* link_poll_ = nullptr;
   Napi::FunctionReference on_ready_, on_link_;

@@ -22,6 +22,8 @@ export class NativePort implements Port {
   running = false;
   context: unknown = undefined;
   netnsid: number | undefined = undefined;
+  /** The device is no more, and that has been reported. */
+  gone = false;
   /** Errors counted here: they cannot be added to the device's own counters. */
   private txErrors = 0;
   private last: DeviceStats = {

@@ -221,6 +221,8 @@ export class NativePorts implements PortDriver, TransmitQueue {
   }
 
   private gone(port: NativePort): void {
+    if (port.gone) return;
+    port.gone = true;
     port.running = false;
     if (this.events === undefined) port.close();
     else this.events.onGone(port);
