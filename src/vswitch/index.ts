@@ -4,14 +4,13 @@
  * @example
  * const bridge = new VSwitch({ opener: nokmod, name: "br0", ports: ["veth1", "veth2"] });
  * bridge.addFlow("in_port=1,ip,actions=ct(commit,zone=1,nat(src=10.1.1.240-10.1.1.255)),2");
- * bridge.onFlowPut = ({ key, mask, actions }) => console.log(formatKey(key, mask), formatOdpActions(actions));
+ * bridge.onFlowPut = ({ key, mask, actions }) => console.log(formatKey(key, mask), formatActions(actions));
  */
 export { Classifier } from "./classifier.ts";
 export { executeWithHelp } from "./execute.ts";
 export { type Field, fields, findField } from "./fields.ts";
 export { Flow, Match, OFPP_LOCAL } from "./flow.ts";
 export { type MacEntry, MacTable } from "./mac-table.ts";
-export { type DatapathPortNames, formatKey, formatOdpActions } from "./odp/format.ts";
 export { readKey, writeKey, writeMask, writeMetadata } from "./odp/key.ts";
 export type { Action, CtAction, NatSpec } from "./ofctl/actions.ts";
 export { OfpError } from "./ofctl/errors.ts";
@@ -24,10 +23,10 @@ export {
   parseFlow,
   parseMatch,
 } from "./ofctl/flow-spec.ts";
-export { formatActions } from "./ofctl/format-actions.ts";
+export { formatActions as formatOfpActions } from "./ofctl/format-actions.ts";
 export { formatMatch } from "./ofctl/match.ts";
 export type { PortNames } from "./ofctl/values.ts";
-export { formatUfid, ufidOf } from "./ufid.ts";
+export { ufidOf } from "./ufid.ts";
 export {
   type FlowEvent,
   manualScheduler,

@@ -49,9 +49,3 @@ function finish(hash: number): number {
 export function ufidKey(ufid: Uint8Array): string {
   return String.fromCharCode(...ufid);
 }
-
-/** As `dpctl/dump-flows -m` writes it: `ufid:8-4-4-4-12`. */
-export function formatUfid(ufid: Uint8Array): string {
-  const hex = Buffer.from(ufid).toString("hex");
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
-}

@@ -2,6 +2,7 @@
  * The built-in userspace: one bridge over one datapath. It answers upcalls by translating OpenFlow tables into datapath
  * flows, and keeps those flows true to the tables; all of it by netlink messages.
  */
+import { formatActions } from "../client/format.ts";
 import type { FlowInfo, Upcall, UpcallSocket, VportInfo } from "../client/ovs.ts";
 import { OvsClient } from "../client/ovs.ts";
 import type { SocketOpener } from "../client/requester.ts";
@@ -13,7 +14,6 @@ import * as ovs from "../uapi/openvswitch.ts";
 import { executeWithHelp } from "./execute.ts";
 import { F, FLOW_WORDS, Flow, Match, OFPP_LOCAL, OFPP_NONE } from "./flow.ts";
 import { type MacEntry, MacTable } from "./mac-table.ts";
-import { formatOdpActions } from "./odp/format.ts";
 import { ODPP_NONE, readKey, writeMask, writeMetadata } from "./odp/key.ts";
 import { type FlowFilter, type FlowSpec, formatFlow, parseFilter, parseFlow, parseMatch } from "./ofctl/flow-spec.ts";
 import { formatMatch } from "./ofctl/match.ts";
@@ -536,7 +536,7 @@ export class VSwitch {
     for (let i = 0; i < FLOW_WORDS; i++) key.words[i] &= result.wildcards.words[i];
     return {
       megaflow: formatMatch(new Match(key, result.wildcards)),
-      actions: formatOdpActions(result.actions),
+      actions: formatActions(result.actions),
       rules: result.rules.map((rule) => formatFlow(rule.spec, null)),
       error: result.error,
     };
@@ -800,15 +800,19 @@ export class VSwitch {
   revalidate(): void {
     this.running?.return?.();
     this.running = null;
-    const pass = this.pass();
-    while (!pass.next().done);
+    // Twice at most: a pass may learn addresses and remove rules, by which flows translate differently.
+    for (let i = 0; i < 2; i++) {
+      const before = this.revision;
+      const pass = this.pass();
+      while (!pass.next().done);
+      if (this.revision === before) return;
+    }
   }
 
   private *pass(): Generator<void> {
     this.statistics.revalidations++;
     const now = this.clock.monotonic();
     this.macs.expire();
-    this.expireRules(now);
     const dump = ++this.dump;
     const crowded = this.ukeys.size > this.flowLimit * 0.9;
     const idle = crowded ? CROWDED_IDLE : this.maxIdleMs;
@@ -833,6 +837,8 @@ export class VSwitch {
         this.onFlowDel?.(flowEvent(ukey, "gone"));
       }
     }
+    // Last, when the counters of the rules are fresh.
+    this.expireRules(now);
     this.recirc.sweep(this.maxIdleMs);
   }
 

@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
+import { formatActions } from "../../src/client/format.ts";
 import { ManualClock } from "../../src/clock.ts";
 import { F, Flow, Match } from "../../src/vswitch/flow.ts";
 import { MacTable } from "../../src/vswitch/mac-table.ts";
-import { formatOdpActions } from "../../src/vswitch/odp/format.ts";
 import { formatFlow, parseFlow, parseMatch } from "../../src/vswitch/ofctl/flow-spec.ts";
 import { formatMatch } from "../../src/vswitch/ofctl/match.ts";
 import { RecircTable } from "../../src/vswitch/recirc.ts";
@@ -82,7 +82,7 @@ describe("translation agrees with ofproto/trace", () => {
         if (known === undefined && result.recircIds.length > 0) ids.set(id, result.recircIds[0]);
         return known === undefined && result.recircIds.length === 0 ? whole : `recirc(0x${ids.get(id)!.toString(16)})`;
       });
-      expect(sorted(formatOdpActions(result.actions))).toBe(sorted(theirs));
+      expect(sorted(formatActions(result.actions))).toBe(sorted(theirs));
       expect(result.slow).toBe(step.slow);
       const megaflow = matchOf(step.megaflow.replace(/recirc_id=0x[0-9a-f]+/, `recirc_id=${flow.u32(F.RECIRC_ID)}`));
       const key = new Flow(flow);

@@ -1,16 +1,9 @@
 /** Action lists as `ovs-ofctl dump-flows` writes them. */
+import { ipv4Text, ipv6Text } from "../../client/address.ts";
 import { bytesToBigint, type Subfield } from "../fields.ts";
 import { OFPP_ALL, OFPP_FLOOD, OFPP_IN_PORT, OFPP_LOCAL, OFPP_NORMAL } from "../flow.ts";
 import { type Action, type CtAction, type NatSpec, OFPR_ACTION, OFPR_INVALID_TTL } from "./actions.ts";
-import {
-  formatIpv4,
-  formatIpv6,
-  formatMasked,
-  formatPort,
-  formatValue,
-  noPortNames,
-  type PortNames,
-} from "./values.ts";
+import { formatMasked, formatPort, formatValue, noPortNames, type PortNames } from "./values.ts";
 
 export function formatActions(actions: readonly Action[], names: PortNames = noPortNames): string {
   return actions.length === 0 ? "drop" : actions.map((action) => formatAction(action, names)).join(",");
@@ -125,7 +118,7 @@ export function formatNat(nat: NatSpec): string {
   let range = "";
   if (nat.addressMin) {
     const v6 = nat.addressMin.length === 16;
-    const text = v6 ? formatIpv6 : formatIpv4;
+    const text = v6 ? ipv6Text : ipv4Text;
     const ports = nat.portMin !== undefined;
     const wrap = (address: string) => (v6 && ports ? `[${address}]` : address);
     const min = text(nat.addressMin);

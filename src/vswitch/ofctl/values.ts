@@ -1,4 +1,5 @@
 /** How the values of fields are written and read. */
+import { ipv4Text, ipv6Text, macText } from "../../client/address.ts";
 import { bigintToBytes, bytesToBigint, type Field } from "../fields.ts";
 import {
   OFPP_ALL,
@@ -80,20 +81,12 @@ export function parseMac(span: Span): Uint8Array {
   return Uint8Array.from(parts, (p) => Number.parseInt(p, 16));
 }
 
-export function formatMac(bytes: Uint8Array): string {
-  return Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join(":");
-}
-
 export function parseIpv4(span: Span): Uint8Array {
   const parts = span.text.split(".");
   if (parts.length !== 4 || !parts.every((p) => /^\d{1,3}$/.test(p) && Number(p) < 256)) {
     throw span.syntax("not an IPv4 address");
   }
   return Uint8Array.from(parts, Number);
-}
-
-export function formatIpv4(bytes: Uint8Array): string {
-  return bytes.join(".");
 }
 
 /** RFC 4291 section 2.2. */
@@ -124,25 +117,6 @@ export function parseIpv6(span: Span): Uint8Array {
   out.set(head, 0);
   if (tail) out.set(tail, 16 - tail.length);
   return out;
-}
-
-/** RFC 5952: lower case, the longest run of two or more zero groups as `::`. */
-export function formatIpv6(bytes: Uint8Array): string {
-  const groups: number[] = [];
-  for (let i = 0; i < 16; i += 2) groups.push((bytes[i] << 8) | bytes[i + 1]);
-  let best = -1;
-  let bestLength = 1;
-  for (let i = 0; i < 8; ) {
-    let j = i;
-    while (j < 8 && groups[j] === 0) j++;
-    if (j - i > bestLength) {
-      best = i;
-      bestLength = j - i;
-    }
-    i = j + 1;
-  }
-  const hex = (list: number[]) => list.map((g) => g.toString(16)).join(":");
-  return best < 0 ? hex(groups) : `${hex(groups.slice(0, best))}::${hex(groups.slice(best + bestLength))}`;
 }
 
 const ctStates = ["new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat"];
@@ -271,11 +245,11 @@ export function parseValue(field: Field, span: Span, names: PortNames): Uint8Arr
 export function formatValue(field: Field, value: Uint8Array, names: PortNames): string {
   switch (field.kind) {
     case "mac":
-      return formatMac(value);
+      return macText(value);
     case "ip4":
-      return formatIpv4(value);
+      return ipv4Text(value);
     case "ip6":
-      return formatIpv6(value);
+      return ipv6Text(value);
     case "port":
       return formatPort(Number(bytesToBigint(value)), names);
     case "decimal":
