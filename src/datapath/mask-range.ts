@@ -44,10 +44,12 @@ export const enum Field {
 export class MaskRange {
   private start = 0;
   private end = 0;
+  private tunnel = 0;
 
-  clear(): void {
-    this.start = 0;
-    this.end = 0;
+  /** A whole tunnel key, with fields that no attribute sets (flow label, next hop): a mask of its own. */
+  addTunnel(): void {
+    this.add(Field.TUN_ID, Field.TUN_END - Field.TUN_ID);
+    this.tunnel = 0x8000;
   }
 
   add(offset: number, size: number): void {
@@ -62,8 +64,8 @@ export class MaskRange {
     if (end > this.end) this.end = end;
   }
 
-  /** start << 16 | end */
+  /** start << 16 | end, with bit 15 set after addTunnel(). */
   get value(): number {
-    return (this.start << 16) | this.end;
+    return (this.start << 16) | this.tunnel | this.end;
   }
 }

@@ -28,7 +28,10 @@ it.skipIf(runner === undefined)("records what the module says of flow keys", { t
     ...executes.map(({ key, frame }) => ({ op: "execute", key: hex(key), frame: hex(frame) })),
     ...matches.map(({ key, mask }) => ({ op: "flow", key: hex(key), mask: mask === null ? null : hex(mask) })),
     ...matches.map(({ key }) => ({ op: "get", key: hex(key) })),
-    ...masks.map(({ flows }) => ({ op: "masks", flows: flows.map(([key, mask]) => [hex(key), hex(mask)]) })),
+    ...masks.map(({ flows }) => ({
+      op: "masks",
+      flows: flows.map(([key, mask]) => [hex(key), mask === null ? null : hex(mask)]),
+    })),
     ...hashes.map(({ hash, basis }) => ({
       op: "hash",
       key: PORT_1,

@@ -814,7 +814,7 @@ export function executeCases(): ExecuteCase[] {
 }
 
 /** Pairs of flows whose masks may or may not be the same mask (K-074). */
-export function maskPairs(): { name: string; flows: [key: Uint8Array, mask: Uint8Array][] }[] {
+export function maskPairs(): { name: string; flows: [key: Uint8Array, mask: Uint8Array | null][] }[] {
   const type = attribute(6, bytesOf(255, 255));
   const v4 = keyOf(frame(ethernet(), ipv4(), udp()));
   const v6 = keyOf(frame(ethernet(), ipv6(), udp()));
@@ -822,6 +822,17 @@ export function maskPairs(): { name: string; flows: [key: Uint8Array, mask: Uint
   const tcpKey = keyOf(frame(ethernet(), ipv4(), tcp()));
   const proto4 = attribute(7, withFill(12, 8, 255));
   const proto6 = attribute(8, withFill(40, 36, 255));
+  const type6 = attribute(6, bytesOf(0x12, 0x34));
+  const full6: [number, string][] = [
+    [0, "f".repeat(16)],
+    [12, "f".repeat(32)],
+    [13, "f".repeat(32)],
+    [3, "ff"],
+    [4, "ff"],
+    [9, "ffff"],
+    [10, "ffff"],
+  ];
+  const tunneled6 = tunnel(...full6);
   const tunneled = concat(v4, tunnel([2, "0a000001"], [4, "40"], [0, "0000000000000001"]));
   return [
     {
@@ -878,6 +889,16 @@ export function maskPairs(): { name: string; flows: [key: Uint8Array, mask: Uint
       flows: [
         [tunneled, concat(type, tunnel([3, "00"]))],
         [v4, concat(type, tunnel())],
+      ],
+    },
+    {
+      name: "whole IPv6 tunnel without mask, with mask",
+      flows: [
+        [concat(tunneled6, type6, attribute(4, new Uint8Array(12).fill(1))), null],
+        [
+          concat(tunneled6, type6, attribute(4, new Uint8Array(12).fill(2))),
+          concat(tunneled6, type, attribute(4, new Uint8Array(12).fill(0xff))),
+        ],
       ],
     },
     {

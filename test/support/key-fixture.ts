@@ -85,7 +85,7 @@ export function keysOf(executes: ExecuteCase[], matches: MatchCase[], masks: Ret
       .update(mask ?? "none");
   for (const { name, flows } of masks) {
     digest.update(name);
-    for (const [key, mask] of flows) digest.update(key).update(mask);
+    for (const [key, mask] of flows) digest.update(key).update(mask ?? "none");
   }
   return digest.digest("hex");
 }

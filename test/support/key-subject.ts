@@ -87,11 +87,12 @@ export function get(key: Uint8Array): Answer {
 }
 
 /** Number of distinct masks among flows. */
-export function distinctMasks(flows: readonly (readonly [key: Uint8Array, mask: Uint8Array])[]): number {
+export function distinctMasks(flows: readonly (readonly [key: Uint8Array, mask: Uint8Array | null])[]): number {
   const masks = flows.map(([keyBytes, maskBytes]) => {
-    const all = concat(keyBytes, maskBytes);
+    const all = concat(keyBytes, maskBytes ?? new Uint8Array(0));
     const mask = newKey();
-    const range = parseMatch(viewOf(all), 0, keyBytes.length, keyBytes.length, all.length, newKey(), mask);
+    const maskStart = maskBytes === null ? -1 : keyBytes.length;
+    const range = parseMatch(viewOf(all), 0, keyBytes.length, maskStart, all.length, newKey(), mask);
     return `${range} ${mask.join()}`;
   });
   return new Set(masks).size;

@@ -181,8 +181,10 @@ def main():
             return [without_pad(found[1]).hex(), without_pad(found[7]).hex()]
         if op == "masks":
             for key, mask in question["flows"]:
-                body = header + attr(1, bytes.fromhex(key)) + attr(7, bytes.fromhex(mask)) + attr(2)
-                error, _ = control.request(flow, 1, 1, body, NLM_F_CREATE)
+                body = header + attr(1, bytes.fromhex(key))
+                if mask is not None:
+                    body += attr(7, bytes.fromhex(mask))
+                error, _ = control.request(flow, 1, 1, body + attr(2), NLM_F_CREATE)
                 if error:
                     flush()
                     return error
