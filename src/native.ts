@@ -1,5 +1,6 @@
 import { createRequire } from "node:module";
 import { NokmodError } from "./errors.ts";
+import type { SharedUnit } from "./shared-memory.ts";
 
 /** What native/src exports; each unit adds its part where it is used (see the interfaces beside their callers). */
 export type NativeAddon = object;
@@ -8,6 +9,7 @@ const require = createRequire(import.meta.url);
 const RELEASE = "../build/Release/";
 
 let addon: NativeAddon | undefined;
+let shared: SharedUnit | null | undefined;
 
 /**
  * The native addon, loaded when first asked for, so that whatever runs in memory alone needs no build.
@@ -22,4 +24,16 @@ export function native<T extends NativeAddon>(): T {
     }
   }
   return addon as T;
+}
+
+/** The optional unit for SharedArrayBuffers over mapped memory; null where it could not be built. */
+export function sharedUnit(): SharedUnit | null {
+  if (shared === undefined) {
+    try {
+      shared = require(process.env.NOKMOD_SHARED ?? `${RELEASE}nokmod_shared.node`) as SharedUnit;
+    } catch {
+      shared = null;
+    }
+  }
+  return shared;
 }
