@@ -291,6 +291,17 @@ describe("recirculation", () => {
     expect(() => run(UDP, a.clone(edit(), a.output(1)), a.output(2))).toThrow("device");
     host.output = () => {};
     for (let i = 0; i < 10; i++) expect(run(UDP, a.output(1)).error).toBe(0);
+    // Nor does a later packet find what an earlier one deferred.
+    host.events.length = 0;
+    host.output = () => {
+      throw new Error("device");
+    };
+    const end = a.setMark(1);
+    const four = a.clone(edit(), a.clone(edit(), a.clone(edit(), a.recirc(7), a.output(1)), end), end);
+    expect(() => run(UDP, four, a.output(2))).toThrow("device");
+    host.output = () => {};
+    run(UDP, a.output(1));
+    expect(kinds()).toEqual([]);
   });
 });
 
