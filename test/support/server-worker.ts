@@ -1,0 +1,12 @@
+// Serves EchoProtocol from a worker thread: workerData is the path.
+import { parentPort, workerData } from "node:worker_threads";
+import { NetlinkBus } from "../../src/netlink/bus.ts";
+import { SeededRandom } from "../../src/random.ts";
+import { NetlinkServer } from "../../src/server/seqpacket-server.ts";
+import { NETLINK_GENERIC } from "../../src/uapi/netlink.ts";
+import { EchoProtocol } from "./echo-protocol.ts";
+
+const bus = new NetlinkBus(new SeededRandom(1));
+bus.register(NETLINK_GENERIC, new EchoProtocol());
+new NetlinkServer(bus, { path: workerData as string });
+parentPort?.postMessage("ready");
