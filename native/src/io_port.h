@@ -4,8 +4,10 @@
 #include <sys/uio.h>
 
 #include <cstdint>
+#include <string>
 
 #include "arena.h"
+#include "rtnl.h"
 
 namespace nokmod {
 
@@ -104,6 +106,23 @@ class IoPort {
   // The descriptor reports an error condition; clears it. Returns false if it will never work again.
   virtual bool ClearError() = 0;
   virtual IoCounters Counters() = 0;
+};
+
+// Where a device is.
+struct Place {
+  int32_t ifindex = 0;  // 0: see name
+  std::string name;
+  int32_t nsid = -1;  // id of the namespace, -1 = ours
+};
+
+// A port whose device is our own.
+class InternalPort : public IoPort {
+ public:
+  // The name it was given, and the ifindex of what is ours besides the device, 0 = nothing.
+  virtual std::string name() const = 0;
+  virtual int32_t peer() const { return 0; }
+  // Returns false once the device is gone.
+  virtual bool Locate(RouteSocket& route, Place& place) const = 0;
 };
 
 }  // namespace nokmod

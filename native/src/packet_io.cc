@@ -7,6 +7,7 @@
 
 #include "netdev_port.h"
 #include "tap_port.h"
+#include "veth_port.h"
 
 namespace nokmod {
 
@@ -60,10 +61,10 @@ void PacketIo::Init(Napi::Env env, Napi::Object exports) {
                                       {
                                           InstanceMethod<&PacketIo::Start>("start"),
                                           InstanceMethod<&PacketIo::OpenNetdev>("openNetdev"),
-                                          InstanceMethod<&PacketIo::OpenTap>("openTap"),
+                                          InstanceMethod<&PacketIo::OpenInternal>("openInternal"),
                                           InstanceMethod<&PacketIo::ClosePort>("closePort"),
                                           InstanceMethod<&PacketIo::Renamed>("renamed"),
-                                          InstanceMethod<&PacketIo::LocateTap>("locateTap"),
+                                          InstanceMethod<&PacketIo::LocateInternal>("locateInternal"),
                                           InstanceMethod<&PacketIo::Exchange>("exchange"),
                                           InstanceMethod<&PacketIo::Release>("release"),
                                           InstanceMethod<&PacketIo::Flush>("flush"),
@@ -149,15 +150,26 @@ Napi::Value PacketIo::OpenNetdev(const Napi::CallbackInfo& info) {
   });
 }
 
-// openTap(name, ifindex or 0): the new device's link, and handle.
-Napi::Value PacketIo::OpenTap(const Napi::CallbackInfo& info) {
+// openInternal(name, ifindex or 0): the new device's link, and handle.
+Napi::Value PacketIo::OpenInternal(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return Guard(env, [&] {
     if (large_ == nullptr) Throw(EINVAL, "not started");
     const HomeNamespace::Scope scope(home_);
-    auto port = std::make_unique<TapPort>(*arena_, StringArgument(info, 0), IntArgument(info, 1));
+    std::unique_ptr<InternalPort> port;
+    const std::string name = StringArgument(info, 0);
+    const int32_t ifindex = IntArgument(info, 1);
+    try {
+      port = std::make_unique<TapPort>(*arena_, name, ifindex);
+    } catch (const std::system_error& error) {
+      // No TAP here, or not for us.
+      const int reason = error.code().value();
+      if (reason != EACCES && reason != ENOENT && reason != ENODEV && reason != ENXIO && reason != EPERM) throw;
+      port = std::make_unique<VethPort>(*arena_, home_, route_, name, ifindex);
+    }
     const Link link = route_.GetLink(0, port->name());
     Napi::Object o = LinkObject(env, link);
+    o.Set("peer", port->peer());
     o.Set("handle", Add(std::move(port)));
     return o;
   });
@@ -187,17 +199,18 @@ Napi::Value PacketIo::Renamed(const Napi::CallbackInfo& info) {
   });
 }
 
-// locateTap(handle): the name of an internal port's device and the id of the namespace it is in (-1: ours), or undefined.
-Napi::Value PacketIo::LocateTap(const Napi::CallbackInfo& info) {
+// locateInternal(handle): where an internal port's device is: its ifindex or name, and the id of the namespace it is in
+// (-1: ours). Undefined if it is no more.
+Napi::Value PacketIo::LocateInternal(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return Guard(env, [&]() -> Napi::Value {
-    auto* port = dynamic_cast<TapPort*>(Find(IntArgument(info, 0)));
-    if (port == nullptr) return env.Undefined();
-    const std::string name = port->CurrentName();
-    if (name.empty()) return env.Undefined();
+    const auto* port = dynamic_cast<InternalPort*>(Find(IntArgument(info, 0)));
+    Place place;
+    if (port == nullptr || !port->Locate(route_, place)) return env.Undefined();
     Napi::Object o = Napi::Object::New(env);
-    o.Set("name", name);
-    o.Set("nsid", route_.NamespaceId(port->Namespace()));
+    o.Set("ifindex", place.ifindex);
+    o.Set("name", place.name);
+    o.Set("nsid", place.nsid);
     return o;
   });
 }

@@ -37,10 +37,10 @@ class PacketIo : public Napi::ObjectWrap<PacketIo> {
 
   Napi::Value Start(const Napi::CallbackInfo& info);
   Napi::Value OpenNetdev(const Napi::CallbackInfo& info);
-  Napi::Value OpenTap(const Napi::CallbackInfo& info);
+  Napi::Value OpenInternal(const Napi::CallbackInfo& info);
   Napi::Value ClosePort(const Napi::CallbackInfo& info);
   Napi::Value Renamed(const Napi::CallbackInfo& info);
-  Napi::Value LocateTap(const Napi::CallbackInfo& info);
+  Napi::Value LocateInternal(const Napi::CallbackInfo& info);
   Napi::Value Exchange(const Napi::CallbackInfo& info);
   Napi::Value Release(const Napi::CallbackInfo& info);
   Napi::Value Flush(const Napi::CallbackInfo& info);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
+#include <linux/veth.h>
 #include <linux/if.h>
 #include <sys/socket.h>
 
@@ -12,11 +13,11 @@ namespace nokmod {
 
 namespace {
 
-// RTM_GETLINK.
+// A request about a link.
 struct LinkRequest {
   nlmsghdr nlh;
   ifinfomsg ifi;
-  uint8_t attributes[64];
+  uint8_t attributes[256];
 };
 
 // Appends an attribute; there is room for what is asked here.
@@ -27,6 +28,27 @@ void Put(LinkRequest& request, uint16_t type, const void* data, size_t length) {
   a->rta_len = static_cast<uint16_t>(RTA_LENGTH(length));
   memcpy(RTA_DATA(a), data, length);
   nlh->nlmsg_len = static_cast<uint32_t>(NLMSG_ALIGN(nlh->nlmsg_len) + RTA_SPACE(length));
+}
+
+// Begins a nest and returns where; what is put until EndNest lies in it.
+uint32_t Nest(LinkRequest& request, uint16_t type) {
+  const uint32_t at = NLMSG_ALIGN(request.nlh.nlmsg_len);
+  Put(request, type, "", 0);
+  return at;
+}
+
+void EndNest(LinkRequest& request, uint32_t at) {
+  auto* a = reinterpret_cast<rtattr*>(reinterpret_cast<uint8_t*>(&request) + at);
+  a->rta_len = static_cast<uint16_t>(request.nlh.nlmsg_len - at);
+}
+
+LinkRequest Request(uint16_t type, uint16_t flags, int32_t ifindex) {
+  LinkRequest request{};
+  request.nlh.nlmsg_len = NLMSG_LENGTH(sizeof request.ifi);
+  request.nlh.nlmsg_type = type;
+  request.nlh.nlmsg_flags = static_cast<uint16_t>(NLM_F_REQUEST | flags);
+  request.ifi.ifi_index = ifindex;
+  return request;
 }
 
 template <typename T>
@@ -57,6 +79,12 @@ Link ParseLink(const nlmsghdr* nlh) {
       case IFLA_CARRIER:
         link.carrier = Get<uint8_t>(a) != 0;
         break;
+      case IFLA_LINK:
+        link.peer = Get<int32_t>(a);
+        break;
+      case IFLA_LINK_NETNSID:
+        link.peer_nsid = Get<int32_t>(a);
+        break;
       case IFLA_MASTER:
         link.master = Get<int32_t>(a);
         break;
@@ -76,7 +104,7 @@ RouteSocket::RouteSocket() : fd_(Check(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXE
   own_namespace_ = Inode(Fd(Check(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC), "/proc/thread-self/ns/net")));
 }
 
-// Sends a request and returns the reply of that type. Throws what the kernel answers.
+// Sends a request and returns the reply of that type (NLMSG_ERROR: the acknowledgement). Throws what the kernel answers.
 const uint8_t* RouteSocket::Ask(void* request, uint32_t length, uint16_t reply_type) {
   auto* nlh = static_cast<nlmsghdr*>(request);
   nlh->nlmsg_seq = ++seq_;
@@ -90,6 +118,9 @@ const uint8_t* RouteSocket::Ask(void* request, uint32_t length, uint16_t reply_t
          reply = NLMSG_NEXT(reply, left)) {
       if (reply->nlmsg_seq != seq_) continue;
       if (reply->nlmsg_type == NLMSG_ERROR) {
+        if (reply_type == NLMSG_ERROR && static_cast<const nlmsgerr*>(NLMSG_DATA(reply))->error == 0) {
+          return reinterpret_cast<const uint8_t*>(reply);
+        }
         Throw(-static_cast<const nlmsgerr*>(NLMSG_DATA(reply))->error, "rtnetlink");
       }
       if (reply->nlmsg_type == reply_type) return reinterpret_cast<const uint8_t*>(reply);
@@ -98,11 +129,7 @@ const uint8_t* RouteSocket::Ask(void* request, uint32_t length, uint16_t reply_t
 }
 
 Link RouteSocket::GetLink(int32_t ifindex, const std::string& name, int32_t nsid) {
-  LinkRequest request{};
-  request.nlh.nlmsg_len = NLMSG_LENGTH(sizeof request.ifi);
-  request.nlh.nlmsg_type = RTM_GETLINK;
-  request.nlh.nlmsg_flags = NLM_F_REQUEST;
-  request.ifi.ifi_index = ifindex;
+  LinkRequest request = Request(RTM_GETLINK, 0, ifindex);
   if (ifindex == 0) {
     if (name.size() >= IFNAMSIZ) Throw(ENODEV, "device name too long");
     Put(request, IFLA_IFNAME, name.c_str(), name.size() + 1);
@@ -113,11 +140,7 @@ Link RouteSocket::GetLink(int32_t ifindex, const std::string& name, int32_t nsid
 
 rtnl_link_stats64 RouteSocket::GetStats(int32_t ifindex, int32_t nsid) {
   rtnl_link_stats64 stats{};
-  LinkRequest request{};
-  request.nlh.nlmsg_len = NLMSG_LENGTH(sizeof request.ifi);
-  request.nlh.nlmsg_type = RTM_GETLINK;
-  request.nlh.nlmsg_flags = NLM_F_REQUEST;
-  request.ifi.ifi_index = ifindex;
+  LinkRequest request = Request(RTM_GETLINK, 0, ifindex);
   if (nsid >= 0) Put(request, IFLA_TARGET_NETNSID, &nsid, sizeof nsid);
   const auto* nlh = reinterpret_cast<const nlmsghdr*>(Ask(&request, request.nlh.nlmsg_len, RTM_NEWLINK));
   auto left = static_cast<int>(IFLA_PAYLOAD(nlh));
@@ -125,6 +148,51 @@ rtnl_link_stats64 RouteSocket::GetStats(int32_t ifindex, int32_t nsid) {
     if (a->rta_type == IFLA_STATS64) stats = Get<rtnl_link_stats64>(a);
   }
   return stats;
+}
+
+Link RouteSocket::CreatePair(const std::string& name, int32_t ifindex) {
+  // A transmit queue towards the host must take what the host's device takes, whatever MTU that gets.
+  const uint32_t mtu = 65535;
+  LinkRequest create = Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK, ifindex);
+  Put(create, IFLA_IFNAME, name.c_str(), name.size() + 1);
+  const uint32_t info = Nest(create, IFLA_LINKINFO);
+  Put(create, IFLA_INFO_KIND, "veth", 4);
+  const uint32_t data = Nest(create, IFLA_INFO_DATA);
+  const ifinfomsg ifi{};
+  const uint32_t peer = NLMSG_ALIGN(create.nlh.nlmsg_len);
+  Put(create, VETH_INFO_PEER, &ifi, sizeof ifi);
+  Put(create, IFLA_IFNAME, "nokmod%d", sizeof "nokmod%d");
+  Put(create, IFLA_MTU, &mtu, sizeof mtu);
+  EndNest(create, peer);
+  EndNest(create, data);
+  EndNest(create, info);
+  Ask(&create, create.nlh.nlmsg_len, NLMSG_ERROR);
+
+  const Link device = GetLink(0, name);
+  LinkRequest set = Request(RTM_SETLINK, NLM_F_ACK, device.peer);
+  set.ifi.ifi_flags = IFF_UP;
+  set.ifi.ifi_change = IFF_UP;
+  const uint8_t no_address = 1;  // IN6_ADDR_GEN_MODE_NONE
+  const uint32_t spec = Nest(set, IFLA_AF_SPEC);
+  const uint32_t inet6 = Nest(set, AF_INET6);
+  Put(set, IFLA_INET6_ADDR_GEN_MODE, &no_address, sizeof no_address);
+  EndNest(set, inet6);
+  EndNest(set, spec);
+  try {
+    Ask(&set, set.nlh.nlmsg_len, NLMSG_ERROR);
+  } catch (const std::system_error&) {
+    // A kernel without IPv6: nothing to turn off.
+    set = Request(RTM_SETLINK, NLM_F_ACK, device.peer);
+    set.ifi.ifi_flags = IFF_UP;
+    set.ifi.ifi_change = IFF_UP;
+    Ask(&set, set.nlh.nlmsg_len, NLMSG_ERROR);
+  }
+  return GetLink(device.peer, "");
+}
+
+void RouteSocket::DeleteLink(int32_t ifindex) {
+  LinkRequest request = Request(RTM_DELLINK, NLM_F_ACK, ifindex);
+  Ask(&request, request.nlh.nlmsg_len, NLMSG_ERROR);
 }
 
 int32_t RouteSocket::NamespaceId(const Fd& ns) {

@@ -19,6 +19,8 @@ struct Link {
   uint32_t mtu = 0;
   bool carrier = false;
   int32_t master = 0;
+  int32_t peer = 0;        // IFLA_LINK: a veth's other end, and the id of the namespace that is in (-1 = this one)
+  int32_t peer_nsid = -1;
   bool deleted = false;  // RTM_DELLINK
   // Id of the namespace that the message speaks of, -1 = ours.
   int32_t nsid = -1;
@@ -31,6 +33,10 @@ class RouteSocket {
   // By ifindex, or by name if ifindex is 0. `nsid` names another namespace, -1 is our own. Throws ENODEV.
   Link GetLink(int32_t ifindex, const std::string& name, int32_t nsid = -1);
   rtnl_link_stats64 GetStats(int32_t ifindex, int32_t nsid = -1);
+  // Makes a pair of veths: `name` with that ifindex (0 = any), down, and one of a name of its own, up and without IPv6.
+  // Returns the second. Throws EEXIST, EBUSY, EPERM, …
+  Link CreatePair(const std::string& name, int32_t ifindex);
+  void DeleteLink(int32_t ifindex);
   // The id of a network namespace in ours, -1 if it is ours. Throws ENOENT if it has none.
   int32_t NamespaceId(const Fd& ns);
 

@@ -103,6 +103,11 @@ std::string TapPort::CurrentName() const {
   return ioctl(fd_.get(), TUNGETIFF, &ifr) == 0 ? ifr.ifr_name : "";
 }
 
-Fd TapPort::Namespace() const { return Fd(Check(ioctl(fd_.get(), TUNGETDEVNETNS, 0), "TUNGETDEVNETNS")); }
+bool TapPort::Locate(RouteSocket& route, Place& place) const {
+  place.name = CurrentName();
+  if (place.name.empty()) return false;
+  place.nsid = route.NamespaceId(Fd(Check(ioctl(fd_.get(), TUNGETDEVNETNS, 0), "TUNGETDEVNETNS")));
+  return true;
+}
 
 }  // namespace nokmod

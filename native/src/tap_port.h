@@ -8,17 +8,14 @@
 
 namespace nokmod {
 
-class TapPort final : public IoPort {
+class TapPort final : public InternalPort {
  public:
   // Creates the device: DOWN, carrier on, random MAC address, offloads on. It goes when the port is closed or the process
   // ends. Throws EBUSY (name or ifindex in use), EPERM, EINVAL.
   TapPort(Arena& arena, const std::string& name, int32_t ifindex);
 
-  const std::string& name() const { return name_; }
-  // The device's name now; empty once it has been deleted.
-  std::string CurrentName() const;
-  // The network namespace it is in now.
-  Fd Namespace() const;
+  std::string name() const override { return name_; }
+  bool Locate(RouteSocket& route, Place& place) const override;
   int poll_fd() const override { return fd_.get(); }
   int Receive(RxDescriptor* out, int max, LargeBuffers& large) override;
   void Release() override {}
@@ -28,6 +25,9 @@ class TapPort final : public IoPort {
   IoCounters Counters() override { return counters_; }
 
  private:
+  // Empty once the device has been deleted.
+  std::string CurrentName() const;
+
   Arena& arena_;
   Fd fd_;
   std::string name_;

@@ -22,6 +22,8 @@ export class NativePort implements Port {
   running = false;
   context: unknown = undefined;
   netnsid: number | undefined = undefined;
+  /** ifindex of our end where the device is a veth, 0 if it is not. */
+  peer = 0;
   /** The device is no more, and that has been reported. */
   gone = false;
   /** Errors counted here: they cannot be added to the device's own counters. */

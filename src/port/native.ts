@@ -1,7 +1,7 @@
 import { Errno } from "../errors.ts";
 import { PacketMemory } from "../packet/memory.ts";
 import { Csum, Gso, Packet } from "../packet/packet.ts";
-import { EBUSY, EEXIST, EINVAL, EIO, ENODEV } from "../uapi/errno.ts";
+import { EACCES, EBUSY, EEXIST, EINVAL, EIO, ENODEV, EPERM } from "../uapi/errno.ts";
 import { NativePort, type TransmitQueue } from "./native-port.ts";
 import { createPacketIo, type Link, type PacketIo, Rx, VnetFlag } from "./packet-io.ts";
 import type { PortEvents, Receive } from "./port.ts";
@@ -78,8 +78,10 @@ export class NativePorts implements PortDriver, TransmitQueue {
     if (!isDeviceName(name) || ifindex < 0) throw new Errno(EINVAL);
     if (this.exists(0, name)) throw new Errno(EEXIST);
     if (ifindex > 0 && this.exists(ifindex, "")) throw new Errno(EBUSY);
-    const opened = attempt(() => this.io.openTap(name, ifindex));
-    return this.add("internal", opened, opened.handle);
+    const opened = attempt(() => this.io.openInternal(name, ifindex));
+    const port = this.add("internal", opened, opened.handle);
+    port.peer = opened.peer ?? 0;
+    return port;
   }
 
   flush(): void {
@@ -185,7 +187,11 @@ export class NativePorts implements PortDriver, TransmitQueue {
       for (const port of this.ports) if (port !== undefined) this.relocate(port);
       return;
     }
-    const port = this.byIfindex(link.ifindex, link.nsid < 0 ? undefined : link.nsid);
+    let port = this.byIfindex(link.ifindex, link.nsid < 0 ? undefined : link.nsid);
+    if (port === undefined && link.deleted && link.nsid < 0) {
+      // Our end of a pair goes with the other, wherever that is.
+      port = this.ports.find((p) => p !== undefined && p.peer === link.ifindex);
+    }
     if (port === undefined) return;
     if (!link.deleted) this.update(port, link);
     else if (port.kind === "netdev") this.gone(port);
@@ -197,12 +203,12 @@ export class NativePorts implements PortDriver, TransmitQueue {
     try {
       if (port.kind === "netdev") this.update(port, this.io.getLink(port.ifindex, "", -1));
       else {
-        const place = this.io.locateTap(port.handle);
+        const place = this.io.locateInternal(port.handle);
         if (place === undefined) {
           this.gone(port);
           return;
         }
-        const link = this.io.getLink(0, place.name, place.nsid);
+        const link = this.io.getLink(place.ifindex, place.name, place.nsid);
         port.netnsid = place.nsid < 0 ? undefined : place.nsid;
         port.ifindex = link.ifindex;
         this.update(port, link);
@@ -240,7 +246,7 @@ function attempt<T>(call: () => T): T {
   } catch (cause) {
     const errno = (cause as { errno?: unknown }).errno;
     if (typeof errno !== "number") throw cause;
-    const error = new Errno(errno === 0 ? EIO : errno);
+    const error = new Errno(errno === 0 ? EIO : errno === EACCES ? EPERM : errno);
     error.cause = cause;
     throw error;
   }

@@ -67,6 +67,8 @@ export interface Link {
 /** A link and the handle of the port that was opened on it. */
 export interface OpenedLink extends Link {
   handle: number;
+  /** ifindex of our end of an internal port's pair of veths; 0 or absent for all others. */
+  peer?: number;
 }
 
 /** The packet engine, native/src/packet_io.h. Errors carry the number of asm-generic/errno.h in `errno`. */
@@ -79,12 +81,13 @@ export interface PacketIo {
   start(firstBytes: number): void;
   /** By ifindex, or by name where that is 0. */
   openNetdev(ifindex: number, name: string): OpenedLink;
-  openTap(name: string, ifindex: number): OpenedLink;
+  /** A TAP device, or a pair of veths where that cannot be had. */
+  openInternal(name: string, ifindex: number): OpenedLink;
   closePort(handle: number): void;
   /** Owns the device by its new name (matters where an nftables chain does). */
   renamed(handle: number, name: string): void;
-  /** Where a TAP device is now, undefined if it is no more. */
-  locateTap(handle: number): { name: string; nsid: number } | undefined;
+  /** Where an internal port's device is now (by ifindex, or by name where that is 0); undefined if it is no more. */
+  locateInternal(handle: number): { ifindex: number; name: string; nsid: number } | undefined;
   /** Sends `queued` records of tx, gives the last batch back, fills rx with the next. @returns its number of records */
   exchange(queued: number): number;
   /** Sends, and gives the last batch back. */

@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import type { Errno } from "../../src/errors.ts";
 import { Namespace } from "../../src/lab/namespace.ts";
@@ -7,7 +7,7 @@ import { Csum, Gso, Packet } from "../../src/packet/packet.ts";
 import { type NativePort, NativePorts } from "../../src/port/native.ts";
 import type { Port } from "../../src/port/port.ts";
 import { EBUSY, EEXIST, EINVAL, ENODEV } from "../../src/uapi/errno.ts";
-import { forkScript, message } from "../support/child.ts";
+import { forkScript, message, TYPESCRIPT_ARGV } from "../support/child.ts";
 
 interface NetnsAddon {
   withNetns<T>(path: string, callback: () => T): T;
@@ -213,6 +213,27 @@ describe.skipIf(!root)("ports on real devices", () => {
       expect(S.run("nft", "list", "ruleset")).toBe(before);
       expect(S.try("ip", "link", "show", "nkpi0").status).not.toBe(0);
       expect(errno(() => makePorts().openNetdev("sA"))).toBe(0);
+    });
+  });
+
+  it("without root, in a user namespace: owns by nftables, follows a rename, has internal ports, leaves nothing", (context) => {
+    const prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "-Urn"];
+    const [command, ...args] = prefix;
+    if (spawnSync(command, [...args, "true"]).status !== 0) context.skip("no user namespaces here");
+    const script = new URL("../support/port-unprivileged.ts", import.meta.url).pathname;
+    const { stdout, stderr } = spawnSync(command, [...args, process.execPath, ...TYPESCRIPT_ARGV, script], {
+      encoding: "utf8",
+    });
+    expect(stderr).toBe("");
+    expect(JSON.parse(stdout)).toEqual({
+      received: true,
+      forwarded: true,
+      ifindex: 4711,
+      down: true,
+      running: true,
+      dropsU0: true,
+      dropsU9: true,
+      left: "",
     });
   });
 

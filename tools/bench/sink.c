@@ -1,5 +1,4 @@
-// Counts what arrives on a net device each second, for benchmarks: nothing of the stack above the device takes part, and
-// frames are not copied (a socket filter cuts them to nothing; the device's own counters are read).
+// Counts what arrives on a net device each second, for benchmarks, by the device's own counters: no frame is copied.
 //
 //   cc -O2 -o sink sink.c
 //   sink DEV [--seconds N]        the device's receive counters (rtnetlink, IFLA_STATS64)

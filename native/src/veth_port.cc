@@ -1,0 +1,29 @@
+#include "veth_port.h"
+
+namespace nokmod {
+
+VethPort::Pair::~Pair() {
+  try {
+    route.DeleteLink(ifindex);
+  } catch (const std::system_error&) {
+    // Somebody else has deleted it.
+  }
+}
+
+VethPort::VethPort(Arena& arena, const HomeNamespace& home, RouteSocket& route, const std::string& name, int32_t ifindex)
+    : name_(name), pair_(route, name, ifindex), port_(arena, home, pair_.link) {}
+
+VethPort::~VethPort() = default;
+
+bool VethPort::Locate(RouteSocket& route, Place& place) const {
+  try {
+    const Link link = route.GetLink(pair_.ifindex, "");
+    place.ifindex = link.peer;
+    place.nsid = link.peer_nsid;
+    return true;
+  } catch (const std::system_error&) {
+    return false;
+  }
+}
+
+}  // namespace nokmod

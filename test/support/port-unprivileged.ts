@@ -1,0 +1,65 @@
+// Runs in a user and network namespace of its own (unshare -Urn): owns one end of a veth, has an internal port, and says
+// what happened. There BPF is not for us, and often /dev/net/tun neither.
+import { execFileSync } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
+import { NativePorts } from "../../src/port/native.ts";
+
+function run(command: string, ...args: string[]): string {
+  return execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+}
+
+/** Somebody whom nobody answers: what the kernel sends to find out is what we are after. */
+function ping(address: string): void {
+  try {
+    run("ping", "-c", "1", "-W", "1", address);
+  } catch {
+    // No answer.
+  }
+}
+
+run("ip", "link", "add", "u0", "type", "veth", "peer", "name", "u1");
+for (const name of ["u0", "u1"]) run("ip", "link", "set", name, "up");
+const ports = new NativePorts();
+const u0 = ports.openNetdev("u0");
+const inner = ports.createInternal("in0", 4711);
+const received = { netdev: 0, internal: 0 };
+ports.start(
+  (packet, port) => {
+    if (port === u0) received.netdev++;
+    else {
+      received.internal++;
+      u0.send(packet);
+    }
+  },
+  () => ports.memory.resetScratch(),
+);
+const down = !inner.running;
+run("ip", "addr", "add", "10.9.2.1/24", "dev", "u1");
+run("ip", "addr", "add", "10.9.3.1/24", "dev", "in0");
+run("ip", "link", "set", "in0", "up");
+await sleep(50);
+const running = inner.running;
+const before = JSON.parse(run("ip", "-s", "-j", "link", "show", "u1"))[0].stats64.rx.packets;
+ping("10.9.2.2");
+ping("10.9.3.2");
+await sleep(50);
+const after = JSON.parse(run("ip", "-s", "-j", "link", "show", "u1"))[0].stats64.rx.packets;
+const rules = run("nft", "list", "ruleset");
+run("ip", "link", "set", "u0", "down");
+run("ip", "link", "set", "u0", "name", "u9");
+await sleep(100);
+const renamed = run("nft", "list", "ruleset");
+ports.close();
+console.log(
+  JSON.stringify({
+    received: received.netdev > 0 && received.internal > 0,
+    forwarded: after > before,
+    ifindex: inner.ifindex,
+    down,
+    running,
+    dropsU0: rules.includes("u0"),
+    dropsU9: u0.name === "u9" && renamed.includes("u9") && !renamed.includes("u0"),
+    left: run("nft", "list", "ruleset") + run("ip", "-br", "link").replace(/^(lo|u\d).*\n/gm, ""),
+  }),
+);
+process.exit(0);
