@@ -695,13 +695,26 @@ export const recursive = <T>(type: number, inner: () => AnyAttributeSet): Attrib
   length: 0,
   size: 0,
   inner,
-  read: (view, offset, length) => inner().decode(view, offset, offset + length) as T,
+  read: (view, offset, length) => {
+    // A message of nothing but nests would take the stack down.
+    if (depth >= MAX_DECODE_DEPTH) return readBytes(view, offset, length) as T;
+    depth++;
+    try {
+      return inner().decode(view, offset, offset + length) as T;
+    } finally {
+      depth--;
+    }
+  },
   write: (writer, t, value) => {
     const at = writer.nest(t);
     inner().encode(writer, value as never);
     writer.endNest(at);
   },
 });
+
+/** Deepest recursive nest that decode() follows; the module accepts 16 (actions.md A-031). */
+const MAX_DECODE_DEPTH = 32;
+let depth = 0;
 
 /** A list: attributes numbered from `first` on, each holding one element. */
 export const list = <T>(type: number, element: Attribute<T>, first = 0): Attribute<T[]> => ({

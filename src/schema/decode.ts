@@ -134,8 +134,8 @@ function control(
     let start = body + 4;
     if (type === nl.NLMSG_ERROR) {
       // Behind the request: its header alone, or all of it.
-      const echoed = bits & nl.NLM_F_CAPPED ? nl.NLMSG_HDRLEN : view.getUint32(start, true);
-      start += (echoed + 3) & ~3;
+      const capped = (bits & nl.NLM_F_CAPPED) !== 0 || end - start < 4;
+      start += ((capped ? nl.NLMSG_HDRLEN : view.getUint32(start, true)) + 3) & ~3;
     }
     if (start <= end) attributes = extendedAck.decode(view, start, end);
   }
