@@ -3,6 +3,8 @@ import { type Clock, systemClock } from "./clock.ts";
 import { Conntrack } from "./conntrack/conntrack.ts";
 import { BatchClock } from "./datapath/batch-clock.ts";
 import { endBatch, receiveFrom } from "./datapath/datapath.ts";
+import { seedHash } from "./datapath/hash.ts";
+import { Ctnetlink } from "./kernel/ctnetlink.ts";
 import { OvsKernel } from "./kernel/ovs-kernel.ts";
 import { PairSocket } from "./netlink/pair.ts";
 import type { NetlinkSocket } from "./netlink/socket.ts";
@@ -45,6 +47,7 @@ export class Nokmod implements SocketOpener {
   constructor(options: NokmodOptions) {
     const clock = new BatchClock(options.clock ?? systemClock);
     const random = options.random ?? new SystemRandom();
+    seedHash(random.u32());
     this.ports = options.ports;
     const { memory } = options.ports;
     this.conntrack = new Conntrack({ clock, random, memory });
@@ -57,6 +60,7 @@ export class Nokmod implements SocketOpener {
       zoneLimits: this.conntrack.limits,
       processors: options.processors,
     });
+    new Ctnetlink(this.kernel.bus, this.conntrack, () => clock.realtime());
     const { environment } = this.kernel;
     options.ports.start(receiveFrom, () => endBatch(environment), {
       onGone: (port) => this.kernel.deviceGone(port),

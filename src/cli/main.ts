@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 import { Command, Option } from "commander";
 import { NokmodError } from "../errors.ts";
+import { flows } from "./commands/flows.ts";
+import { monitor } from "./commands/monitor.ts";
 import { show } from "./commands/show.ts";
 import { report, start } from "./commands/start.ts";
 import { describeError, paint } from "./output.ts";
@@ -39,6 +41,22 @@ program
   .addOption(socket())
   .addOption(json())
   .action(show);
+
+program
+  .command("flows [datapath]")
+  .description("datapath flows with their counters")
+  .addOption(socket())
+  .addOption(json())
+  .option("-v, --verbose", "wildcarded fields and unique flow ids too")
+  .option("--names", "port names instead of numbers")
+  .action(flows);
+
+program
+  .command("monitor")
+  .description("follow changes of datapaths, ports and flows")
+  .addOption(socket())
+  .addOption(json())
+  .action(monitor);
 
 try {
   await program.parseAsync();

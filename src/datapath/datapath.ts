@@ -21,6 +21,15 @@ const ETH_HLEN = 14;
 const VLAN_HLEN = 4;
 const ETH_P_8021Q = 0x8100;
 const ETH_P_8021AD = 0x88a8;
+/** The kernel's core takes a VLAN tag off before the module sees a frame, and drops frames too short for that. */
+const MIN_TAGGED = 20;
+
+/** Whether a frame, perhaps cut short, has a VLAN tag in it. */
+function isTagged(packet: Packet): boolean {
+  if (packet.macNone || packet.len < ETH_HLEN) return false;
+  const type = packet.memory.view.getUint16(packet.off + 12);
+  return type === ETH_P_8021Q || type === ETH_P_8021AD;
+}
 
 /** What all datapaths of a namespace share. */
 export interface DatapathEnvironment {
@@ -98,6 +107,7 @@ export class Datapath implements ActionHost {
   receive(packet: Packet, vport: Vport): boolean {
     const { key } = this;
     packet.inPort = vport.portNo;
+    if (packet.len < MIN_TAGGED && !vport.internal && isTagged(packet)) return true;
     if (extractKey(packet, key) !== 0) return false;
     this.process(packet, key);
     return true;

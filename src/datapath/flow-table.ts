@@ -36,8 +36,14 @@ export class Mask {
   private free = -1;
   private used = 0;
 
-  /** @param words the whole mask, K.WORDS long; kept */
-  constructor(readonly words: Int32Array) {
+  /**
+   * @param words the whole mask, K.WORDS long; kept
+   * @param range the bytes that its attributes cover in the module's own key (keys.md K-074)
+   */
+  constructor(
+    readonly words: Int32Array,
+    readonly range: number,
+  ) {
     const index: number[] = [];
     for (let i = 0; i < K.WORDS; i++) if (words[i] !== 0) index.push(i);
     this.index = Int32Array.from(index);
@@ -364,9 +370,10 @@ export class FlowTable {
 
   /**
    * Adds a flow; the caller has made sure that it is new. Keys and masks are copied.
+   * @param maskRange what parseMatch() said of the mask: two masks are one only if it is the same (keys.md K-074)
    * @returns its index
    */
-  insert(key: Int32Array, maskWords: Int32Array, ufid: Ufid | undefined, program: Program): number {
+  insert(key: Int32Array, maskWords: Int32Array, ufid: Ufid | undefined, program: Program, maskRange = 0): number {
     let flow = this.freeFlow;
     if (flow >= 0) {
       this.freeFlow = this.slots[flow];
@@ -374,7 +381,7 @@ export class FlowTable {
       if (this.limit === this.slots.length) this.grow();
       flow = this.limit++;
     }
-    const mask = this.internMask(maskWords);
+    const mask = this.internMask(maskWords, maskRange);
     this.slots[flow] = mask.insert(key, flow);
     this.maskOf[flow] = mask;
     this.programs[flow] = program;
@@ -488,9 +495,9 @@ export class FlowTable {
     for (const mask of this.masks) mask.hits = 0;
   }
 
-  private internMask(words: Int32Array): Mask {
-    for (const mask of this.masks) if (sameKey(mask.words, words)) return mask;
-    const mask = new Mask(words.slice());
+  private internMask(words: Int32Array, range: number): Mask {
+    for (const mask of this.masks) if (mask.range === range && sameKey(mask.words, words)) return mask;
+    const mask = new Mask(words.slice(), range);
     if (this.masks.length === this.maskArraySize) this.maskArraySize += MIN_MASK_ARRAY;
     this.masks.push(mask);
     this.resetMaskHits();

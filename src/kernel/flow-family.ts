@@ -31,7 +31,7 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
   function put(request: GenlRequest): void {
     const { attrs } = request;
     if (!attrs.has(ovs.OVS_FLOW_ATTR_KEY) || !attrs.has(ovs.OVS_FLOW_ATTR_ACTIONS)) throw new Errno(EINVAL);
-    parseRequestMatch(attrs);
+    const maskRange = parseRequestMatch(attrs);
     const ufid = ufidIn(attrs);
     const program = parseActions(attrs);
     const { flows } = lookup(request);
@@ -39,7 +39,7 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
     let flow = ufid === undefined ? -1 : flows.findUfid(ufid);
     if (flow < 0) flow = flows.find(key);
     if (flow < 0) {
-      flow = flows.insert(key, mask, ufid, program);
+      flow = flows.insert(key, mask, ufid, program, maskRange);
     } else {
       if ((request.message.flags & (NLM_F_CREATE | NLM_F_EXCL)) !== 0) throw new Errno(EEXIST);
       if (!isSameFlow(flows, flow)) {
@@ -114,9 +114,9 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
   }
 
   /** Parses KEY and MASK into `key` and `mask`. @throws Errno EINVAL */
-  function parseRequestMatch(attrs: AttributeTable): void {
+  function parseRequestMatch(attrs: AttributeTable): number {
     const hasMask = attrs.has(ovs.OVS_FLOW_ATTR_MASK);
-    parseMatch(
+    return parseMatch(
       attrs.view,
       attrs.offset[ovs.OVS_FLOW_ATTR_KEY],
       attrs.end(ovs.OVS_FLOW_ATTR_KEY),

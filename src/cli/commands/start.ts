@@ -53,9 +53,12 @@ export async function start(options: StartOptions): Promise<void> {
   try {
     server = new NetlinkServer(nokmod.kernel.bus, { path: options.socket });
     if (options.bridge !== undefined) {
-      bridge = new VSwitch({ opener: nokmod, name: options.bridge });
-      for (const device of options.port ?? []) bridge.addPort(device);
-      for (const rule of rules.length > 0 ? rules : ["priority=0,actions=NORMAL"]) bridge.addFlow(rule);
+      bridge = new VSwitch({
+        opener: nokmod,
+        name: options.bridge,
+        ports: options.port,
+        flows: rules.length > 0 ? rules : ["priority=0,actions=NORMAL"],
+      });
     }
     if (options.pidfile !== undefined) writeFileSync(options.pidfile, `${process.pid}\n`);
   } catch (error) {
