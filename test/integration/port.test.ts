@@ -456,7 +456,7 @@ describe.skipIf(!root)("ports on real devices", () => {
       expect(result.status).toBe(0);
       expect(Number(/= [\d.]+\/[\d.]+\/([\d.]+)/.exec(result.stdout)?.[1])).toBeGreaterThan(30);
       const sent = /Sent (\d+) bytes/.exec(S.run("tc", "-s", "qdisc", "show", "dev", "sB"))?.[1];
-      expect(Number(sent)).toBeGreaterThan(9000);
+      expect(Number(sent)).toBeGreaterThan(5000);
     });
 
     it("takes no processor time while nothing comes", async () => {
