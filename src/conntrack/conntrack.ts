@@ -2,6 +2,7 @@ import type { Clock } from "../clock.ts";
 import type { ConntrackPort } from "../datapath/conntrack-port.ts";
 import { extractHeaders, isNd } from "../datapath/extract.ts";
 import { K } from "../datapath/flow-key.ts";
+import { checksum } from "../packet/checksum.ts";
 import { ensureWritable, trimToIpLength } from "../packet/edit.ts";
 import { ETH_P_IP, ETH_P_IPV6 } from "../packet/ethernet.ts";
 import * as icmp from "../packet/icmp.ts";
@@ -9,7 +10,7 @@ import * as icmpv6 from "../packet/icmpv6.ts";
 import { IpProto } from "../packet/ip.ts";
 import * as ipv4 from "../packet/ipv4.ts";
 import * as ipv6 from "../packet/ipv6.ts";
-import { verifyL4 } from "../packet/l4-checksum.ts";
+import { pseudoV4, pseudoV6, verifyL4 } from "../packet/l4-checksum.ts";
 import type { PacketMemory } from "../packet/memory.ts";
 import { Csum, CtRef, type Packet } from "../packet/packet.ts";
 import { Reassembler } from "../packet/reassembly.ts";
@@ -38,6 +39,7 @@ import {
   IPS_DYING,
   IPS_EXPECTED,
   IPS_FIXED_TIMEOUT,
+  IPS_HELPER,
   IPS_UNTRACKED as IPS_NAT_CLASH,
   IPS_NAT_MASK,
   IPS_SEEN_REPLY,
@@ -59,6 +61,7 @@ import {
 import type { CtAction, NatAction } from "./action.ts";
 import type { ConntrackListener } from "./events.ts";
 import { type Expectation, ExpectationTable } from "./expect.ts";
+import { ftpHelper } from "./ftp.ts";
 import type { Helper, HelperContext } from "./helper.ts";
 import { AF_INET, AF_INET6, E, Ext, Slot, T, Tcp } from "./layout.ts";
 import { ZoneLimits } from "./limits.ts";
@@ -153,7 +156,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
   now = 0;
 
   private readonly clock: Clock;
-  private readonly random: Random;
+  readonly random: Random;
   private readonly reassembler: Reassembler;
   private readonly epoch: number;
   private readonly tuple = newTuple();
@@ -181,6 +184,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
       Math.max(Math.floor(this.options.buckets / 256), 1) * 4,
       (helper, expectClass) => this.helpers[helper]?.policies[expectClass],
     );
+    this.registerHelper(ftpHelper);
     this.registerHelper(tftpHelper);
   }
 
@@ -491,6 +495,18 @@ export class Conntrack implements ConntrackPort, HelperContext {
     return true;
   }
 
+  /** UDPLite over its coverage. The kernel puts UDP's protocol number into the pseudo header, so must we (C-317). */
+  private udpliteValid(packet: Packet, family: number, l4: number, length: number): boolean {
+    if (packet.csum !== Csum.NONE || !this.options.checksum) return true;
+    const { view } = packet.memory;
+    const covered = udp.udpliteCoverage(view, l4, length);
+    const sum =
+      family === AF_INET
+        ? checksum(view, packet.l3, l4 - packet.l3 + covered, pseudoV4(view, packet.l3, IpProto.UDP, length))
+        : checksum(view, l4, covered, pseudoV6(view, packet.l3, IpProto.UDP, length));
+    return sum === 0;
+  }
+
   /** What trackers other than TCP demand of a header (sections 17, 17b). */
   private headerValid(packet: Packet, family: number, proto: number, l4: number, end: number): boolean {
     const { view } = packet.memory;
@@ -504,7 +520,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
       }
       case IpProto.UDPLITE:
         if (length < udp.HEADER_LEN || udp.udpliteCoverage(view, l4, length) < 0) return false;
-        return view.getUint16(l4 + udp.CHECKSUM) !== 0 && this.checksumValid(packet, family, proto);
+        return view.getUint16(l4 + udp.CHECKSUM) !== 0 && this.udpliteValid(packet, family, l4, length);
       case IpProto.SCTP:
         if (length < sctp.HEADER_LEN) return false;
         if (packet.csum !== Csum.NONE || !this.options.checksum) return true;
@@ -843,7 +859,6 @@ export class Conntrack implements ConntrackPort, HelperContext {
     const { words } = this.table;
     const entry = slot * E.WORDS;
     let state = STATE_OF_INFO[packet.ctInfo];
-    if ((words[entry + E.STATUS] & IPS_CONFIRMED) === 0) state |= OVS_CS_F_NEW;
     let from = entry;
     const master = words[entry + E.MASTER];
     if (master !== 0) {
@@ -851,7 +866,11 @@ export class Conntrack implements ConntrackPort, HelperContext {
       from = (master - 1) * E.WORDS;
     }
     key[K.CT_MARK] = words[entry + E.MARK];
-    this.labelsToKey(entry, key);
+    if ((words[entry + E.STATUS] & IPS_CONFIRMED) === 0) {
+      state |= OVS_CS_F_NEW;
+      // It is to inherit the master's labels when it is committed, and shows them already.
+      this.labelsToKey(from, key);
+    } else this.labelsToKey(entry, key);
     const etherType = key[K.ETH_TYPE] >>> 16;
     const family = words[from + T.META] & 0xff;
     const proto = protoOf(words, from);
@@ -978,6 +997,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     const number = this.helperOf(action);
     if (number === 0) return;
     words[entry + E.EXT] |= number << Ext.HELPER_SHIFT;
+    words[entry + E.STATUS] |= IPS_HELPER;
   }
 
   /** Calls the connection's helper and adjusts sequence numbers (C-213 to C-217). @returns false to drop the packet */

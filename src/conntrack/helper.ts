@@ -1,4 +1,5 @@
 import type { Packet } from "../packet/packet.ts";
+import type { Random } from "../random.ts";
 import type { Expectation, ExpectationTable, ExpectPolicy } from "./expect.ts";
 import type { NatMapper } from "./nat.ts";
 import type { ConntrackOptions } from "./options.ts";
@@ -10,6 +11,7 @@ export interface HelperContext {
   readonly expectations: ExpectationTable;
   readonly mapper: NatMapper;
   readonly options: ConntrackOptions;
+  readonly random: Random;
   /** Table time in milliseconds. */
   readonly now: number;
   /** The NAT side of an expected connection whose master is translated: both ends follow it (C-232). */

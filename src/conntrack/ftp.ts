@@ -1,0 +1,383 @@
+import { diff16 } from "../packet/checksum.ts";
+import { ensureWritable } from "../packet/edit.ts";
+import { IpProto } from "../packet/ip.ts";
+import * as ipv4 from "../packet/ipv4.ts";
+import * as ipv6 from "../packet/ipv6.ts";
+import { pseudoV4, pseudoV6, setPartial, updateL4 } from "../packet/l4-checksum.ts";
+import { HEADROOM } from "../packet/memory.ts";
+import { Csum, type Packet } from "../packet/packet.ts";
+import * as tcp from "../packet/tcp.ts";
+import { IP_CT_ESTABLISHED, IP_CT_ESTABLISHED_REPLY, IPS_NAT_MASK } from "../uapi/nfnetlink.ts";
+import { AddResult, Expectation, maskAddress } from "./expect.ts";
+import type { Helper, HelperContext } from "./helper.ts";
+import { AF_INET, E, Ext, T } from "./layout.ts";
+import { setSeqAdjust } from "./seqadj.ts";
+
+/**
+ * FTP (RFC 959, RFC 2428; conntrack.md C-219 to C-225): the control connection says where data connections will go, in
+ * commands of the client (PORT, EPRT) and answers of the server (227 to PASV, 229 to EPSV). Under NAT the addresses in
+ * the payload are rewritten, and sequence numbers follow its length.
+ */
+
+/** Helper words of the entry: two sequence numbers after a newline per direction, then how many there are. */
+const AFTER_NEWLINE = E.HELP;
+const NEWLINES = E.HELP + 4;
+const REMEMBERED = 2;
+
+const NEWLINE = 10;
+const CR = 13;
+const SPACE = 32;
+const COMMA = 44;
+const DOT = 46;
+const OPEN = 40;
+const CLOSE = 41;
+
+/** How an address is written. */
+const enum Style {
+  PORT = 0,
+  EPRT = 1,
+  PASV = 2,
+  EPSV = 3,
+}
+
+interface Pattern {
+  readonly word: string;
+  /** Character to skip to behind the word, 0 = none. */
+  readonly skip: number;
+  /** Character that ends the address, 0 = any. */
+  readonly end: number;
+  readonly style: Style;
+}
+
+/** What each direction is searched for. */
+const PATTERNS: readonly (readonly Pattern[])[] = [
+  [
+    { word: "PORT", skip: SPACE, end: CR, style: Style.PORT },
+    { word: "EPRT", skip: SPACE, end: CR, style: Style.EPRT },
+  ],
+  [
+    { word: "227 ", skip: 0, end: 0, style: Style.PASV },
+    { word: "229 ", skip: OPEN, end: CLOSE, style: Style.EPSV },
+  ],
+];
+
+const enum Found {
+  NO = 0,
+  YES = 1,
+  /** The packet ends within what may be a match. */
+  PARTIAL = 2,
+}
+
+/** Outcome of a search: the address, the port, and where they stand in the payload. */
+const match = { address: new Int32Array(4), port: 0, offset: 0, length: 0 };
+
+export const ftpHelper: Helper = {
+  name: "ftp",
+  proto: IpProto.TCP,
+  policies: [{ maxExpected: 1, timeout: 300_000 }],
+
+  help(context: HelperContext, packet: Packet, l4: number, family: number, slot: number, ctInfo: number): boolean {
+    if (ctInfo !== IP_CT_ESTABLISHED && ctInfo !== IP_CT_ESTABLISHED_REPLY) return true;
+    const { view, bytes } = packet.memory;
+    const end = packet.off + packet.len;
+    if (l4 + tcp.HEADER_LEN > end) return true;
+    const data = l4 + tcp.headerLength(view, l4);
+    if (data >= end) return true;
+    const { words } = context.table;
+    const entry = slot * E.WORDS;
+    const direction = ctInfo === IP_CT_ESTABLISHED ? 0 : 1;
+    const endsInNewline = bytes[end - 1] === NEWLINE;
+    const seq = view.getInt32(l4 + tcp.SEQ);
+    const next = (seq + end - data) | 0;
+    let pass = true;
+    if (followsNewline(words, entry, direction, seq)) {
+      const side = entry + (direction << E.DIR_SHIFT) + T.SRC;
+      for (let i = 0; i < 4; i++) match.address[i] = words[side + i];
+      let found = Found.NO;
+      let style = Style.PORT;
+      for (const pattern of PATTERNS[direction]) {
+        found = search(bytes, data, end, pattern, family);
+        style = pattern.style;
+        if (found !== Found.NO) break;
+      }
+      // Half a match cannot be tracked: the sender will send it again, in one piece perhaps (C-222).
+      if (found === Found.PARTIAL) return false;
+      if (found === Found.YES) pass = announce(context, packet, l4, family, slot, direction, style);
+    }
+    if (endsInNewline) rememberNewline(words, entry, direction, next);
+    return pass;
+  },
+};
+
+/** Expects the data connection that `match` speaks of. @returns false to drop the packet */
+function announce(
+  context: HelperContext,
+  packet: Packet,
+  l4: number,
+  family: number,
+  slot: number,
+  direction: number,
+  style: Style,
+): boolean {
+  const { words } = context.table;
+  const entry = slot * E.WORDS;
+  const own = entry + (direction << E.DIR_SHIFT);
+  const other = entry + ((1 - direction) << E.DIR_SHIFT);
+  const expectation = new Expectation(slot, (words[entry + E.EXT] & Ext.HELPER_MASK) >>> Ext.HELPER_SHIFT);
+  const { tuple } = expectation;
+  let foreign = false;
+  for (let i = 0; i < 4; i++) if (match.address[i] !== words[own + T.SRC + i]) foreign = true;
+  // An address that is not the speaker's could open holes towards third parties (C-223).
+  if (foreign && !context.options.ftpLoose) return true;
+  for (let i = 0; i < 4; i++) {
+    tuple[T.SRC + i] = words[other + T.SRC + i];
+    tuple[T.DST + i] = foreign ? match.address[i] : words[other + T.DST + i];
+  }
+  tuple[T.PORTS] = match.port;
+  tuple[T.META] = words[entry + T.META];
+  maskAddress(expectation.mask, family);
+  if ((words[entry + E.STATUS] & IPS_NAT_MASK) === 0) {
+    return context.expectations.add(expectation, context.now) === AddResult.OK;
+  }
+
+  expectation.savedPort = match.port;
+  expectation.direction = 1 - direction;
+  expectation.expectFunction = context.followMaster;
+  expectation.functionName = "nat-follow-master";
+  const port = addSomewhere(context, expectation);
+  if (port === 0) return false;
+  const text = format(style, words, other + T.DST, family, port);
+  if (mangle(packet, l4, match.offset, match.length, text)) {
+    const seq = packet.memory.view.getInt32(packet.l4 + tcp.SEQ);
+    setSeqAdjust(words, entry, direction, seq, text.length - match.length);
+    return true;
+  }
+  context.expectations.remove(expectation, 0, false);
+  return false;
+}
+
+/** Adds the expectation at its port or, if that is taken, at random ones above (C-225). @returns the port, 0 = none */
+function addSomewhere(context: HelperContext, expectation: Expectation): number {
+  const first = expectation.savedPort;
+  const range = 0xffff - first;
+  let port = first;
+  for (let attempts = Math.min(range, 128); ; attempts--) {
+    expectation.tuple[T.PORTS] = port;
+    const result = context.expectations.add(expectation, context.now);
+    if (result === AddResult.OK) return port;
+    if (result !== AddResult.BUSY || attempts <= 0) return 0;
+    port = first + (context.random.u32() % range);
+  }
+}
+
+/** Whether a segment begins right after a line that this direction has sent (C-221). */
+function followsNewline(words: Int32Array, entry: number, direction: number, seq: number): boolean {
+  const count = (words[entry + NEWLINES] >>> (direction * 8)) & 0xff;
+  const at = entry + AFTER_NEWLINE + direction * REMEMBERED;
+  for (let i = 0; i < count; i++) if (words[at + i] === seq) return true;
+  return false;
+}
+
+function rememberNewline(words: Int32Array, entry: number, direction: number, seq: number): void {
+  if (followsNewline(words, entry, direction, seq)) return;
+  const count = (words[entry + NEWLINES] >>> (direction * 8)) & 0xff;
+  const at = entry + AFTER_NEWLINE + direction * REMEMBERED;
+  if (count < REMEMBERED) {
+    words[at + count] = seq;
+    words[entry + NEWLINES] += 1 << (direction * 8);
+    return;
+  }
+  const oldest = ((words[at] - words[at + 1]) | 0) < 0 ? at : at + 1;
+  if (((seq - words[oldest]) | 0) > 0) words[oldest] = seq;
+}
+
+/** Looks for one pattern at the beginning of the payload; fills `match`. */
+function search(bytes: Uint8Array, start: number, end: number, pattern: Pattern, family: number): Found {
+  const { word, skip } = pattern;
+  const length = end - start;
+  for (let i = 0; i < Math.min(length, word.length); i++) {
+    if (upper(bytes[start + i]) !== word.charCodeAt(i)) return Found.NO;
+  }
+  if (length <= word.length) return Found.PARTIAL;
+  let at = start + word.length;
+  if (skip !== 0) {
+    while (bytes[at] !== skip) if (++at === end) return Found.PARTIAL;
+    at++;
+  }
+  match.offset = at;
+  switch (pattern.style) {
+    case Style.PASV:
+      while (at < end && !isDigit(bytes[at])) at++;
+      match.offset = at;
+      match.length = at < end ? hostPort(bytes, at, end, 0) : 0;
+      break;
+    case Style.PORT:
+      match.length = hostPort(bytes, at, end, pattern.end);
+      break;
+    case Style.EPRT:
+      match.length = extended(bytes, at, end, family);
+      break;
+    default:
+      match.length = extendedPort(bytes, at, end);
+  }
+  return match.length === 0 ? Found.PARTIAL : Found.YES;
+}
+
+const upper = (byte: number): number => (byte >= 97 && byte <= 122 ? byte - 32 : byte);
+const isDigit = (byte: number): boolean => byte >= 48 && byte <= 57;
+/** A delimiter of RFC 2428: any printable character but a digit. */
+const isDelimiter = (byte: number): boolean => byte >= 33 && byte <= 126 && !isDigit(byte);
+
+const numbers = new Int32Array(6);
+
+/** Reads `count` numbers with `separator` between. @returns their length, 0 if they do not end in `terminator` */
+function readNumbers(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  count: number,
+  separator: number,
+  terminator: number,
+): number {
+  numbers.fill(0);
+  let index = 0;
+  for (let at = start; at < end && index < count; at++) {
+    const byte = bytes[at];
+    if (isDigit(byte)) numbers[index] = (Math.imul(numbers[index], 10) + byte - 48) | 0;
+    else if (byte === separator) index++;
+    else if ((byte === terminator || terminator === 0) && index === count - 1) return at - start;
+    else return 0;
+  }
+  return 0;
+}
+
+const quad = (): number => (numbers[0] << 24) | (numbers[1] << 16) | (numbers[2] << 8) | numbers[3];
+
+/** h1,h2,h3,h4,p1,p2 (RFC 959 section 5.3.2). */
+function hostPort(bytes: Uint8Array, start: number, end: number, terminator: number): number {
+  const length = readNumbers(bytes, start, end, 6, COMMA, terminator);
+  if (length === 0) return 0;
+  match.address[0] = quad();
+  match.port = ((numbers[4] << 8) | numbers[5]) & 0xffff;
+  return length;
+}
+
+/** |1|address|port| or |2|address|port| (RFC 2428 section 2). */
+function extended(bytes: Uint8Array, start: number, end: number, family: number): number {
+  if (end - start <= 3) return 0;
+  const delimiter = bytes[start];
+  if (!isDelimiter(delimiter) || bytes[start + 2] !== delimiter) return 0;
+  if (bytes[start + 1] !== (family === AF_INET ? 49 : 50)) return 0;
+  const at = start + 3;
+  let length: number;
+  if (family === AF_INET) {
+    length = readNumbers(bytes, at, end, 4, DOT, delimiter);
+    if (length !== 0) match.address[0] = quad();
+  } else length = readIpv6(bytes, at, end, delimiter);
+  if (length === 0) return 0;
+  const portEnd = readPort(bytes, at + length + 1, end, delimiter);
+  return portEnd === 0 ? 0 : portEnd - start;
+}
+
+/** |||port| (RFC 2428 section 3). */
+function extendedPort(bytes: Uint8Array, start: number, end: number): number {
+  if (end - start <= 3) return 0;
+  const delimiter = bytes[start];
+  if (!isDelimiter(delimiter) || bytes[start + 1] !== delimiter || bytes[start + 2] !== delimiter) return 0;
+  const portEnd = readPort(bytes, start + 3, end, delimiter);
+  return portEnd === 0 ? 0 : portEnd - start;
+}
+
+/** @returns one past the delimiter behind the port, 0 if there is no port */
+function readPort(bytes: Uint8Array, start: number, end: number, delimiter: number): number {
+  let port = 0;
+  for (let at = start; at < end; at++) {
+    if (bytes[at] === delimiter) {
+      if (port === 0) return 0;
+      match.port = port;
+      return at + 1;
+    }
+    if (!isDigit(bytes[at])) return 0;
+    port = (port * 10 + bytes[at] - 48) & 0xffff;
+  }
+  return 0;
+}
+
+/** An IPv6 address up to the delimiter. @returns its length, 0 if it is none */
+function readIpv6(bytes: Uint8Array, start: number, end: number, delimiter: number): number {
+  let at = start;
+  while (at < end && bytes[at] !== delimiter) at++;
+  if (at === end || at - start > 45) return 0;
+  const [head, tail, more] = String.fromCharCode(...bytes.subarray(start, at)).split("::");
+  if (more !== undefined) return 0;
+  const left = groups(head);
+  const right = tail === undefined ? [] : groups(tail);
+  if (left === undefined || right === undefined) return 0;
+  const zeros = 8 - left.length - right.length;
+  if (tail === undefined ? zeros !== 0 : zeros < 1) return 0;
+  const all = [...left, ...new Array<number>(zeros).fill(0), ...right];
+  for (let i = 0; i < 4; i++) match.address[i] = (all[i * 2] << 16) | all[i * 2 + 1];
+  return at - start;
+}
+
+/** Groups of hexadecimal digits, the last two perhaps in dotted form; undefined if they are none. */
+function groups(text: string): number[] | undefined {
+  if (text === "") return [];
+  const result: number[] = [];
+  const parts = text.split(":");
+  for (const [i, part] of parts.entries()) {
+    if (/^[0-9a-f]{1,4}$/i.test(part)) result.push(Number.parseInt(part, 16));
+    else if (i === parts.length - 1 && /^\d{1,3}(\.\d{1,3}){3}$/.test(part)) {
+      const [a, b, c, d] = part.split(".").map(Number);
+      result.push((a << 8) | b, (c << 8) | d);
+    } else return undefined;
+  }
+  return result;
+}
+
+/** Address and port as the command or answer has them. */
+function format(style: Style, words: Int32Array, at: number, family: number, port: number): string {
+  if (style === Style.EPSV) return `|||${port}|`;
+  const bytes = (count: number): number[] =>
+    Array.from({ length: count }, (_, i) => (words[at + (i >> 2)] >>> (24 - (i & 3) * 8)) & 0xff);
+  if (style !== Style.EPRT) return [...bytes(4), port >>> 8, port & 0xff].join(",");
+  if (family === AF_INET) return `|1|${bytes(4).join(".")}|${port}|`;
+  const hex = bytes(16).map((byte) => byte.toString(16).padStart(2, "0"));
+  return `|2|${hex.join("").match(/..../g)?.join(":")}|${port}|`;
+}
+
+/**
+ * Replaces `length` bytes of the payload at `offset` and repairs lengths and checksums (C-378); the TCP checksum is left
+ * to be completed, as in the kernel.
+ * @returns false if there is no room
+ */
+function mangle(packet: Packet, l4: number, offset: number, length: number, text: string): boolean {
+  const extra = text.length - length;
+  const before = packet.off;
+  if (packet.off + packet.len + extra - packet.l3 > 0xffff) return false;
+  packet.l4 = l4;
+  if (packet.off + packet.len + extra > packet.end) {
+    if (!packet.unshare(HEADROOM, Math.max(extra, 0))) return false;
+  } else if (!ensureWritable(packet)) return false;
+  const { view, bytes } = packet.memory;
+  const at = offset + packet.off - before;
+  const oldLength = packet.off + packet.len - packet.l4;
+  bytes.copyWithin(at + text.length, at + length, packet.off + packet.len);
+  for (let i = 0; i < text.length; i++) bytes[at + i] = text.charCodeAt(i);
+  packet.len += extra;
+  const { l3 } = packet;
+  const newLength = oldLength + extra;
+  const v4 = ipv4.version(view, l3) === 4;
+  if (v4) {
+    ipv4.setTotalLength(view, l3, packet.off + packet.len - l3);
+    ipv4.fillChecksum(view, l3);
+  } else ipv6.setPayloadLength(view, l3, packet.off + packet.len - l3 - ipv6.HEADER_LEN);
+  const field = packet.l4 + tcp.CHECKSUM;
+  if (packet.csum === Csum.PARTIAL) updateL4(packet, field, diff16(oldLength, newLength), true);
+  else {
+    const sum = v4 ? pseudoV4(view, l3, IpProto.TCP, newLength) : pseudoV6(view, l3, IpProto.TCP, newLength);
+    view.setUint16(field, sum);
+    setPartial(packet, packet.l4, tcp.CHECKSUM);
+  }
+  return true;
+}
