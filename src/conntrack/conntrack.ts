@@ -930,7 +930,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
       words[entry + E.LABELS + i] = label;
     }
     this.labelsToKey(entry, key);
-    if (action.hasLabels) this.remember(entry, 1 << IPCT_LABEL);
+    this.remember(entry, 1 << IPCT_LABEL);
   }
 
   /** Labels of a confirmed connection: bits outside the mask are XORed in (C-026). @returns whether they changed */
