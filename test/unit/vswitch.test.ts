@@ -516,10 +516,8 @@ describe("ports", () => {
 
   it("names of ports in flows", () => {
     start({ flows: ["in_port=p1,actions=p2,LOCAL"] });
-    expect(bridge.dumpFlows("", { names: true, statistics: false })).toEqual([
-      "table=0, in_port=p1 actions=output:p2,LOCAL",
-    ]);
-    expect(bridge.dumpFlows("", { statistics: false })).toEqual(["table=0, in_port=1 actions=output:2,LOCAL"]);
+    expect(bridge.dumpFlows("", { names: true, statistics: false })).toEqual(["in_port=p1 actions=output:p2,LOCAL"]);
+    expect(bridge.dumpFlows("", { statistics: false })).toEqual(["in_port=1 actions=output:2,LOCAL"]);
     expect(() => bridge.addFlow("in_port=nosuch,actions=1")).toThrow(
       expect.objectContaining({ code: "ERR_OFP_SYNTAX" }),
     );
@@ -560,9 +558,9 @@ describe("tables", () => {
   it("trace tells the megaflow, the datapath actions and the rules", () => {
     start({ flows: ["in_port=1,ip,actions=dec_ttl,2"] });
     expect(bridge.trace("in_port=1,udp,nw_ttl=64,udp_dst=53")).toEqual({
-      megaflow: "recirc_id=0x0,eth,udp,in_port=1,nw_ttl=64,nw_frag=no",
+      megaflow: "recirc_id=0,eth,udp,in_port=1,nw_ttl=64,nw_frag=no",
       actions: "set(ipv4(ttl=63)),2",
-      rules: ["table=0, ip,in_port=1 actions=dec_ttl,output:2"],
+      rules: ["ip,in_port=1 actions=dec_ttl,output:2"],
       error: null,
     });
   });

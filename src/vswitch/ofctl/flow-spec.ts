@@ -170,7 +170,8 @@ export function formatFlow(flow: FlowSpec, stats: FlowStats | null, names: PortN
   const actions = `actions=${formatActions(flow.actions, names)}`;
   if (stats === null) {
     const cookie = flow.cookie ? `cookie=0x${flow.cookie.toString(16)}, ` : "";
-    return `${cookie}table=${flow.table}, ${timeouts}${rule === "" ? "" : `${rule} `}${actions}`;
+    const table = flow.table ? `table=${flow.table}, ` : "";
+    return `${cookie}${table}${timeouts}${rule === "" ? "" : `${rule} `}${actions}`;
   }
   return (
     ` cookie=0x${flow.cookie.toString(16)}, duration=${stats.duration.toFixed(3)}s, table=${flow.table}, ` +

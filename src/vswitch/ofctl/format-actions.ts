@@ -110,7 +110,7 @@ function formatCt(ct: CtAction, names: PortNames): string {
   if (ct.nat) parts.push(formatNat(ct.nat));
   if (ct.exec.length > 0) parts.push(`exec(${ct.exec.map((a) => formatAction(a, names)).join(",")})`);
   if (ct.helper) parts.push(`alg=${ct.helper}`);
-  return parts.length === 0 ? "ct" : `ct(${parts.join(",")})`;
+  return `ct(${parts.join(",")})`;
 }
 
 export function formatNat(nat: NatSpec): string {

@@ -173,15 +173,12 @@ class ActionParser {
       }
       case "pop_mpls": {
         const ethertype = parseInteger(needValue(pair), 0xffff);
-        this.needPacket("mpls", pair.whole);
         packet.put16(F.DL_TYPE, ethertype);
         return { type: "pop_mpls", ethertype };
       }
       case "dec_ttl":
-        this.needPacket("ip", pair.whole);
         return { type: "dec_ttl", controllers: pair.value ? this.numbers(pair.value) : [0] };
       case "dec_mpls_ttl":
-        this.needPacket("mpls", pair.whole);
         return { type: "dec_mpls_ttl" };
       case "ct":
         return this.ct(pair);
@@ -437,6 +434,9 @@ class ActionParser {
           const value = needValue(inner);
           if (value.text !== "ftp" && value.text !== "tftp") throw value.syntax("ftp or tftp expected");
           helper = value.text;
+          const pre = helper === "ftp" ? "tcp" : "udp";
+          if (!hasPrerequisite(this.packet, pre))
+            throw inner.whole.prerequisite(`alg=${helper} needs ${prerequisiteText[pre]}`);
           break;
         }
         case "exec":

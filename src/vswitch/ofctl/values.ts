@@ -257,8 +257,10 @@ export function formatValue(field: Field, value: Uint8Array, names: PortNames): 
     case "eth_type":
     case "tci":
       return `0x${bytesToBigint(value).toString(16).padStart(4, "0")}`;
-    default:
-      return `0x${bytesToBigint(value).toString(16)}`;
+    default: {
+      const number = bytesToBigint(value);
+      return number === 0n ? "0" : `0x${number.toString(16)}`;
+    }
   }
 }
 
