@@ -245,7 +245,7 @@ export class FlowTable {
     let flow = emc[at + 1];
     if (flow >= 0 && emc[at] === h) {
       const mask = this.maskOf[flow];
-      if (mask !== undefined && mask.equals(this.slots[flow], key)) {
+      if (mask?.equals(this.slots[flow], key)) {
         this.maskHits++;
         this.cacheHits++;
         mask.hits++;
@@ -256,7 +256,7 @@ export class FlowTable {
     flow = emc[second + 1];
     if (flow >= 0 && emc[second] === h) {
       const mask = this.maskOf[flow];
-      if (mask !== undefined && mask.equals(this.slots[flow], key)) {
+      if (mask?.equals(this.slots[flow], key)) {
         this.maskHits++;
         this.cacheHits++;
         mask.hits++;
@@ -393,8 +393,8 @@ export class FlowTable {
       this.ufidLength[flow] = ufid.length;
       this.ufids.set(ufid.words, flow * 4);
       this.unmasked[flow] = undefined;
-      if (this.count >= this.ufidBuckets.length) this.growUfids();
       this.linkUfid(flow);
+      if (this.count >= this.ufidBuckets.length) this.growUfids();
     }
     this.count++;
     return flow;

@@ -199,4 +199,14 @@ describe("life of flows", () => {
     }
     expect(table.lookup(words({ [K.IPV4_DST]: 1 }), 1)).toBe(-1);
   });
+
+  it("F-221: a removed flow is not found by its UFID, wherever the table grew", () => {
+    const table = new FlowTable();
+    const flows: number[] = [];
+    for (let i = 0; i < 9000; i++) flows.push(table.insert(words({ [K.IPV4_DST]: i }), EXACT_DST, ufid(i), program));
+    for (let i = 0; i < 9000; i++) {
+      table.remove(flows[i]);
+      expect(table.findUfid(ufid(i))).toBe(-1);
+    }
+  });
 });
