@@ -176,9 +176,7 @@ export class Datapath implements ActionHost {
     const vport = this.vports[portNo];
     if (vport === undefined || !vport.port.running) return;
     const { len, mru } = packet;
-    if (packet.cutlen > 0) {
-      packet.len = Math.max(len - packet.cutlen, packet.macNone ? 0 : Math.min(ETH_HLEN, len));
-    }
+    if (packet.maxLen !== 0 && len > packet.maxLen) packet.len = packet.maxLen;
     const hardHeader = vport.port.l3 ? 0 : ETH_HLEN;
     if (mru === 0 || packet.len <= mru + hardHeader) {
       this.transmit(packet, vport);
@@ -195,6 +193,13 @@ export class Datapath implements ActionHost {
       );
     }
     packet.len = len;
+  }
+
+  outputCopy(packet: Packet, key: Int32Array, portNo: number): void {
+    const { fragList } = packet;
+    packet.fragList = 0;
+    this.output(packet, key, portNo);
+    packet.fragList = fragList;
   }
 
   private readonly sendFragment = (part: Packet): number => {
@@ -218,7 +223,6 @@ export class Datapath implements ActionHost {
 
   upcallAction(packet: Packet, key: Int32Array, upcall: UserspaceUpcall): void {
     this.upcall(packet, key, upcall.pid, upcall);
-    packet.cutlen = 0;
   }
 
   recirculate(packet: Packet, key: Int32Array): void {
@@ -236,7 +240,6 @@ export class Datapath implements ActionHost {
   psample(packet: Packet, key: Int32Array, group: number, cookie: Uint8Array): void {
     const input = this.vports[packet.inPort] ?? this.local;
     this.environment.psample?.(packet, key, group, cookie, input === undefined ? 0 : input.port.ifindex);
-    packet.cutlen = 0;
   }
 
   /** The lowest free port number from 1 on, or -1 (families.md F-149, F-150). */

@@ -23,11 +23,13 @@ export interface ActionHost {
   readonly random: Random;
   readonly conntrack: ConntrackPort;
   /**
-   * Sends the packet out of a vport: MTU and type checks, refragmentation by mru, cutlen (A-134 to A-163). The bytes
+   * Sends the packet out of a vport: MTU and type checks, refragmentation by mru, at most maxLen bytes (A-134 to A-163). The bytes
    * must stay unchanged until the batch is flushed; the packet object may be reused at once.
    */
   output(packet: Packet, key: Int32Array, portNo: number): void;
-  /** The userspace action; its result is ignored by the caller. Applies and resets cutlen. */
+  /** The same for an output that is not the last: the module sends a clone, which forgets where fragments ended. */
+  outputCopy(packet: Packet, key: Int32Array, portNo: number): void;
+  /** The userspace action; its result is ignored by the caller. Sends at most maxLen bytes. */
   upcallAction(packet: Packet, key: Int32Array, upcall: UserspaceUpcall): void;
   /**
    * Looks the packet up again with key[RECIRC_ID] set, counts hit or miss, and runs the flow's actions or sends a MISS

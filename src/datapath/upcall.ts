@@ -45,7 +45,6 @@ export class UpcallSender {
   private features = 0;
   private key: Int32Array = this.segmentKey;
   private userspace: UserspaceUpcall | undefined;
-  private cutlen = 0;
   private segments = 0;
   private ufo = false;
 
@@ -79,7 +78,6 @@ export class UpcallSender {
     this.features = features;
     this.key = key;
     this.userspace = userspace;
-    this.cutlen = userspace === undefined ? 0 : packet.cutlen;
     if (packet.gsoType === Gso.NONE) return this.sendOne(packet);
     this.segments = 0;
     this.ufo = (packet.gsoType & ~Gso.ECN) === Gso.UDP;
@@ -101,8 +99,8 @@ export class UpcallSender {
     const { bytes } = packet.memory;
     const tag = packet.vlanTpid !== 0 ? 4 : 0;
     const full = packet.len + tag;
-    // With a cut, the tag counts as part of the frame: it has been put back by then.
-    const size = this.cutlen > 0 ? Math.max(full - this.cutlen, 0) : full;
+    // Only an action's upcall is ever cut; the tag counts, as it has been put back by then.
+    const size = packet.maxLen !== 0 && full > packet.maxLen ? packet.maxLen : full;
     if (size > MAX_ATTR_PAYLOAD) return -EFBIG;
 
     writer.reset();

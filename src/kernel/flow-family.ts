@@ -1,5 +1,6 @@
+import { ProgramCache } from "../datapath/actions/cache.ts";
 import { dumpActions, type Program } from "../datapath/actions/program.ts";
-import { type ValidationContext, validateActions } from "../datapath/actions/validate.ts";
+import type { ValidationContext } from "../datapath/actions/validate.ts";
 import type { Datapath } from "../datapath/datapath.ts";
 import type { Datapaths } from "../datapath/datapaths.ts";
 import { K, newKey } from "../datapath/flow-key.ts";
@@ -22,6 +23,7 @@ const MAX_UFID_LENGTH = 16;
 /** The ovs_flow family (families.md sections 8 and 9). */
 export function flowFamily(datapaths: Datapaths, context: ValidationContext): GenlFamily {
   // One request at a time: the key and mask being parsed, and the key being written.
+  const programs = new ProgramCache(context);
   const key = newKey();
   const mask = newKey();
   const maskedKey = newKey();
@@ -135,12 +137,11 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
   /** Actions are validated against the masked key (F-220). @throws Errno */
   function parseActions(attrs: AttributeTable): Program {
     for (let i = 0; i < K.WORDS; i++) maskedKey[i] = key[i] & mask[i];
-    return validateActions(
+    return programs.compile(
       attrs.view,
       attrs.offset[ovs.OVS_FLOW_ATTR_ACTIONS],
       attrs.end(ovs.OVS_FLOW_ATTR_ACTIONS),
       maskedKey,
-      context,
     );
   }
 

@@ -1,4 +1,5 @@
-import { type ValidationContext, validateActions } from "../datapath/actions/validate.ts";
+import { ProgramCache } from "../datapath/actions/cache.ts";
+import type { ValidationContext } from "../datapath/actions/validate.ts";
 import type { DatapathEnvironment } from "../datapath/datapath.ts";
 import type { Datapaths } from "../datapath/datapaths.ts";
 import { newKey } from "../datapath/flow-key.ts";
@@ -32,6 +33,7 @@ export function packetFamily(
 ): GenlFamily {
   const { memory } = environment;
   const packet = new Packet(memory);
+  const programs = new ProgramCache(context);
   const key = newKey();
 
   return {
@@ -80,12 +82,11 @@ export function packetFamily(
     const tuples = parseMetadata(view, keyAt, attrs.end(ovs.OVS_PACKET_ATTR_KEY), packet, key);
     const error = extractUserspace(packet, key, tuples);
     if (error !== 0) throw new Errno(-error);
-    const program = validateActions(
+    const program = programs.compile(
       view,
       attrs.offset[ovs.OVS_PACKET_ATTR_ACTIONS],
       attrs.end(ovs.OVS_PACKET_ATTR_ACTIONS),
       key,
-      context,
     );
     const datapath = datapaths.byIfindex(dpIfindex(request));
     if (datapath === undefined) throw new Errno(ENODEV);

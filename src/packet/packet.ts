@@ -74,8 +74,6 @@ export class Packet {
   fragList = 0;
   /** Bytes that the next output or upcall may keep (TRUNC); it counts what the packet is then. 0 = all. */
   maxLen = 0;
-  /** What maxLen cuts off the end: set for the host of the actions when an output or upcall comes up. */
-  cutlen = 0;
   /** Connection index in the conntrack slab, or CtRef. Valid until Conntrack.endBatch(). */
   ct: number = CtRef.NONE;
   /** enum ip_conntrack_info of that reference. */
@@ -115,7 +113,6 @@ export class Packet {
     this.ignoreDf = false;
     this.fragList = 0;
     this.maxLen = 0;
-    this.cutlen = 0;
     this.ct = CtRef.NONE;
     this.ctInfo = 0;
     this.probability = 0;
@@ -149,7 +146,6 @@ export class Packet {
     this.ignoreDf = from.ignoreDf;
     this.fragList = from.fragList;
     this.maxLen = from.maxLen;
-    this.cutlen = from.cutlen;
     this.ct = from.ct;
     this.ctInfo = from.ctInfo;
     this.probability = from.probability;

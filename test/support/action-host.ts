@@ -39,8 +39,6 @@ export type HostEvent =
   | { readonly kind: "ct"; readonly zone: number }
   | { readonly kind: "ct_clear" };
 
-const ETH_HLEN = 14;
-
 /** The frame as it would be on the wire, a tag beside it put back. */
 export function frameOf(packet: Packet): string {
   const { bytes } = packet.memory;
@@ -85,7 +83,7 @@ export class RecordingHost implements ActionHost {
     const { memory } = this;
     const { off, vlanTpid, vlanTci } = packet;
     let { len } = packet;
-    if (packet.cutlen > 0) len = Math.max(len - packet.cutlen, packet.macNone ? 0 : ETH_HLEN);
+    if (packet.maxLen !== 0) len = Math.min(len, packet.maxLen);
     this.events.push({
       kind: "output",
       port,
@@ -93,6 +91,10 @@ export class RecordingHost implements ActionHost {
       l3: packet.macNone,
       tunnel: packet.egressTunnel !== undefined,
     });
+  }
+
+  outputCopy(packet: Packet, key: Int32Array, port: number): void {
+    this.output(packet, key, port);
   }
 
   upcallAction(packet: Packet, key: Int32Array, upcall: UserspaceUpcall): void {

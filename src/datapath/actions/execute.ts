@@ -139,16 +139,13 @@ export class ActionExecutor {
           return 0;
 
         case Op.OUTPUT_LAST:
-          if (packet.maxLen !== 0) truncate(packet);
           host.output(packet, key, code[pc + 1]);
           return 0;
 
         case Op.OUTPUT:
           share(packet);
-          if (packet.maxLen !== 0) truncate(packet);
-          host.output(packet, key, code[pc + 1]);
+          host.outputCopy(packet, key, code[pc + 1]);
           packet.maxLen = 0;
-          packet.cutlen = 0;
           pc += 2;
           break;
 
@@ -397,18 +394,14 @@ export class ActionExecutor {
           break;
 
         case Op.USERSPACE:
-          if (packet.maxLen !== 0) truncate(packet);
           host.upcallAction(packet, key, program.upcalls[code[pc + 1]]);
           packet.maxLen = 0;
-          packet.cutlen = 0;
           pc += 2;
           break;
 
         case Op.PSAMPLE:
-          if (packet.maxLen !== 0) truncate(packet);
           host.psample(packet, key, code[pc + 1] >>> 0, program.blobs[code[pc + 2]]);
           packet.maxLen = 0;
-          packet.cutlen = 0;
           pc += 3;
           break;
       }
@@ -673,11 +666,6 @@ function setSctp(packet: Packet, key: Int32Array, value: number, mask: number): 
   forgetFlow(packet);
   key[K.TP] = after;
   return 0;
-}
-
-/** Tells the host how much of the packet trunc cuts off. */
-function truncate(packet: Packet): void {
-  packet.cutlen = packet.len > packet.maxLen ? packet.len - packet.maxLen : 0;
 }
 
 /** Whether check_pkt_len takes the LESS_EQUAL branch. */
