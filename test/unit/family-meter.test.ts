@@ -213,6 +213,14 @@ describe("buckets", () => {
     expect(passed(20)).toBe(5);
   });
 
+  it("T-050: the time is cut before it is multiplied, so that it does not wrap", () => {
+    const { passed, clock, one } = setUpMeter(false, 65536, 65536);
+    one.bucket = 0;
+    clock.advance(65536);
+    passed(1);
+    expect(one.bucket).toBe(65536 * 1000 - 1000);
+  });
+
   it("T-059: burst 0 drops all", () => {
     const { passed, clock } = setUpMeter(false, 10, 0);
     clock.advance(1000);

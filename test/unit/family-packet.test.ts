@@ -93,6 +93,20 @@ describe("EXECUTE", () => {
     }
   });
 
+  it("F-283, U-029: a miss of such a packet goes to the local port's pid", () => {
+    const { execute, upcalls } = setUp();
+    expect(execute([{ RECIRC: 5 }], { KEY: { IN_PORT: 9 } })).toBe(0);
+    expect(upcalls.drain()).toHaveLength(1);
+  });
+
+  it("F-277, U-068: MRU permits fragments of a packet that says do not fragment", () => {
+    const { execute, ports } = setUp();
+    const ip = ipv4({ src: "10.0.0.1", dst: "10.0.0.2", df: true });
+    const big = frame(ethernet(), ip, udp({ src: 1, dst: 2 }), new Uint8Array(2000));
+    execute([{ OUTPUT: 2 }], { PACKET: big, MRU: 1000 });
+    expect(ports[1].sent.length).toBeGreaterThan(1);
+  });
+
   it("F-287: counts on no flow", () => {
     const { execute, test } = setUp();
     execute([{ OUTPUT: 2 }]);
