@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 import { Command, Option } from "commander";
 import { NokmodError } from "../errors.ts";
+import { conntrack, flushConntrack } from "./commands/conntrack.ts";
+import { demo } from "./commands/demo.ts";
 import { flows } from "./commands/flows.ts";
 import { monitor } from "./commands/monitor.ts";
 import { show } from "./commands/show.ts";
@@ -50,6 +52,24 @@ program
   .option("-v, --verbose", "wildcarded fields and unique flow ids too")
   .option("--names", "port names instead of numbers")
   .action(flows);
+
+const connections = program
+  .command("conntrack")
+  .description("connections: both tuples, zone, state")
+  .addOption(socket())
+  .addOption(json())
+  .option("-z, --zone <number>", "of that zone only", Number)
+  .option("-m, --more", "ids, status bits and TCP flags too")
+  .action(conntrack);
+
+connections
+  .command("flush")
+  .description("forget connections")
+  .addOption(socket())
+  .option("-z, --zone <number>", "of that zone only", Number)
+  .action(flushConntrack);
+
+program.command("demo").description("NAT between two network namespaces, shown step by step").action(demo);
 
 program
   .command("monitor")

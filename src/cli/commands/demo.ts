@@ -1,0 +1,32 @@
+import { spawn } from "node:child_process";
+import { NokmodError } from "../../errors.ts";
+import { walkThrough } from "../demo/walk-through.ts";
+
+/** Set in the process that already has a namespace of its own. */
+const INSIDE = "NOKMOD_DEMO_INSIDE";
+
+/**
+ * `nokmod demo`: NAT between two network namespaces. Runs itself again in a network namespace of its own (as root) or in
+ * a user and network namespace (anybody else, where the kernel allows it), so the machine's devices are never touched.
+ * @throws NokmodError ERR_DEMO
+ */
+export async function demo(): Promise<void> {
+  if (process.env[INSIDE] !== undefined) {
+    await walkThrough();
+    return;
+  }
+  const user = process.getuid?.() === 0 ? [] : ["--user", "--map-root-user"];
+  const child = spawn(
+    "unshare",
+    [...user, "--net", "--", process.execPath, ...process.execArgv, ...process.argv.slice(1)],
+    { stdio: "inherit", env: { ...process.env, [INSIDE]: "1" } },
+  );
+  const status = await new Promise<number | string>((resolve) => {
+    child.once("error", (error) => resolve(error.message));
+    child.once("exit", (code, signal) => resolve(code ?? signal ?? "?"));
+  });
+  if (status !== 0) {
+    const hint = user.length > 0 ? "; without root the kernel must allow user namespaces" : "";
+    throw new NokmodError("ERR_DEMO", `the walk-through did not come to its end (${status})${hint}`);
+  }
+}
