@@ -35,8 +35,9 @@ import {
 const UPCALL_BUFFER = 4 * 1024 * 1024;
 /** Upcalls answered in one send. */
 const UPCALL_BATCH = 64;
-/** Flows looked at in one go of a revalidation that runs beside other work. */
-const REVALIDATE_SLICE = 256;
+/** A revalidation that runs beside other work gives way after this many milliseconds, asked every so many flows. */
+const REVALIDATE_SLICE_MS = 4;
+const REVALIDATE_SLICE = 16;
 /** Idle time that is let pass once there are too many flows. */
 const CROWDED_IDLE = 100;
 const MAX_PORT = 0xfeff;
@@ -149,11 +150,12 @@ interface Ukey {
   readonly id: string;
   readonly ufid: Uint8Array;
   readonly key: Uint8Array;
-  readonly flow: Flow;
+  readonly inPort: number;
   readonly mask: Uint8Array;
-  readonly wildcards: Flow;
+  readonly wildcards: Uint32Array;
   actions: Uint8Array;
-  result: XlateResult;
+  /** Who is to be told of its packets, and what its actions need. */
+  effects: Effects;
   packets: number;
   bytes: number;
   tcpFlags: number;
@@ -163,6 +165,9 @@ interface Ukey {
   /** The dump in which it was last seen. */
   dump: number;
 }
+
+/** What of a translation outlives it. */
+type Effects = Pick<XlateResult, "rules" | "learned" | "recircIds">;
 
 export class VSwitch {
   readonly client: OvsClient;
@@ -685,6 +690,8 @@ export class VSwitch {
     return { kind, ...base, actions: ran, error: result.error };
   }
   private readonly scratch = new MessageWriter();
+  private readonly scratchFlow = new Flow();
+  private readonly shared = new Shared();
 
   private makeUkey(id: string, ufid: Uint8Array, key: Uint8Array, flow: Flow, result: XlateResult, now: number): Ukey {
     const mask = this.scratch.reset();
@@ -694,11 +701,11 @@ export class VSwitch {
       id,
       ufid,
       key,
-      flow,
-      mask: mask.finish(),
-      wildcards: result.wildcards,
-      actions: this.datapathActions(flow, result),
-      result,
+      inPort: flow.u32(F.IN_PORT),
+      mask: this.shared.bytes(mask.finish()),
+      wildcards: this.shared.words(result.wildcards.words),
+      actions: this.shared.bytes(this.datapathActions(flow, result)),
+      effects: effectsOf(result),
       packets: 0,
       bytes: 0,
       tcpFlags: 0,
@@ -735,7 +742,7 @@ export class VSwitch {
     });
   }
 
-  private account(result: XlateResult, packets: number, bytes: number, used: number): void {
+  private account(result: Effects, packets: number, bytes: number, used: number): void {
     for (const rule of result.rules) {
       rule.packets += packets;
       rule.bytes += bytes;
@@ -744,7 +751,7 @@ export class VSwitch {
     this.learn(result, used);
   }
 
-  private learn(result: XlateResult, when: number): void {
+  private learn(result: Effects, when: number): void {
     if (result.learned.length === 0) return;
     const before = this.macs.generation;
     for (const { mac, macLow, vlan, port } of result.learned) this.macs.learn(mac, macLow, vlan, port, when);
@@ -819,6 +826,7 @@ export class VSwitch {
     if (this.ukeys.size > 0) {
       const gone: [Ukey, FlowEvent["reason"]][] = [];
       let count = 0;
+      let since = this.clock.monotonic();
       for (const info of this.client.flows(this.datapath, TERSE)) {
         const ukey = info.ufid && this.ukeys.get(ufidKey(info.ufid));
         if (ukey) {
@@ -827,7 +835,10 @@ export class VSwitch {
           const reason = this.examine(ukey, now, idle);
           if (reason) gone.push([ukey, reason]);
         } else if (info.ufid) this.deleteUnknown(info.ufid);
-        if (++count % REVALIDATE_SLICE === 0) yield;
+        if (++count % REVALIDATE_SLICE === 0 && this.clock.monotonic() - since > REVALIDATE_SLICE_MS) {
+          yield;
+          since = this.clock.monotonic();
+        }
       }
       for (const [ukey, reason] of gone) this.deleteFlow(ukey, reason);
       // What the datapath no longer has: somebody else has deleted it.
@@ -859,7 +870,7 @@ export class VSwitch {
     ukey.bytes = info.bytes;
     ukey.tcpFlags |= info.tcpFlags;
     // Counters that went down were cleared by somebody else.
-    if (packets > 0) this.account(ukey.result, packets, Math.max(0, bytes), ukey.used);
+    if (packets > 0) this.account(ukey.effects, packets, Math.max(0, bytes), ukey.used);
   }
 
   /** Whether a flow must go; one whose actions alone have changed is changed. */
@@ -867,13 +878,17 @@ export class VSwitch {
     if (now - ukey.used > idle) return "idle";
     const { revision } = this;
     if (ukey.revision === revision) return null;
-    const result = xlate(this.context, ukey.flow);
-    if (result.error !== null || exceeds(result.wildcards, ukey.wildcards)) return "stale";
+    const flow = this.scratchFlow;
+    flow.bytes.fill(0);
+    readKey(ukey.key, flow);
+    flow.put32(F.IN_PORT, ukey.inPort);
+    const result = xlate(this.context, flow);
+    if (result.error !== null || exceeds(result.wildcards.words, ukey.wildcards)) return "stale";
     ukey.revision = revision;
     this.recirc.hold(result.recircIds);
-    this.recirc.release(ukey.result.recircIds);
-    ukey.result = result;
-    const actions = this.datapathActions(ukey.flow, result);
+    this.recirc.release(ukey.effects.recircIds);
+    ukey.effects = effectsOf(result);
+    const actions = this.shared.bytes(this.datapathActions(flow, result));
     if (Buffer.compare(actions, ukey.actions) === 0) return null;
     try {
       this.client.setFlow(this.datapath, { ufid: ukey.ufid, key: ukey.key }, { mask: ukey.mask, actions });
@@ -911,7 +926,7 @@ export class VSwitch {
   private dropUkey(ukey: Ukey): void {
     if (this.ukeys.get(ukey.id) !== ukey) return;
     this.ukeys.delete(ukey.id);
-    this.recirc.release(ukey.result.recircIds);
+    this.recirc.release(ukey.effects.recircIds);
   }
 
   /** Removes all datapath flows; what is still needed comes back by upcalls. */
@@ -925,6 +940,43 @@ export class VSwitch {
   }
 }
 
+const NO_EFFECTS: readonly never[] = [];
+
+function effectsOf({ rules, learned, recircIds }: XlateResult): Effects {
+  return {
+    rules,
+    learned: learned.length === 0 ? NO_EFFECTS : learned,
+    recircIds: recircIds.length === 0 ? NO_EFFECTS : recircIds,
+  };
+}
+
+/** Equal bytes once: most flows have one of few masks and actions. */
+class Shared {
+  private readonly known = new Map<string, Uint8Array>();
+  private readonly knownWords = new Map<string, Uint32Array>();
+
+  bytes(value: Uint8Array): Uint8Array {
+    return share(this.known, Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("latin1"), value);
+  }
+  words(value: Uint32Array): Uint32Array {
+    return share(
+      this.knownWords,
+      Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("latin1"),
+      value,
+    );
+  }
+}
+
+function share<T>(known: Map<string, T>, key: string, value: T): T {
+  const found = known.get(key);
+  if (found !== undefined) return found;
+  // Forgetting costs memory, not truth.
+  if (known.size >= SHARED_LIMIT) known.clear();
+  known.set(key, value);
+  return value;
+}
+const SHARED_LIMIT = 4096;
+
 const NOTHING: Uint8Array = new Uint8Array(0);
 const TERSE = ovs.OVS_UFID_F_OMIT_KEY | ovs.OVS_UFID_F_OMIT_MASK | ovs.OVS_UFID_F_OMIT_ACTIONS;
 
@@ -934,8 +986,8 @@ function flowEvent(ukey: Ukey, reason: FlowEvent["reason"]): FlowEvent {
 }
 
 /** Whether `now` consults bits that `then` has not: the old flow would then take in packets that it must not. */
-function exceeds(now: Flow, then: Flow): boolean {
-  for (let i = 0; i < FLOW_WORDS; i++) if (now.words[i] & ~then.words[i]) return true;
+function exceeds(now: Uint32Array, then: Uint32Array): boolean {
+  for (let i = 0; i < FLOW_WORDS; i++) if (now[i] & ~then[i]) return true;
   return false;
 }
 

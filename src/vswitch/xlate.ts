@@ -26,7 +26,6 @@ import {
 import type { MacTable } from "./mac-table.ts";
 import { type Action, type CtAction, type NatSpec, OFPR_ACTION, OFPR_INVALID_TTL } from "./ofctl/actions.ts";
 import type { FlowSpec } from "./ofctl/flow-spec.ts";
-import { put } from "./ofctl/match.ts";
 import type { FrozenState, RecircTable } from "./recirc.ts";
 
 /** resubmit may nest this deep, and happen this often in one translation. */
@@ -194,13 +193,18 @@ function finishWildcards(wc: Flow, original: Flow): void {
 
 class TranslationFailed extends Error {}
 
+// One translation runs at a time, and none inside another.
+const scratchFlow = new Flow();
+const scratchBase = new Flow();
+const scratchWriter = new MessageWriter(4096);
+
 class Translation {
   private readonly original: Flow;
   private readonly flow: Flow;
   /** The packet as the actions written so far leave it. */
   private readonly base: Flow;
   private readonly wc: Flow;
-  private readonly writer = new MessageWriter(512);
+  private readonly writer = scratchWriter.reset();
   private readonly rules: Rule[] = [];
   private readonly learned: Learned[] = [];
   private readonly recircIds: number[] = [];
@@ -223,8 +227,10 @@ class Translation {
     flow: Flow,
   ) {
     this.original = flow;
-    this.flow = flow.clone();
-    this.base = flow.clone();
+    this.flow = scratchFlow;
+    this.base = scratchBase;
+    this.flow.set(flow);
+    this.base.set(flow);
     this.wc = initialWildcards(flow);
     this.conntracked = (flow.u32(F.CT_STATE) & ovs.OVS_CS_F_TRACKED) !== 0;
   }
@@ -363,9 +369,7 @@ class Translation {
           wc.put16(F.VLAN0_TCI, wc.u16(F.VLAN0_TCI) | VLAN_CFI);
           return;
         }
-        const value = new Flow();
-        const mask = new Flow();
-        put(value, mask, field, masked);
+        const { key: value, mask } = action.bits;
         for (let i = 0; i < flow.words.length; i++) {
           const bits = mask.words[i];
           if (!bits) continue;

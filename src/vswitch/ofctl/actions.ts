@@ -1,5 +1,6 @@
 /** OpenFlow actions, parsed. */
 import type { Field, Subfield } from "../fields.ts";
+import type { Match } from "../flow.ts";
 import type { MaskedValue } from "./values.ts";
 
 /** What `nat(…)` asks for. Addresses are 4 or 16 bytes. */
@@ -31,6 +32,8 @@ export interface SetFieldAction {
   readonly word: "set_field" | LegacySet;
   readonly field: Field;
   readonly masked: MaskedValue;
+  /** The same bits in their place in a flow. */
+  readonly bits: Match;
 }
 
 /** OpenFlow 1.0 words for set_field. */

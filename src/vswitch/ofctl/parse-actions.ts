@@ -6,6 +6,7 @@ import {
   F,
   Flow,
   isMplsType,
+  Match,
   OFPP_ALL,
   OFPP_CONTROLLER,
   OFPP_FLOOD,
@@ -22,6 +23,7 @@ import {
   OFPR_ACTION,
   OFPR_INVALID_TTL,
   OFPR_NO_MATCH,
+  type SetFieldAction,
 } from "./actions.ts";
 import type { Span } from "./errors.ts";
 import { needValue, type Pair, pairs, parseBigInteger, parseInteger } from "./lexer.ts";
@@ -327,7 +329,7 @@ class ActionParser {
         masked = parseMasked(field, value, this.names);
     }
     if (word.startsWith("set_mpls")) this.needPacket("mpls", pair.whole);
-    return { type: "set_field", word, field, masked };
+    return setFieldAction(word, field, masked);
   }
 
   private setField(pair: Pair): Action {
@@ -345,7 +347,7 @@ class ActionParser {
     } else masked = parseMasked(field, valueSpan, this.names);
     if (field.name === "arp_op" && masked.value[0] !== 0) throw valueSpan.syntax("not within 0 to 255");
     if (field.name === "dl_vlan") this.tagged();
-    return { type: "set_field", word: "set_field", field, masked };
+    return setFieldAction("set_field", field, masked);
   }
 
   /** `NAME`, `NAME[]`, `NAME[n]` or `NAME[a..b]`. */
@@ -536,12 +538,8 @@ function hexBytes(span: Span): Uint8Array {
   return new Uint8Array(Buffer.from(text, "hex"));
 }
 
-/** Puts a set_field's value into a flow, masked bits only. */
-export function applyMasked(flow: Flow, field: Field, masked: MaskedValue): void {
-  const value = new Flow();
-  const mask = new Flow();
-  put(value, mask, field, masked);
-  for (let i = 0; i < flow.words.length; i++) {
-    if (mask.words[i]) flow.words[i] = (flow.words[i] & ~mask.words[i]) | value.words[i];
-  }
+function setFieldAction(word: SetFieldAction["word"], field: Field, masked: MaskedValue): SetFieldAction {
+  const bits = new Match();
+  put(bits.key, bits.mask, field, masked);
+  return { type: "set_field", word, field, masked, bits };
 }
