@@ -1,0 +1,203 @@
+import { fileURLToPath } from "node:url";
+import { OvsClient } from "../../src/client/index.ts";
+import { systemClock } from "../../src/clock.ts";
+import { CtAction } from "../../src/conntrack/action.ts";
+import { Conntrack } from "../../src/conntrack/conntrack.ts";
+import type { Program } from "../../src/datapath/actions/program.ts";
+import { extractKey } from "../../src/datapath/extract.ts";
+import { K, newKey } from "../../src/datapath/flow-key.ts";
+import { FlowTable } from "../../src/datapath/flow-table.ts";
+import { skbHash } from "../../src/datapath/hash.ts";
+import { MessageWriter } from "../../src/netlink/writer.ts";
+import { Nokmod } from "../../src/nokmod.ts";
+import { PacketMemory } from "../../src/packet/memory.ts";
+import { Packet } from "../../src/packet/packet.ts";
+import { MemoryPorts } from "../../src/port/memory.ts";
+import { SeededRandom } from "../../src/random.ts";
+import * as ovs from "../../src/uapi/openvswitch.ts";
+import { format } from "./chart.ts";
+
+/** A figure of what goes on inside one process, without devices. */
+export interface Figure {
+  readonly title: string;
+  readonly value: number;
+  readonly unit: string;
+}
+
+/** Where test frames are written: the pool of the arena, which nothing else uses here. */
+const FRAME = 40 << 20;
+
+/** Writes a 60-byte UDP frame: source 10.0.0.0 + n / 50000, port 10000 + n % 50000. */
+function writeFrame(memory: PacketMemory, n: number): void {
+  const { view } = memory;
+  memory.bytes.fill(0, FRAME, FRAME + 60);
+  view.setUint8(FRAME, 2);
+  view.setUint8(FRAME + 6, 2);
+  view.setUint16(FRAME + 12, 0x0800);
+  view.setUint16(FRAME + 14, 0x4500);
+  view.setUint16(FRAME + 16, 46);
+  view.setUint8(FRAME + 22, 64);
+  view.setUint8(FRAME + 23, 17);
+  view.setUint32(FRAME + 26, 0x0a000000 + Math.floor(n / 50_000));
+  view.setUint32(FRAME + 30, 0x0a800001);
+  view.setUint16(FRAME + 34, 10_000 + (n % 50_000));
+  view.setUint16(FRAME + 36, 9);
+  view.setUint16(FRAME + 38, 26);
+}
+
+/** Bytes that the process holds: typed arrays and heap, after garbage collection where the process allows it. */
+function footprint(): number {
+  globalThis.gc?.();
+  const { arrayBuffers, heapUsed } = process.memoryUsage();
+  return arrayBuffers + heapUsed;
+}
+
+/** Time to look a packet up, in nanoseconds, when `count` masks must be tried before the one that matches. */
+export function lookupCost(count: number): Figure {
+  const memory = new PacketMemory();
+  const packet = new Packet(memory);
+  const table = new FlowTable();
+  const key = newKey();
+  const program = {} as Program;
+  // Masks differ in how much of the source address they look at; only the last one's flow matches.
+  for (let i = 0; i < count; i++) {
+    const mask = newKey();
+    mask[K.ETH_TYPE] = -1;
+    mask[K.IPV4_DST] = -1;
+    mask[K.SKB_MARK] = i + 1;
+    const match = newKey();
+    match[K.ETH_TYPE] = (0x0800 << 16) | 1;
+    match[K.IPV4_DST] = 0x0a800001;
+    match[K.SKB_MARK] = i === count - 1 ? 0 : i + 1;
+    table.insert(match, mask, undefined, program);
+  }
+  table.resizeMaskCache(0);
+  writeFrame(memory, 1);
+  packet.reset(FRAME, 60, FRAME - 64, FRAME + 128);
+  extractKey(packet, key);
+  const hash = skbHash(key) | 0;
+  const rounds = Math.max(20_000, 2_000_000 / count);
+  let found = 0;
+  const run = (): number => {
+    const start = performance.now();
+    for (let i = 0; i < rounds; i++) if (table.lookup(key, hash) >= 0) found++;
+    return ((performance.now() - start) / rounds) * 1e6;
+  };
+  run();
+  const cost = Math.min(run(), run(), run());
+  if (found === 0) throw new Error("the flow was not found");
+  return { title: `lookup through ${count} mask${count === 1 ? "" : "s"}, caches off`, value: cost, unit: "ns" };
+}
+
+/** Bytes a connection, and what a commit costs, at a million of them. */
+export function connections(count: number): Figure[] {
+  const memory = new PacketMemory();
+  const packet = new Packet(memory);
+  const key = newKey();
+  const before = footprint();
+  const conntrack = new Conntrack({ clock: systemClock, random: new SeededRandom(1), memory });
+  conntrack.setMax(count);
+  const action = new CtAction();
+  action.commit = true;
+  action.zone = 1;
+  const start = performance.now();
+  for (let i = 0; i < count; i++) {
+    writeFrame(memory, i);
+    packet.reset(FRAME, 60, FRAME - 64, FRAME + 128);
+    extractKey(packet, key);
+    const error = conntrack.execute(packet, key, action);
+    if (error !== 0) throw new Error(`commit of connection ${i} gave ${error}`);
+    if ((i & 255) === 255) {
+      conntrack.endBatch();
+      memory.resetScratch();
+    }
+  }
+  const seconds = (performance.now() - start) / 1000;
+  conntrack.endBatch();
+  const bytes = (footprint() - before) / count;
+  if (conntrack.count < count * 0.99) throw new Error(`only ${conntrack.count} connections`);
+  return [
+    { title: `memory of ${count.toLocaleString("en-US")} connections`, value: bytes, unit: "bytes each" },
+    { title: "new connections, without devices", value: count / seconds, unit: "a second" },
+  ];
+}
+
+/** Bytes a flow, and the longest time that a dump of all flows keeps the thread. */
+export function flows(count: number): Figure[] {
+  const ports = new MemoryPorts();
+  ports.addDevice("left");
+  const nokmod = new Nokmod({ ports, tickInterval: 0 });
+  const client = new OvsClient(nokmod);
+  const dp = client.createDatapath("dp0").ifindex;
+  const writer = new MessageWriter();
+  const build = (fill: () => void): Uint8Array => {
+    writer.reset();
+    fill();
+    return writer.finish();
+  };
+  const ethernet = new Uint8Array(12);
+  const mask = build(() => {
+    writer.u32(ovs.OVS_KEY_ATTR_IN_PORT, 0xffffffff);
+    writer.be16(ovs.OVS_KEY_ATTR_ETHERTYPE, 0xffff);
+    writer.raw(ovs.OVS_KEY_ATTR_IPV4, Uint8Array.of(255, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 255));
+  });
+  const actions = build(() => writer.u32(ovs.OVS_ACTION_ATTR_OUTPUT, 1));
+  const before = footprint();
+  for (let i = 0; i < count; i++) {
+    const key = build(() => {
+      writer.u32(ovs.OVS_KEY_ATTR_IN_PORT, 1);
+      writer.raw(ovs.OVS_KEY_ATTR_ETHERNET, ethernet);
+      writer.be16(ovs.OVS_KEY_ATTR_ETHERTYPE, 0x0800);
+      writer.raw(ovs.OVS_KEY_ATTR_IPV4, Uint8Array.of(10, i >> 16, i >> 8, i, 10, 128, 0, 1, 99, 0, 0, 0));
+    });
+    const ufid = new Uint8Array(16);
+    new DataView(ufid.buffer).setUint32(0, i + 1);
+    client.putFlow(dp, { key, mask, actions, ufid });
+  }
+  const bytes = (footprint() - before) / count;
+  // The dump as another process pulls it: datagram by datagram, the thread free in between.
+  const socket = nokmod.open(16);
+  const family = client.genl.family(ovs.OVS_FLOW_FAMILY);
+  writer.reset();
+  const at = writer.beginMessage(family.id, 0x301, 1, 0);
+  writer.genl(ovs.OVS_FLOW_CMD_GET, 1);
+  writer.rawU32(dp);
+  writer.endMessage(at);
+  let longest = 0;
+  let total = 0;
+  let records = 0;
+  let last = performance.now();
+  socket.send(writer.finish());
+  for (;;) {
+    const datagram = socket.receive();
+    const now = performance.now();
+    longest = Math.max(longest, now - last);
+    total += now - last;
+    last = now;
+    if (datagram === null) break;
+    const view = new DataView(datagram.buffer, datagram.byteOffset, datagram.byteLength);
+    let done = false;
+    for (let offset = 0; offset + 16 <= datagram.length; offset += (view.getUint32(offset, true) + 3) & ~3) {
+      if (view.getUint16(offset + 4, true) === 3) done = true;
+      else records++;
+    }
+    last = performance.now();
+    if (done) break;
+  }
+  if (records !== count) throw new Error(`the dump told of ${records} flows`);
+  nokmod.close();
+  return [
+    { title: `memory of ${count.toLocaleString("en-US")} flows`, value: bytes, unit: "bytes each" },
+    { title: `dump of ${count.toLocaleString("en-US")} flows, whole`, value: total, unit: "ms" },
+    { title: "the same, longest time it keeps the thread", value: longest, unit: "ms" },
+  ];
+}
+
+/** Measures everything that needs no devices. */
+export function internalFigures(): Figure[] {
+  return [...[1, 16, 64, 256].map(lookupCost), ...connections(1_000_000), ...flows(200_000)];
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  for (const { title, value, unit } of internalFigures()) console.log(`${title}: ${format(value)} ${unit}`);
+}
