@@ -193,7 +193,7 @@ describe("the walk-through of NAT", () => {
     "in_port=2,arp,action=1",
   ];
 
-  it("§19: UDP goes out from a pool address and comes back to the sender", async () => {
+  it("C-397: UDP goes out from a pool address and comes back to the sender", async () => {
     start({ flows: rules });
     await send(p1, datagram({ src: "10.1.1.1", dst: "10.1.1.2", sport: 1000, dport: 53 }));
     const [out] = p2.takeSent();
@@ -219,7 +219,7 @@ describe("the walk-through of NAT", () => {
     ]);
   });
 
-  it("§19: a connection started from port 2 is refused", async () => {
+  it("a connection started from port 2 is refused", async () => {
     start({ flows: rules });
     const syn = frame(
       ethernet({ src: MAC_B, dst: MAC_A }),
@@ -230,7 +230,7 @@ describe("the walk-through of NAT", () => {
     expect(p1.takeSent()).toEqual([]);
   });
 
-  it("§19: TCP and ping are translated both ways", async () => {
+  it("C-397: TCP and ping are translated both ways", async () => {
     start({ flows: rules });
     const to = { src: "10.1.1.1", dst: "10.1.1.2" };
     await send(p1, frame(ethernet(), ipv4(to), tcp({ src: 40000, dst: 80, flags: TCP_SYN, seq: 1 })));
@@ -264,7 +264,7 @@ describe("the walk-through of NAT", () => {
     expect((pong[38] << 8) | pong[39]).toBe(7);
   });
 
-  it("A-061: ARP for the pool is answered by rewriting in user space (the datapath cannot set ARP fields)", async () => {
+  it("A-081, A-203: ARP for the pool is answered by rewriting in user space (the datapath cannot set ARP fields)", async () => {
     start({ flows: rules });
     const request = frame(
       ethernet({ src: MAC_B, dst: "ff:ff:ff:ff:ff:ff" }),
