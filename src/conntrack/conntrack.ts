@@ -471,8 +471,9 @@ export class Conntrack implements ConntrackPort, HelperContext {
       const timeouts = policy === 0 ? standard : (this.policies[policy]?.timeouts ?? standard);
       verdict = trackOther(words, entry, direction, proto, view, l4, end - l4, timeouts, this.now, tracked);
     }
-    if (verdict === Verdict.INVALID || verdict === Verdict.REPEAT) return verdict;
+    // An SCTP packet may move the state on with one chunk and be found invalid at the next.
     if (tracked.events !== 0) this.remember(entry, tracked.events);
+    if (verdict === Verdict.INVALID || verdict === Verdict.REPEAT) return verdict;
     if (verdict === Verdict.IGNORE) return verdict;
     if ((words[entry + E.EXT] & Ext.COUNTERS) !== 0) account(words, entry, direction, end - packet.l3);
     if (verdict === Verdict.KILL) {

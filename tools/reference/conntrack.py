@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Plays packet scripts through the ct action of a kernel's openvswitch.ko and records what comes of them.
 
-usage: conntrack.py FILE     (as root, where the module is loaded and no datapath exists)
+usage: conntrack.py FILE [SEED [COUNT]]     (as root, where the module is loaded and no datapath exists)
+
+COUNT random scripts of each kind are added to those written here.
 
 Writes FILE, gzipped: {"scripts": [{"name", "sysctl": {name: value}, "limits": [[zone, limit]…], "policies": [hex…], "steps": [STEP…]}…]}.
 STEP: {"frame": hex, or "resume": true for the packet and key of the last upcall; "wait": seconds slept before; "ct": [hex…], the
@@ -11,6 +13,7 @@ a CT_DELETE sent before}. All byte strings are hexadecimal; PAD attributes are t
 """
 import gzip
 import json
+import random
 import socket
 import struct
 import subprocess
@@ -18,6 +21,9 @@ import sys
 import time
 
 from ovsnl import NLM_F_ECHO, Genl, attr, attrs
+
+SEED = int(sys.argv[2]) if len(sys.argv) > 2 else 612
+COUNT = int(sys.argv[3]) if len(sys.argv) > 3 else 30
 
 USERSPACE, CT = 2, 12
 NESTED = 0x8000
@@ -526,6 +532,119 @@ def build():
     return scripts
 
 
+# Random scripts, from a seed: a second recording asks the same questions.
+
+def random_tcp(rng, name):
+    """Two ends that talk more or less as TCP does."""
+    s = Script(name, **rng.choice([{}, {}, {}, {"tcp_be_liberal": 1}, {"tcp_loose": 0}, {"tcp_ignore_invalid_rst": 1}, {"acct": 1}]))
+    address = rng.choice([None, None, "192.0.2.1"])
+    commit = ct(commit=True, nat_=nat("src", address, port=4000)) if address else COMMIT
+    after = ct(nat_=nat()) if address else ct()
+    seqs, sent = [rng.choice([100, 0xFFFFFF00, rng.getrandbits(32)]) for _ in range(2)], [0, 0]
+    opts = lambda: rng.choice([b"", b"", WS7, SACKOK + WS7, MSS + SACKOK, b"\x03\x03\x0e\x00"])
+    wins = [rng.choice([65535, 8000, 500]) for _ in range(2)]
+
+    def segment(side, flags, seq, ack, o=b"", length=0, action=None, win=None):
+        make = (lambda *a, **k: tcp(A, 1000, B, 80, *a, **k)) if side == 0 else (lambda *a, **k: tcp(B, 80, address or A, 4000 if address else 1000, *a, **k))
+        s(make(flags, seq, ack, win=wins[side] if win is None else win, opts=o, data=b"x" * length), action or (commit if side == 0 else after))
+
+    style = rng.random()
+    if style < 0.7:
+        segment(0, S, seqs[0], 0, opts())
+        seqs[0] += 1
+        if rng.random() < 0.9:
+            segment(1, S | K, seqs[1], seqs[0], opts())
+            seqs[1] += 1
+            segment(0, K, seqs[0], seqs[1])
+    for _ in range(rng.randint(10, 30)):
+        side = rng.randrange(2)
+        kind = rng.random()
+        seq, ack, length = seqs[side], seqs[1 - side], rng.choice([0, 0, 1, 10, 500])
+        flags = K
+        if kind < 0.10:
+            flags = F | K
+        elif kind < 0.16:
+            flags = rng.choice([R, R | K])
+        elif kind < 0.24:
+            flags = rng.choice([S, S | K])
+        elif kind < 0.26:
+            flags = rng.getrandbits(8)
+        if rng.random() < 0.25:
+            seq += rng.choice([-1, 1, -10, 10, -500, 500, -70000, 70000, 1 << 31, -seq])
+        if rng.random() < 0.25:
+            ack += rng.choice([-1, 1, -10, 10, -500, 500, -65999, -66001, 70000, -ack])
+        if rng.random() < 0.1:
+            wins[side] = rng.choice([0, 1, 100, 65535])
+        o = b""
+        if rng.random() < 0.1:
+            edge = seqs[1 - side] + rng.choice([-5, 0, 5, 100])
+            o = b"\x01\x01\x05\x0a" + b32(edge - 3) + b32(edge)
+        elif flags & S:
+            o = opts()
+        if flags & (S | R):
+            length = 0
+        segment(side, flags, seq, ack, o, length, rng.choice([None, None, None, ct() if not address else after]))
+        if seq == seqs[side] and rng.random() < 0.8:
+            seqs[side] += length + (flags & F) + ((flags & S) >> 1)
+    return s
+
+
+def random_sctp(rng, name):
+    s = Script(name)
+    tags = [0x11, 0x22]
+    s(sctp(A, 1, B, 2, 0, chunk(1, 0, init(tags[1]))), COMMIT)
+    order = [(1, 2, init(tags[0])), (0, 10, b"cook"), (1, 11, b"")]
+    for side, kind, body in order[: rng.randint(0, 3)]:
+        s(sctp(*((A, 1, B, 2) if side == 0 else (B, 2, A, 1)), tags[side], chunk(kind, 0, body)))
+    for _ in range(rng.randint(5, 20)):
+        side = rng.randrange(2)
+        tag = rng.choice([tags[side]] * 5 + [tags[1 - side], 0, 0x99])
+        chunks = []
+        for _ in range(rng.choice([1, 1, 1, 2, 3])):
+            kind = rng.choice([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 14, 0x80, 12])
+            body = init(rng.choice(tags + [0x33])) if kind in (1, 2) else b"body"
+            chunks.append(chunk(kind, rng.getrandbits(1), body))
+        s(sctp(*((A, 1, B, 2) if side == 0 else (B, 2, A, 1)), tag, *chunks), rng.choice([ct(), ct(), COMMIT]))
+    return s
+
+
+def random_mix(rng, name):
+    """Several hosts, zones, translations and ways back from user space; no choice that the kernel makes at random."""
+    s = Script(name, acct=rng.getrandbits(1))
+    hosts = [f"10.1.1.{i}" for i in range(1, 5)] + ["192.0.2.1", "192.0.2.2"]
+
+    def action():
+        zone = rng.randrange(3)
+        what = rng.random()
+        if what < 0.3:
+            return ct(zone=zone, nat_=rng.choice([None, nat()]))
+        if what < 0.4:
+            return ct(zone=zone, force=True, mark=rng.choice([None, 5]))
+        n = rng.choice([None, nat(), nat("src", rng.choice(hosts)), nat("dst", rng.choice(hosts)), nat("src", "192.0.2.0", "192.0.2.15"),
+                        nat("dst", "10.1.1.1", "10.1.1.4"), nat("dst", rng.choice(hosts), port=rng.randint(1, 3)), nat("src", rng.choice(hosts), port=rng.randint(1, 3))])
+        return ct(zone=zone, commit=True, nat_=n, mark=rng.choice([None, rng.randrange(4)]), mask=rng.choice([3, 0xFFFFFFFF]),
+                  labels=rng.choice([None, None, bytes([rng.randrange(256)]) + bytes(15)]))
+
+    for _ in range(rng.randint(10, 30)):
+        if s.steps and rng.random() < 0.25:
+            s.resume(*(action() for _ in range(rng.choice([1, 1, 2]))))
+            continue
+        a, b = rng.choice(hosts), rng.choice(hosts)
+        p, q = rng.randint(1, 3), rng.randint(1, 3)
+        kind = rng.random()
+        if kind < 0.5:
+            frame = udp(a, p, b, q, zero=rng.random() < 0.2)
+        elif kind < 0.7:
+            frame = icmp(a, b, rng.choice([8, 0]), rest=p << 16 | 1)
+        elif kind < 0.85:
+            inner = rng.choice([udp(b, p, rng.choice(hosts), q), icmp(b, rng.choice(hosts), 8, rest=p << 16), tcp(b, p, rng.choice(hosts), q, S, 1)])[14:]
+            frame = icmp(a, b, rng.choice([3, 11, 12, 5]), 1, 0, inner)
+        else:
+            frame = tcp(a, p, b, q, rng.choice([S, K, S | K]), 1, 1)
+        s(frame, *(action() for _ in range(rng.choice([1, 1, 1, 2]))))
+    return s
+
+
 # Playing
 
 class Nfnl:
@@ -599,6 +718,23 @@ def sysctl(name, value):
         file.write(str(value))
 
 
+def has_random_port(step):
+    """Whether the kernel picked a port or id by chance: random_mix() itself uses 1 to 3 only."""
+    for key, packet, _ in step["ups"]:
+        for kind, value in attrs(bytes.fromhex(key)):
+            if kind in (9, 10) and max(struct.unpack(">HH", value)) > 3:
+                return True
+        packet = bytes.fromhex(packet)
+        if packet[23] == 1 and packet[34] in (0, 8) and struct.unpack_from(">H", packet, 38)[0] > 3:
+            return True
+        if packet[23] == 1 and packet[34] in (3, 5, 11, 12):
+            inner = packet[42:]
+            ports = struct.unpack_from(">HH", inner, 20) if inner[9] != 1 else struct.unpack_from(">H", inner, 24)
+            if max(ports) > 3:
+                return True
+    return False
+
+
 DEFAULTS = {"acct": 0, "tcp_loose": 1, "tcp_be_liberal": 0, "tcp_ignore_invalid_rst": 0}
 
 
@@ -640,6 +776,9 @@ def play(nl, dp, script, ctl, listener):
         _, step["dump"] = ctl.request(0x0101, 0x300)
         _, step["expect"] = ctl.request(0x0201, 0x300)
         step["events"] = listener.drain()
+        if script.name.startswith("random mix") and has_random_port(step):
+            del script.steps[script.steps.index(step) :]
+            break
     if script.limits:
         body = b"".join(struct.pack("=iII", zone, 0, 0) for zone, _ in script.limits)
         nl.call("ovs_ct_limit", 2, dp, attr(1 | NESTED, body))
@@ -655,7 +794,11 @@ def main(path):
     dp = replies[0][20:24]
     nl.drain()
     ctl, listener = Nfnl(), Nfnl(1, 2, 3, 4, 6)
-    recorded = [play(nl, dp, script, ctl, listener) for script in build()]
+    rng = random.Random(SEED)
+    scripts = build()
+    for make in (random_tcp, random_sctp, random_mix):
+        scripts += [make(rng, f"random {make.__name__[7:]} {i}") for i in range(COUNT)]
+    recorded = [play(nl, dp, script, ctl, listener) for script in scripts]
     for script in recorded:
         for step in script["steps"]:
             for name in ("wait", "delete"):
