@@ -22,6 +22,19 @@ interface Recording {
 const directory = process.env.NOKMOD_FIXTURES ?? new URL("../fixtures", import.meta.url).pathname;
 const recording: Recording = JSON.parse(gunzipSync(readFileSync(`${directory}/execute-6.12.json.gz`)).toString());
 
+/** What the recording exercises; nothing in it has flows to recirculate into, connections, meters or tunnels. */
+const rows = [
+  "A-112…A-116",
+  "A-120…A-123",
+  "A-125…A-132",
+  "A-159, A-160, A-165, A-168…A-175",
+  "A-177…A-205",
+  "A-207, A-208, A-210, A-211",
+  "A-213…A-218",
+  "A-224, A-225, A-230, A-231",
+  "K-285…K-288, K-291",
+];
+
 const MISS = 1;
 const ACTION = 2;
 const PORT = 2;
@@ -70,7 +83,7 @@ function execute(meta: string, frame: string, mru: number, actions: string): [nu
 }
 
 describe("executed actions, as openvswitch.ko 6.12 executes them", () => {
-  it("A-112…A-248, K-285…K-291: same errno, same upcalls with key and frame, same frames out", () => {
+  it(`${rows.join(", ")}: same errno, same upcalls with key and frame, same frames out`, () => {
     const differences: string[] = [];
     for (const [index, mru, actions, errno, events] of recording.runs) {
       const [meta, frame] = recording.packets[index];

@@ -1,0 +1,142 @@
+#!/usr/bin/env node
+/**
+ * Writes docs/conformance.md: for each section of the specification, how many of its rows tests hold, and which they do not.
+ *
+ *     node tools/conformance.mjs            writes the file
+ *     node tools/conformance.mjs --check    exit status 1 when the file is not what would be written
+ *
+ * A row is held when its id stands in the title of a test (`it("F-222: …")`, `describe("K-001…K-010: …")`), or in the
+ * `rows` array of a test that plays a recording of the real module. Sections and their ids: tools/conformance.json.
+ */
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+
+const root = new URL("../", import.meta.url);
+const read = (path) => readFileSync(new URL(path, root), "utf8");
+const OUTPUT = "docs/conformance.md";
+
+/** What follows `it(`, `describe.skipIf(…)(`, `it.each(…)(`: a string. */
+const TITLE = /(?:\b(?:it|test|describe)(?:\.\w+)*|\))\(\s*(["'`])((?:\\.|(?!\1)[^\\])*)\1/g;
+const ROWS = /\bconst rows(?::[^=]*)?\s*=\s*\[([^\]]*)\]/g;
+/** F-001, or F-001…F-010, or F-001 to F-010. */
+const IDS = /\b([FKACUTN])-(\d{3})(?:\s*(?:…|–|to)\s*\1-(\d{3}))?\b/g;
+
+const name = (letter, number) => `${letter}-${String(number).padStart(3, "0")}`;
+
+/** All ids that a text names, ranges included. */
+export function idsIn(text) {
+  const ids = [];
+  for (const [, letter, first, last] of text.matchAll(IDS)) {
+    for (let number = Number(first); number <= Number(last ?? first); number++) ids.push(name(letter, number));
+  }
+  return ids;
+}
+
+/** The ids that a test file claims. */
+export function claimedBy(source) {
+  const titles = [...source.matchAll(TITLE)].map((match) => match[2]);
+  const lists = [...source.matchAll(ROWS)].map((match) => match[1]);
+  return new Set(idsIn([...titles, ...lists].join("\n")));
+}
+
+/** `F-001, F-003…F-005` */
+export function compact(ids) {
+  const runs = [];
+  for (const id of ids) {
+    const number = Number(id.slice(2));
+    const run = runs.at(-1);
+    if (run?.letter === id[0] && run.last === number - 1) run.last = number;
+    else runs.push({ letter: id[0], first: number, last: number });
+  }
+  return runs
+    .map(({ letter, first, last }) => {
+      if (first === last) return name(letter, first);
+      return `${name(letter, first)}${last === first + 1 ? ", " : "…"}${name(letter, last)}`;
+    })
+    .join(", ");
+}
+
+/** Test files by id. */
+function heldRows() {
+  const held = new Map();
+  const files = readdirSync(new URL("test/", root), { recursive: true })
+    .filter((file) => file.endsWith(".test.ts"))
+    .sort();
+  for (const file of files) {
+    for (const id of claimedBy(read(`test/${file}`))) held.set(id, [...(held.get(id) ?? []), file]);
+  }
+  return held;
+}
+
+const percent = (part, whole) => `${Math.floor((100 * part) / whole)} %`;
+
+/** The whole document. */
+export function conformance() {
+  const { specification, notTestable, differences, deviations } = JSON.parse(read("tools/conformance.json"));
+  const held = heldRows();
+  const excused = new Map(notTestable.flatMap(({ rows, why }) => idsIn(rows).map((id) => [id, why])));
+  const summary = [];
+  const chapters = [];
+  let allRows = 0;
+  let allHeld = 0;
+  for (const { file, sections } of specification) {
+    let rows = 0;
+    let count = 0;
+    const lines = [`## ${file}`, "", "| Section | Rows | Held | Not held |", "|---|--:|--:|---|"];
+    for (const { title, first, last } of sections) {
+      const ids = idsIn(`${first}…${last}`);
+      const missing = ids.filter((id) => !held.has(id));
+      rows += ids.length;
+      count += ids.length - missing.length;
+      lines.push(`| ${title} | ${ids.length} | ${ids.length - missing.length} | ${compact(missing)} |`);
+    }
+    allRows += rows;
+    allHeld += count;
+    summary.push(`| ${file} | ${rows} | ${count} | ${percent(count, rows)} |`);
+    chapters.push(...lines, "");
+  }
+  const known = new Set(
+    specification.flatMap(({ sections }) => sections.flatMap((s) => idsIn(`${s.first}…${s.last}`))),
+  );
+  const unknown = [...held.keys()].filter((id) => !known.has(id));
+  if (unknown.length > 0) throw new Error(`tests name rows that do not exist: ${unknown.join(", ")}`);
+  return [
+    "# Conformance",
+    "",
+    "The specification is a matrix of what openvswitch.ko and nf_conntrack of Linux 6.12 do as seen from outside: one row is",
+    "one fact that a test can tell, with an id (F families, K keys, A actions, C conntrack, U upcalls, T tables, N",
+    "ctnetlink). A row counts as held when a test names it in its title, or when it is in the list of a test that plays a",
+    "recording of the real module. `node tools/conformance.mjs` writes this file; a test fails when it is stale.",
+    "",
+    "| File | Rows | Held by tests | |",
+    "|---|--:|--:|--:|",
+    ...summary,
+    `| **all** | **${allRows}** | **${allHeld}** | **${percent(allHeld, allRows)}** |`,
+    "",
+    ...chapters,
+    "## Rows that no test can hold here",
+    "",
+    ...notTestable.map(({ rows, why }) => `- ${compact(idsIn(rows).filter((id) => excused.has(id)))}: ${why}`),
+    "",
+    "## Where the matrix and Linux 6.12 differ",
+    "",
+    "Seen by asking the module itself, in User-Mode Linux; nokmod does what the module does.",
+    "",
+    ...differences.map(({ rows, what }) => `- ${rows}: ${what}`),
+    "",
+    "## Known deviations",
+    "",
+    ...deviations.map(({ rows, what }) => `- ${rows === "" ? "" : `${rows}: `}${what}`),
+    "",
+  ].join("\n");
+}
+
+if (process.argv[1] === new URL(import.meta.url).pathname) {
+  const text = conformance();
+  const url = new URL(OUTPUT, root);
+  if (process.argv.includes("--check")) {
+    if (readFileSync(url, "utf8") !== text) {
+      process.stderr.write(`${OUTPUT} is stale: run node tools/conformance.mjs\n`);
+      process.exitCode = 1;
+    }
+  } else writeFileSync(url, text);
+}
