@@ -48,6 +48,8 @@ export interface GenlFamily {
   readonly attributes?: AttributeSet<any>;
   readonly operations: readonly GenlOperation[];
   readonly groups: readonly string[];
+  /** Those that only privileged sockets may join. */
+  readonly privilegedGroups?: readonly string[];
   /** Commands from this on must have genlmsghdr.reserved 0 and known flags only (F-026). */
   readonly firstStrictCommand: number;
 }
@@ -223,6 +225,15 @@ export class GenericNetlink implements NetlinkProtocol {
     if (isDump) return operation.dumpit?.(request);
     operation.doit?.(request);
     return undefined;
+  }
+
+  /** @throws Errno EPERM */
+  join(group: number, socket: BusSocket): void {
+    if (socket.privileged) return;
+    for (const { firstGroup, groups, privilegedGroups } of this.families.values()) {
+      const name = groups[group - firstGroup];
+      if (name !== undefined && privilegedGroups?.includes(name)) throw new Errno(EPERM);
+    }
   }
 
   endDatagram(): void {

@@ -20,6 +20,7 @@ import { GenericNetlink, type RegisteredFamily } from "./genetlink.ts";
 import { meterFamily } from "./meter-family.ts";
 import { addController } from "./nlctrl.ts";
 import { packetFamily } from "./packet-family.ts";
+import { Psample } from "./psample-family.ts";
 import { putVport, vportFamily } from "./vport-family.ts";
 
 /** What the kernel side of a network namespace is made of. */
@@ -37,7 +38,6 @@ export interface OvsKernelOptions {
   readonly packetUpcallPid?: boolean;
   /** As a kernel built with NET_TC_SKB_EXT, as distributions' are: takes OVS_DP_F_TC_RECIRC_SHARING. On by default. */
   readonly tcSkbExt?: boolean;
-  readonly psample?: DatapathEnvironment["psample"];
 }
 
 /**
@@ -67,7 +67,7 @@ export class OvsKernel {
       ports: options.ports,
       packetFamily: () => packets,
       upcalls: (portId, message) => this.bus.unicast(NETLINK_GENERIC, portId, message),
-      psample: options.psample,
+      psample: (packet, _key, group, cookie, inIfindex) => psample.send(packet, group, cookie, inIfindex),
     };
     const { environment } = this;
     this.datapaths = new Datapaths(environment, processors);
@@ -83,6 +83,7 @@ export class OvsKernel {
     ).id;
     this.genl.add(meterFamily(this.datapaths));
     this.genl.add(ctLimitFamily(this.zoneLimits));
+    const psample = new Psample(this.genl, environment.clock);
   }
 
   /**

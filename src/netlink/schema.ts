@@ -838,6 +838,12 @@ export const checkedAs = <T>(attribute: Attribute<T>, rule: Rule, length = 0): A
   length,
 });
 
+/** An attribute that the kernel takes with NLA_F_NESTED set only. */
+export const markedNested = <T>(attribute: Attribute<T>): Attribute<T> => ({
+  ...attribute,
+  write: (writer, type, value) => attribute.write(writer, type | NLA_F_NESTED, value),
+});
+
 /** An attribute that only the kernel writes: requests are not checked for it. */
 export const replyOnly = <T>(attribute: Attribute<T>): Attribute<T> => checkedAs(attribute, Rule.UNSPEC);
 

@@ -3,6 +3,7 @@ import { CTRL_CMD_NEWFAMILY, GENL_ID_CTRL } from "../uapi/genetlink.ts";
 import * as nl from "../uapi/netlink.ts";
 import { extendedAck, nlctrl } from "./genetlink.ts";
 import * as schema from "./openvswitch.ts";
+import { psampleMessage } from "./psample.ts";
 
 /** One netlink message, readable. */
 export interface DecodedMessage {
@@ -25,6 +26,8 @@ export interface DecodedMessage {
 interface Family {
   readonly set: AnyAttributeSet;
   readonly commands: readonly string[];
+  /** Has no ovs_header. */
+  readonly bare?: boolean;
 }
 
 const OVS_COMMANDS = ["", "NEW", "DEL", "GET", "SET"];
@@ -35,6 +38,7 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   ovs_packet: { set: schema.packetAttributes617, commands: ["", "MISS", "ACTION", "EXECUTE"] },
   ovs_meter: { set: schema.meterAttributes, commands: ["", "FEATURES", "SET", "DEL", "GET"] },
   ovs_ct_limit: { set: schema.ctLimitAttributes, commands: ["", "SET", "DEL", "GET"] },
+  psample: { set: psampleMessage, commands: ["SAMPLE", "GET_GROUP", "NEW_GROUP", "DEL_GROUP"], bare: true },
 };
 const CTRL_COMMANDS = [
   "",
@@ -84,7 +88,8 @@ export class MessageDecoder {
     if (type < nl.NLMSG_MIN_TYPE) return { ...control(view, at, end, type, bits), ...head };
     const name = this.families.get(type);
     const flags = flagNames(bits, (bits & nl.NLM_F_REQUEST) !== 0);
-    const start = name === "nlctrl" ? CTRL_ATTRIBUTES : OVS_ATTRIBUTES;
+    const family = name === undefined ? undefined : FAMILIES[name];
+    const start = name === "nlctrl" || family?.bare === true ? CTRL_ATTRIBUTES : OVS_ATTRIBUTES;
     if (name === undefined || end - at < start) {
       const attributes = new Uint8Array(
         view.buffer,
@@ -100,13 +105,12 @@ export class MessageDecoder {
         this.families.set(attributes.FAMILY_ID, attributes.FAMILY_NAME);
       return { type: name, command: CTRL_COMMANDS[cmd] ?? String(cmd), flags, ...head, attributes };
     }
-    const family = FAMILIES[name];
     return {
       type: name,
       command: family?.commands[cmd] || String(cmd),
       flags,
       ...head,
-      ifindex: view.getInt32(at + CTRL_ATTRIBUTES, true),
+      ifindex: family?.bare === true ? undefined : view.getInt32(at + CTRL_ATTRIBUTES, true),
       attributes: family?.set.decode(view, at + start, end) ?? {},
     };
   }

@@ -15,6 +15,7 @@ import {
   checkedAs,
   flag,
   list,
+  markedNested,
   nested,
   nulString,
   Rule,
@@ -277,7 +278,7 @@ export const actionAttributes = attributeSet(
     ADD_MPLS: struct(ovs.OVS_ACTION_ATTR_ADD_MPLS, { lse: "be32", ethertype: "be16", flags: "u16" }),
     DEC_TTL: nested(ovs.OVS_ACTION_ATTR_DEC_TTL, () => decTtlAttributes),
     DROP: u32(ovs.OVS_ACTION_ATTR_DROP),
-    PSAMPLE: nested(ovs.OVS_ACTION_ATTR_PSAMPLE, () => psampleAttributes),
+    PSAMPLE: markedNested(nested(ovs.OVS_ACTION_ATTR_PSAMPLE, () => psampleAttributes)),
   },
   { ordered: true },
 );

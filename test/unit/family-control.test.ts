@@ -24,7 +24,11 @@ describe("the controller", () => {
     expect(ids[0]).toBeGreaterThanOrEqual(0x13);
     expect(ids).toEqual([...ids].sort((a, b) => a - b));
     const { records, done } = client.dump({ family: "nlctrl", cmd: CTRL_CMD_GETFAMILY });
-    expect(records.map((r) => nlctrl.decode(r.view, 20, r.bytes.length).FAMILY_NAME)).toEqual(["nlctrl", ...names]);
+    expect(records.map((r) => nlctrl.decode(r.view, 20, r.bytes.length).FAMILY_NAME)).toEqual([
+      "nlctrl",
+      ...names,
+      "psample",
+    ]);
     expect(done.errno).toBe(0);
   });
 

@@ -1,0 +1,91 @@
+import type { Clock } from "../clock.ts";
+import { attributeSet } from "../netlink/schema.ts";
+import { MessageWriter } from "../netlink/writer.ts";
+import type { Packet } from "../packet/packet.ts";
+import { NETLINK_GENERIC } from "../uapi/netlink.ts";
+import * as uapi from "../uapi/psample.ts";
+import { type GenericNetlink, type GenlRequest, RecordDump, type RegisteredFamily } from "./genetlink.ts";
+
+/** The module checks no attribute of psample requests. */
+const nothing = attributeSet("psample", {});
+/** Number of the group "packets" among the family's. */
+const PACKETS = 1;
+/** PSAMPLE_MAX_PACKET_SIZE: all attributes together. */
+const MAX_ATTRIBUTES = 0xffff;
+/** Attributes beside DATA, IIFINDEX and USER_COOKIE. */
+const META = 56;
+/** Rate of what no SAMPLE encloses (actions.md A-246). */
+const ALWAYS = 0xffff_ffff;
+
+/**
+ * The psample family: sampled packets, to whoever has joined its group "packets" (actions.md A-244 to A-248). There are
+ * no groups to dump: those of the psample action live as long as one packet.
+ */
+export class Psample {
+  private readonly family: RegisteredFamily;
+  private readonly writer = new MessageWriter(4096);
+
+  constructor(
+    private readonly genl: GenericNetlink,
+    private readonly clock: Clock,
+  ) {
+    this.family = genl.add({
+      name: uapi.PSAMPLE_GENL_NAME,
+      version: uapi.PSAMPLE_GENL_VERSION,
+      headerSize: 0,
+      maxAttr: uapi.PSAMPLE_ATTR_MAX,
+      operations: [
+        { cmd: uapi.PSAMPLE_CMD_GET_GROUP, flags: 0, attributes: nothing, dumpit: (request) => new NoGroups(request) },
+      ],
+      groups: [uapi.PSAMPLE_NL_MCGRP_CONFIG_NAME, uapi.PSAMPLE_NL_MCGRP_SAMPLE_NAME],
+      privilegedGroups: [uapi.PSAMPLE_NL_MCGRP_SAMPLE_NAME],
+      firstStrictCommand: uapi.PSAMPLE_CMD_GET_GROUP + 1,
+    });
+  }
+
+  /** Sends one sample if somebody listens. @param inIfindex ifindex of the input device, 0 = unknown */
+  send(packet: Packet, group: number, cookie: Uint8Array, inIfindex: number): void {
+    const { writer, family, genl } = this;
+    const destination = family.firstGroup + PACKETS;
+    if (!genl.bus.hasListeners(NETLINK_GENERIC, destination)) return;
+    const limit = packet.maxLen !== 0 ? Math.min(packet.len, packet.maxLen) : packet.len;
+    const meta = META + (inIfindex !== 0 ? 8 : 0) + (cookie.length !== 0 ? (cookie.length + 7) & ~3 : 0);
+    const length = meta + ((limit + 7) & ~3) > MAX_ATTRIBUTES ? MAX_ATTRIBUTES - meta - 8 : limit;
+    writer.reset();
+    const at = writer.beginMessage(family.id, 0, 0, 0);
+    writer.genl(uapi.PSAMPLE_CMD_SAMPLE, uapi.PSAMPLE_GENL_VERSION);
+    if (inIfindex !== 0) writer.u16(uapi.PSAMPLE_ATTR_IIFINDEX, inIfindex & 0xffff);
+    writer.u32(uapi.PSAMPLE_ATTR_SAMPLE_RATE, packet.probability !== 0 ? packet.probability : ALWAYS);
+    writer.u32(uapi.PSAMPLE_ATTR_ORIGSIZE, packet.len);
+    writer.u32(uapi.PSAMPLE_ATTR_SAMPLE_GROUP, group);
+    writer.u32(uapi.PSAMPLE_ATTR_GROUP_SEQ, 0);
+    this.putNanoseconds(uapi.PSAMPLE_ATTR_TIMESTAMP);
+    writer.u16(uapi.PSAMPLE_ATTR_PROTO, packet.protocol);
+    if (length > 0) writer.raw(uapi.PSAMPLE_ATTR_DATA, packet.memory.bytes, packet.off, packet.off + length);
+    if (cookie.length !== 0) writer.raw(uapi.PSAMPLE_ATTR_USER_COOKIE, cookie);
+    writer.flag(uapi.PSAMPLE_ATTR_SAMPLE_PROBABILITY);
+    writer.endMessage(at);
+    genl.bus.multicast(NETLINK_GENERIC, destination, writer.bytes.subarray(0, writer.length));
+  }
+
+  /** CLOCK_REALTIME in nanoseconds: more than a number holds exactly, so in two halves. */
+  private putNanoseconds(type: number): void {
+    const ms = Math.floor(this.clock.realtime());
+    const upper = Math.floor(ms / 0x10_0000) * 1_000_000;
+    const low = (upper % 0x1000) * 0x10_0000 + (ms % 0x10_0000) * 1_000_000;
+    const at = this.writer.attr(type, 8);
+    this.writer.view.setUint32(at, low % 0x1_0000_0000, true);
+    this.writer.view.setUint32(at + 4, Math.floor(upper / 0x1000) + Math.floor(low / 0x1_0000_0000), true);
+  }
+}
+
+/** A dump of nothing. */
+class NoGroups extends RecordDump {
+  constructor(request: GenlRequest) {
+    super(request);
+  }
+
+  fill(): number {
+    return 0;
+  }
+}

@@ -1,0 +1,18 @@
+import { attributeSet, binary, flag, u16, u32, u64 } from "../netlink/schema.ts";
+import * as uapi from "../uapi/psample.ts";
+
+/** What psample sends (linux/psample.h; actions.md A-245). TIMESTAMP is in ns: as a number it is not exact. */
+export const psampleMessage = attributeSet("psample", {
+  IIFINDEX: u16(uapi.PSAMPLE_ATTR_IIFINDEX),
+  OIFINDEX: u16(uapi.PSAMPLE_ATTR_OIFINDEX),
+  ORIGSIZE: u32(uapi.PSAMPLE_ATTR_ORIGSIZE),
+  SAMPLE_GROUP: u32(uapi.PSAMPLE_ATTR_SAMPLE_GROUP),
+  GROUP_SEQ: u32(uapi.PSAMPLE_ATTR_GROUP_SEQ),
+  SAMPLE_RATE: u32(uapi.PSAMPLE_ATTR_SAMPLE_RATE),
+  DATA: binary(uapi.PSAMPLE_ATTR_DATA),
+  GROUP_REFCOUNT: u32(uapi.PSAMPLE_ATTR_GROUP_REFCOUNT),
+  TIMESTAMP: u64(uapi.PSAMPLE_ATTR_TIMESTAMP),
+  PROTO: u16(uapi.PSAMPLE_ATTR_PROTO),
+  USER_COOKIE: binary(uapi.PSAMPLE_ATTR_USER_COOKIE),
+  SAMPLE_PROBABILITY: flag(uapi.PSAMPLE_ATTR_SAMPLE_PROBABILITY),
+});

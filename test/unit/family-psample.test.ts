@@ -1,0 +1,90 @@
+import { expect, it } from "vitest";
+import type { MessageWriter } from "../../src/netlink/writer.ts";
+import { MessageDecoder } from "../../src/schema/decode.ts";
+import { packetAttributes } from "../../src/schema/openvswitch.ts";
+import { psampleMessage } from "../../src/schema/psample.ts";
+import { EPERM } from "../../src/uapi/errno.ts";
+import { ethernet, frame, ipv4, udp } from "../support/frames.ts";
+import { TestKernel } from "../support/kernel.ts";
+
+const FRAME = frame(ethernet(), ipv4({ src: "10.0.0.1", dst: "10.0.0.2" }), udp({ src: 1, dst: 2 }), "payload");
+const COOKIE = Uint8Array.of(1, 2, 3);
+const ALWAYS = 0xffff_ffff;
+
+function setUp() {
+  const test = new TestKernel();
+  const client = test.client();
+  const { ifindex } = client.get({
+    family: "ovs_datapath",
+    cmd: 1,
+    flags: 8,
+    attributes: (writer: MessageWriter) => {
+      writer.string(1, "dp0");
+      writer.u32(2, 0);
+    },
+  });
+  const execute = (actions: unknown[]) =>
+    client.errno({
+      family: "ovs_packet",
+      cmd: 3,
+      ifindex,
+      attributes: (writer) => packetAttributes.encode(writer, { PACKET: FRAME, KEY: {}, ACTIONS: actions as never }),
+    });
+  return { test, client, ifindex, execute, packets: test.group("psample") + 1 };
+}
+
+it("A-244 to A-247: a sample goes to the group, its attributes in order", () => {
+  const { test, execute, packets, ifindex } = setUp();
+  const listener = test.client();
+  listener.socket.join(packets);
+  expect(execute([{ PSAMPLE: { GROUP: 9, COOKIE } }])).toBe(0);
+  const [sample, ...more] = listener.drain();
+  expect(more).toEqual([]);
+  expect([sample.type, sample.flags, sample.seq, sample.pid, sample.cmd]).toEqual([test.family("psample"), 0, 0, 0, 0]);
+  expect(Object.entries(psampleMessage.decode(sample.view, 20, sample.bytes.length))).toEqual([
+    ["IIFINDEX", ifindex],
+    ["SAMPLE_RATE", ALWAYS],
+    ["ORIGSIZE", FRAME.length],
+    ["SAMPLE_GROUP", 9],
+    ["GROUP_SEQ", 0],
+    ["TIMESTAMP", test.clock.realtime() * 1e6],
+    ["PROTO", 0x800],
+    ["DATA", FRAME],
+    ["USER_COOKIE", COOKIE],
+    ["SAMPLE_PROBABILITY", true],
+  ]);
+  const decoder = new MessageDecoder([[test.family("psample"), "psample"]]);
+  expect(decoder.decode(sample.bytes)[0]).toMatchObject({ type: "psample", command: "SAMPLE" });
+});
+
+it("A-245: nanoseconds are exact", () => {
+  const { test, execute, packets } = setUp();
+  const listener = test.client();
+  listener.socket.join(packets);
+  test.clock.advance(123_457);
+  execute([{ PSAMPLE: { GROUP: 1 } }]);
+  const [sample] = listener.drain();
+  // IIFINDEX, SAMPLE_RATE, ORIGSIZE, SAMPLE_GROUP, GROUP_SEQ take 8 bytes each.
+  expect(sample.view.getBigUint64(20 + 40 + 4, true)).toBe(BigInt(test.clock.realtime()) * 1_000_000n);
+});
+
+it("A-246, A-248: the probability of the enclosing SAMPLE; TRUNC limits what is sent", () => {
+  const { test, execute, packets } = setUp();
+  const listener = test.client();
+  listener.socket.join(packets);
+  execute([{ TRUNC: 20 }, { SAMPLE: { PROBABILITY: ALWAYS, ACTIONS: [{ PSAMPLE: { GROUP: 1 } }] } }]);
+  const [sample] = listener.drain();
+  const values = psampleMessage.decode(sample.view, 20, sample.bytes.length);
+  expect(values.SAMPLE_RATE).toBe(ALWAYS);
+  expect([values.ORIGSIZE, values.DATA?.length]).toEqual([FRAME.length, 20]);
+});
+
+it("A-244: nothing is sent when nobody listens; listening to packets needs privilege", () => {
+  const { test, execute, packets } = setUp();
+  const listener = test.client({ privileged: false });
+  expect(() => listener.socket.join(packets)).toThrow(expect.objectContaining({ errno: EPERM }));
+  listener.socket.join(packets - 1);
+  execute([{ PSAMPLE: { GROUP: 9, COOKIE } }]);
+  expect(listener.drain()).toEqual([]);
+  expect(listener.dump({ family: "psample", cmd: 1 }).records).toEqual([]);
+});
