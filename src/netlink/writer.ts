@@ -65,7 +65,9 @@ export class MessageWriter {
 
   /** A bare host-order u32 (family headers). */
   rawU32(value: number): void {
-    this.view.setUint32(this.reserve(4), value >>> 0, true);
+    // reserve() may replace the view.
+    const at = this.reserve(4);
+    this.view.setUint32(at, value >>> 0, true);
   }
 
   /** Attribute header for `size` payload bytes, padding zeroed; returns the position of the payload. */
