@@ -1,5 +1,5 @@
-// Builds the optional nan unit with node-gyp and puts nokmod_shared.node beside the main addon. Whatever goes wrong here
-// is told and forgiven: src/native.ts then reports that shared views are not to be had, and its callers copy instead.
+// Builds the optional nan unit with node-gyp, in a directory of its own under build/, and puts nokmod_shared.node beside
+// the main addon. Whatever goes wrong here is told and forgiven: src/shared-memory.ts then copies instead.
 const { spawnSync } = require("node:child_process");
 const fs = require("node:fs");
 const path = require("node:path");
@@ -14,11 +14,18 @@ function nodeGyp() {
 
 function build() {
   require.resolve("nan");
-  const args = [nodeGyp(), "rebuild", "--directory", __dirname];
+  const directory = path.resolve(productDir, "..", "nan");
+  fs.mkdirSync(directory, { recursive: true });
+  for (const name of ["binding.gyp", "shared_memory.cc"]) {
+    fs.copyFileSync(path.join(__dirname, name), path.join(directory, name));
+  }
+  const args = [nodeGyp(), "rebuild", "--directory", directory];
   if (nodedir) args.push(`--nodedir=${nodedir}`);
   const result = spawnSync(process.execPath, args, { encoding: "utf8" });
-  if (result.status !== 0) throw new Error((result.stderr || String(result.error)).trim().split("\n").slice(-15).join("\n"));
-  fs.copyFileSync(path.join(__dirname, "build", "Release", "nokmod_shared.node"), output);
+  if (result.status !== 0) {
+    throw new Error((result.stderr || String(result.error)).trim().split("\n").slice(-15).join("\n"));
+  }
+  fs.copyFileSync(path.join(directory, "build", "Release", "nokmod_shared.node"), output);
 }
 
 fs.mkdirSync(path.dirname(output), { recursive: true });
