@@ -41,7 +41,8 @@ need_packages() {
 need_modules() {
   if [ ! -e node_modules/.nokmod-installed ] || [ package-lock.json -nt node_modules/.nokmod-installed ]; then
     say "installing npm packages and building the native addon (a minute)"
-    npm ci --no-audit --no-fund --loglevel=error || fail "npm ci failed"
+    # Not `npm ci`: it refuses a lock file without the packages of other platforms, which not every registry mirror has.
+    npm install --no-save --no-audit --no-fund --loglevel=error || fail "npm install failed"
     touch node_modules/.nokmod-installed
   elif [ ! -e build/Release/nokmod_native.node ] ||
     [ -n "$(find binding.gyp native -newer build/Release/nokmod_native.node -type f 2>/dev/null | head -1)" ]; then
