@@ -1122,12 +1122,12 @@ export class Conntrack implements ConntrackPort, HelperContext {
 
   /** See ConntrackPort. Collects a slice of garbage when it is time. */
   endBatch(): void {
-    if (this.table.unsettled) this.table.endBatch(this.letGo);
     const now = this.readClock();
     if (((now - this.gcLast) | 0) >= GC_INTERVAL) {
       this.gcLast = now;
       this.collect(Math.ceil(this.table.top / GC_SLICES));
     }
+    if (this.table.unsettled) this.table.endBatch(this.letGo);
   }
 
   /**
