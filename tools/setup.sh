@@ -4,7 +4,7 @@
 NOKMOD_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$NOKMOD_ROOT" || exit 1
 
-say() { printf '\033[2m[setup]\033[0m %s\n' "$*" >&2; }
+say() { if [ -t 2 ]; then printf '\033[2m[setup]\033[0m %s\n' "$*" >&2; else printf '[setup] %s\n' "$*" >&2; fi; }
 fail() { printf '[setup] %s\n' "$*" >&2; exit 1; }
 
 # need_node: Node 20 or newer, with npm.
