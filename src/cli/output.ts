@@ -49,11 +49,23 @@ export function errnoName(value: number): string {
   return String(value);
 }
 
+/** What the errnos that people meet here mean. */
+const MEANINGS: Record<number, string> = {
+  [errno.EPERM]: "not permitted: CAP_NET_ADMIN is needed",
+  [errno.ENOENT]: "not there",
+  [errno.EBUSY]: "in use",
+  [errno.EEXIST]: "there is one already",
+  [errno.ENODEV]: "no such device",
+  [errno.EINVAL]: "makes no sense here",
+  [errno.EAFNOSUPPORT]: "of no type that is known",
+};
+
 /** What went wrong, for people: one line that names what and where. */
 export function describeError(error: unknown): string {
   if (error instanceof Errno) {
     const name = errnoName(error.errno);
-    return error.extack === undefined ? name : `${name}: ${error.extack}`;
+    const text = error.extack ?? MEANINGS[error.errno];
+    return text === undefined ? name : `${text} (${name})`;
   }
   if (error instanceof NokmodError) return `${error.message} (${error.code})`;
   return error instanceof Error ? error.message : String(error);

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import type { Readable } from "node:stream";
-import { NokmodError } from "../../errors.ts";
+import { Errno, NokmodError } from "../../errors.ts";
 import { Nokmod } from "../../nokmod.ts";
 import { NativePorts } from "../../port/native.ts";
 import { NetlinkServer } from "../../server/index.ts";
@@ -38,7 +38,7 @@ export async function start(options: StartOptions): Promise<void> {
   if (options.bridge === undefined && (rules.length > 0 || (options.port ?? []).length > 0)) {
     throw new NokmodError("ERR_OPTION", "--port, --flow and --flows belong to a bridge: give --bridge NAME");
   }
-  const nokmod = new Nokmod({ ports: new NativePorts() });
+  const nokmod = attempt("packet memory", () => new Nokmod({ ports: new NativePorts() }));
   nokmod.kernel.bus.onFault = (error) => {
     process.stderr.write(`nokmod: fault in a request: ${error instanceof Error ? error.stack : error}\n`);
   };
@@ -53,12 +53,11 @@ export async function start(options: StartOptions): Promise<void> {
   try {
     server = new NetlinkServer(nokmod.kernel.bus, { path: options.socket });
     if (options.bridge !== undefined) {
-      bridge = new VSwitch({
-        opener: nokmod,
-        name: options.bridge,
-        ports: options.port,
-        flows: rules.length > 0 ? rules : ["priority=0,actions=NORMAL"],
-      });
+      const name = options.bridge;
+      const made = attempt(`bridge ${name}`, () => new VSwitch({ opener: nokmod, name }));
+      bridge = made;
+      for (const port of options.port ?? []) attempt(`port ${port}`, () => made.addPort(port));
+      for (const rule of rules.length > 0 ? rules : ["priority=0,actions=NORMAL"]) made.addFlow(rule);
     }
     if (options.pidfile !== undefined) writeFileSync(options.pidfile, `${process.pid}\n`);
   } catch (error) {
@@ -71,6 +70,16 @@ export async function start(options: StartOptions): Promise<void> {
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve());
   });
   stop();
+}
+
+/** Says what an errno of the datapath was about. */
+function attempt<T>(what: string, act: () => T): T {
+  try {
+    return act();
+  } catch (cause) {
+    if (!(cause instanceof Errno)) throw cause;
+    throw new NokmodError("ERR_START_FAILED", `${what}: ${describeError(cause)}`, { cause });
+  }
 }
 
 /** Lines of a flow file, without blanks and comments, as `ovs-ofctl add-flows` reads it. */
