@@ -11,10 +11,12 @@ const COLOURS: Record<string, string> = {
   "netdev+tso": "#748ffc",
   bridge: "#868e96",
   "C forwarder": "#37b24d",
+  "openvswitch.ko": "#f59f00",
+  "openvswitch.ko in UML": "#f59f00",
 };
 const BAR = 18;
 const WIDTH = 860;
-const LABEL = 120;
+const LABEL = 160;
 const VALUE = 110;
 
 /** Draws groups of horizontal bars as an SVG; each group has a scale of its own. */

@@ -2,11 +2,13 @@
 //
 //   cc -O2 -o generator generator.c
 //   generator DEV [--flows N] [--burst N] [--size BYTES] [--rate PPS] [--seconds N] [--dst-mac M] [--dst A.B.C.D] [--src A.B.C.D]
+//                [--stamp 1]
 //
 // --burst N sends N packets of a flow in a row, as one UDP segmentation offload packet that the kernel cuts into N before
 // the device: the only way to make more than the cost of a system call per packet allows. The device must not do UDP
 // segmentation itself (ethtool -K DEV tx-udp-segmentation off).
 // --size is the frame's length without FCS (60 is the smallest on Ethernet); --rate 0 (default) is as fast as possible.
+// --stamp 1 writes the time of day in nanoseconds into the first 8 bytes of the payload, for delays.c.
 // Prints one JSON line: {"sent":…,"unsent":…,"seconds":…,"pps":…}
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -58,7 +60,7 @@ static uint16_t ip_checksum(const uint8_t *p) {
 }
 
 int main(int argc, char **argv) {
-  unsigned flows = 1, size = 60, burst = 1;
+  unsigned flows = 1, size = 60, burst = 1, stamp = 0;
   double rate = 0, seconds = 2;
   uint8_t dst_mac[6] = {0x02, 0, 0, 0, 0, 2};
   uint32_t dst = ntohl(inet_addr("10.1.1.2")), src = ntohl(inet_addr("10.1.1.1"));
@@ -71,6 +73,7 @@ int main(int argc, char **argv) {
     if (!strcmp(argv[i], "--flows")) flows = (unsigned)atoi(v);
     if (!strcmp(argv[i], "--size")) size = (unsigned)atoi(v);
     if (!strcmp(argv[i], "--burst")) burst = (unsigned)atoi(v);
+    if (!strcmp(argv[i], "--stamp")) stamp = (unsigned)atoi(v);
     if (!strcmp(argv[i], "--rate")) rate = atof(v);
     if (!strcmp(argv[i], "--seconds")) seconds = atof(v);
     if (!strcmp(argv[i], "--dst")) dst = ntohl(inet_addr(v));
@@ -87,6 +90,10 @@ int main(int argc, char **argv) {
     return 2;
   }
 
+  if (stamp && size < HEADERS + 8) {
+    fprintf(stderr, "generator: no room for a stamp\n");
+    return 2;
+  }
   if (burst == 0 || burst > MAX_BURST || burst * (size - HEADERS) > MAX_FRAME * 8) {
     fprintf(stderr, "generator: burst must be 1 to %d\n", MAX_BURST);
     return 2;
@@ -163,6 +170,12 @@ int main(int argc, char **argv) {
       put16(f + 24, 0);
       put16(f + 24, ip_checksum(f + 14));
       if (++flow == flows) flow = 0;
+      if (stamp) {
+        struct timespec wall;
+        clock_gettime(CLOCK_REALTIME, &wall);
+        const int64_t ns = wall.tv_sec * 1000000000LL + wall.tv_nsec;
+        memcpy(f + HEADERS, &ns, sizeof ns);
+      }
     }
     for (unsigned done = 0; done < count;) {
       int r = sendmmsg(fd, msg + done, count - done, 0);

@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { OvsClient } from "../../src/client/index.ts";
 import { systemClock } from "../../src/clock.ts";
@@ -16,6 +17,7 @@ import { MemoryPorts } from "../../src/port/memory.ts";
 import { SeededRandom } from "../../src/random.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import { format } from "./chart.ts";
+import { fill } from "./fill.ts";
 
 /** A figure of what goes on inside one process, without devices. */
 export interface Figure {
@@ -53,7 +55,7 @@ function footprint(): number {
 }
 
 /** Time to look a packet up, in nanoseconds, when `count` masks must be tried before the one that matches. */
-export function lookupCost(count: number): Figure {
+function lookupCost(count: number): Figure {
   const memory = new PacketMemory();
   const packet = new Packet(memory);
   const table = new FlowTable();
@@ -90,7 +92,7 @@ export function lookupCost(count: number): Figure {
 }
 
 /** Bytes a connection, and what a commit costs, at a million of them. */
-export function connections(count: number): Figure[] {
+function connections(count: number): Figure[] {
   const memory = new PacketMemory();
   const packet = new Packet(memory);
   const key = newKey();
@@ -123,43 +125,19 @@ export function connections(count: number): Figure[] {
 }
 
 /** Bytes a flow, and the longest time that a dump of all flows keeps the thread. */
-export function flows(count: number): Figure[] {
+function flows(count: number): Figure[] {
   const ports = new MemoryPorts();
   ports.addDevice("left");
   const nokmod = new Nokmod({ ports, tickInterval: 0 });
   const client = new OvsClient(nokmod);
   const dp = client.createDatapath("dp0").ifindex;
-  const writer = new MessageWriter();
-  const build = (fill: () => void): Uint8Array => {
-    writer.reset();
-    fill();
-    return writer.finish();
-  };
-  const ethernet = new Uint8Array(12);
-  const mask = build(() => {
-    writer.u32(ovs.OVS_KEY_ATTR_IN_PORT, 0xffffffff);
-    writer.be16(ovs.OVS_KEY_ATTR_ETHERTYPE, 0xffff);
-    writer.raw(ovs.OVS_KEY_ATTR_IPV4, Uint8Array.of(255, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 255));
-  });
-  const actions = build(() => writer.u32(ovs.OVS_ACTION_ATTR_OUTPUT, 1));
   const before = footprint();
-  for (let i = 0; i < count; i++) {
-    const key = build(() => {
-      writer.u32(ovs.OVS_KEY_ATTR_IN_PORT, 1);
-      writer.raw(ovs.OVS_KEY_ATTR_ETHERNET, ethernet);
-      writer.be16(ovs.OVS_KEY_ATTR_ETHERTYPE, 0x0800);
-      writer.raw(ovs.OVS_KEY_ATTR_IPV4, Uint8Array.of(10, i >> 16, i >> 8, i, 10, 128, 0, 1, 99, 0, 0, 0));
-    });
-    const ufid = new Uint8Array(16);
-    new DataView(ufid.buffer).setUint32(0, i + 1);
-    client.putFlow(dp, { key, mask, actions, ufid });
-  }
+  fill(client, dp, count);
   const bytes = (footprint() - before) / count;
   // The dump as another process pulls it: datagram by datagram, the thread free in between.
   const socket = nokmod.open(16);
-  const family = client.genl.family(ovs.OVS_FLOW_FAMILY);
-  writer.reset();
-  const at = writer.beginMessage(family.id, 0x301, 1, 0);
+  const writer = new MessageWriter();
+  const at = writer.beginMessage(client.families.flow.id, 0x301, 1, 0);
   writer.genl(ovs.OVS_FLOW_CMD_GET, 1);
   writer.rawU32(dp);
   writer.endMessage(at);
@@ -193,11 +171,19 @@ export function flows(count: number): Figure[] {
   ];
 }
 
-/** Measures everything that needs no devices. */
+/** Measures everything that needs no devices, in a process of its own. @throws Error if that fails */
 export function internalFigures(): Figure[] {
-  return [...[1, 16, 64, 256].map(lookupCost), ...connections(1_000_000), ...flows(200_000)];
+  const program = fileURLToPath(import.meta.url);
+  const result = spawnSync(process.execPath, ["--expose-gc", program, "--json"], {
+    encoding: "utf8",
+    timeout: 120_000,
+  });
+  if (result.status !== 0) throw new Error(`figures without devices: ${result.error ?? result.stderr}`);
+  return JSON.parse(result.stdout) as Figure[];
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  for (const { title, value, unit } of internalFigures()) console.log(`${title}: ${format(value)} ${unit}`);
+  const figures = [...[1, 16, 64, 256].map(lookupCost), ...connections(1_000_000), ...flows(200_000)];
+  if (process.argv.includes("--json")) console.log(JSON.stringify(figures));
+  else for (const { title, value, unit } of figures) console.log(`${title}: ${format(value)} ${unit}`);
 }

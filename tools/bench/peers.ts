@@ -3,10 +3,25 @@ import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { connect, OvsClient } from "../../src/client/index.ts";
 import type { Namespace } from "../../src/lab/namespace.ts";
+import { OVS_VPORT_TYPE_NETDEV } from "../../src/uapi/openvswitch.ts";
+import { fill, forwardUdp } from "./fill.ts";
 
 /** What the switch between the two devices is to do. */
-export type Policy = "plain" | "nat" | "commit";
+export type Policy =
+  | "plain"
+  /** ct(commit,nat) to the right, ct(nat) back. */
+  | "nat"
+  /** ct(commit), no NAT. */
+  | "commit"
+  /** Plain output, but every source address and port needs a datapath flow of its own. */
+  | "miss"
+  /** Plain output, and FLOWS other flows in the datapath. */
+  | "full";
+
+/** Datapath flows in a datapath that is full. */
+export const FLOWS = 200_000;
 
 /** The two devices that a peer connects, in the namespace it runs in. */
 export interface Wiring {
@@ -28,6 +43,8 @@ export interface Peer {
 export interface Running {
   /** Process ids whose processor time is the peer's. */
   readonly pids: readonly number[];
+  /** Another process reads all datapath flows. */
+  dump?(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -44,6 +61,14 @@ export function rules(policy: Policy): string[] {
         "priority=1,in_port=1,actions=output:2",
         "priority=1,in_port=2,actions=output:1",
       ];
+    case "miss":
+      return [
+        "priority=10,in_port=1,udp,actions=move:NXM_OF_IP_SRC[]->NXM_NX_REG1[],move:NXM_OF_UDP_SRC[]->NXM_NX_REG0[0..15],output:2",
+        "priority=1,in_port=1,actions=output:2",
+        "priority=1,in_port=2,actions=output:1",
+      ];
+    case "full":
+      return [];
     case "commit":
       return [
         "priority=10,in_port=1,ip,actions=ct(commit,zone=1),output:2",
@@ -76,7 +101,7 @@ async function until(what: string, ready: () => boolean, seconds = 20): Promise<
 /** Debian's ovs-vswitchd with datapath_type=netdev, in a run directory of its own. */
 export class OvsNetdev implements Peer {
   readonly name: string;
-  readonly policies = ["plain", "nat", "commit"] as const;
+  readonly policies = ["plain", "nat", "commit", "miss"] as const;
   readonly needsChecksums: boolean;
 
   /** @param tso with other_config:userspace-tso-enable */
@@ -187,7 +212,7 @@ export class CForwarder implements Peer {
 /** nokmod with its built-in userspace, as `nokmod start --bridge` runs it. */
 export class Nokmod implements Peer {
   readonly name = "nokmod";
-  readonly policies = ["plain", "nat", "commit"] as const;
+  readonly policies = ["plain", "nat", "commit", "miss", "full"] as const;
 
   constructor(private readonly program: string) {}
 
@@ -196,15 +221,10 @@ export class Nokmod implements Peer {
     const socket = join(directory, "nokmod.sock");
     const flows = join(directory, "flows");
     writeFileSync(flows, `${rules(policy).join("\n")}\n`);
+    const bridge = ["--bridge=br0", `--port=${left}`, `--port=${right}`, `--flows=${flows}`];
     const child = namespace.start(
-      process.execPath,
-      this.program,
-      "start",
-      `--socket=${socket}`,
-      "--bridge=br0",
-      `--port=${left}`,
-      `--port=${right}`,
-      `--flows=${flows}`,
+      ...[process.execPath, this.program, "start", `--socket=${socket}`],
+      ...(policy === "full" ? [] : bridge),
     );
     let output = "";
     for (const stream of [child.stdout, child.stderr]) stream?.on("data", (chunk) => (output += chunk));
@@ -215,10 +235,79 @@ export class Nokmod implements Peer {
     try {
       await until("nokmod", () => output.includes("ready") || child.exitCode !== null);
       if (child.exitCode !== null) throw new Error(`nokmod ended: ${output}`);
-      return { pids: [child.pid as number], stop };
+      if (policy === "full") this.fill(socket, left, right);
+      const dump = async (): Promise<void> => {
+        const command = [process.execPath, this.program, "flows", `--socket=${socket}`];
+        const { status, stderr } = await namespace.execute("sh", "-c", '"$@" >/dev/null', "sh", ...command);
+        if (status !== 0) throw new Error(`nokmod flows: ${stderr}`);
+      };
+      return { pids: [child.pid as number], dump, stop };
     } catch (error) {
       await stop();
       throw error;
+    }
+  }
+
+  /** A datapath without userspace, whose flows nobody removes. */
+  private fill(socket: string, left: string, right: string): void {
+    const connection = connect(socket);
+    const client = new OvsClient(connection);
+    try {
+      const datapath = client.createDatapath("br0").ifindex;
+      for (const [i, name] of [left, right].entries())
+        client.createVport(datapath, { name, type: OVS_VPORT_TYPE_NETDEV, portNo: i + 1 });
+      forwardUdp(client, datapath, 1, 2);
+      fill(client, datapath, FLOWS);
+    } finally {
+      client.close();
+      connection.close();
+    }
+  }
+}
+
+/** The real openvswitch.ko, where the running kernel has it, with flows put by ovs-dpctl. */
+export class KernelModule implements Peer {
+  readonly name = "openvswitch.ko";
+  readonly policies = ["plain", "nat", "commit"] as const;
+
+  async start({ namespace, left, right }: Wiring, policy: Policy): Promise<Running> {
+    const dpctl = (...command: string[]): string => namespace.run("ovs-dpctl", ...command);
+    dpctl("add-dp", "bench0");
+    try {
+      for (const device of [left, right]) dpctl("add-if", "bench0", device);
+      for (const [match, actions] of KernelModule.flows(policy)) dpctl("add-flow", "bench0", match, actions);
+    } catch (error) {
+      dpctl("del-dp", "bench0");
+      throw error;
+    }
+    return {
+      pids: [],
+      stop: async () => {
+        dpctl("del-dp", "bench0");
+      },
+    };
+  }
+
+  /** The datapath flows that ovs-vswitchd makes of rules(policy) for IPv4. */
+  private static flows(policy: Policy): [string, string][] {
+    const ip = "eth(),eth_type(0x0800),ipv4(frag=no)";
+    switch (policy) {
+      case "nat":
+        return [
+          [`in_port(1),${ip}`, "ct(commit,zone=1,nat(src=10.9.0.240-10.9.0.255)),2"],
+          [`in_port(2),ct_state(-trk),${ip}`, "ct(zone=1,nat),recirc(1)"],
+          [`recirc_id(1),in_port(2),ct_state(+trk),ct_zone(1),${ip}`, "1"],
+        ];
+      case "commit":
+        return [
+          [`in_port(1),${ip}`, "ct(commit,zone=1),2"],
+          [`in_port(2),${ip}`, "ct(zone=1),1"],
+        ];
+      default:
+        return [
+          [`in_port(1),${ip}`, "2"],
+          [`in_port(2),${ip}`, "1"],
+        ];
     }
   }
 }
@@ -229,4 +318,9 @@ export function installed(program: string): boolean {
     spawnSync("sh", ["-c", `command -v ${program}`], { env: { PATH: `${process.env.PATH}:/usr/sbin:/sbin` } })
       .status === 0
   );
+}
+
+/** Whether the running kernel has openvswitch.ko, and its tool is here. */
+export function hasModule(): boolean {
+  return existsSync("/sys/module/openvswitch") && installed("ovs-dpctl");
 }

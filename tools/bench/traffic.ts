@@ -113,19 +113,78 @@ export async function latency(bed: Testbed, count: number): Promise<{ p50: numbe
   return { p50: times[Math.floor(times.length * 0.5)], p99: times[Math.floor(times.length * 0.99)] };
 }
 
+/** Round trips of packets of which each one misses the flow table: rate a second, and microseconds of one at a time. */
+export async function misses(
+  bed: Testbed,
+  tools: Tools,
+  seconds: number,
+): Promise<{ rate: number; p50: number; p99: number }> {
+  const probe = async (window: number, source: string): Promise<Probe> => {
+    const { status, stdout, stderr } = await bed.left.execute(
+      ...[tools.prober, "l0", "--window", String(window), "--seconds", String(seconds / 2)],
+      ...["--dst-mac", NOBODYS_MAC, "--dst", RIGHT_IP, "--src", source],
+    );
+    if (status !== 0) throw new Error(stderr);
+    return JSON.parse(stdout) as Probe;
+  };
+  const reflector = bed.right.execute(tools.reflector, "r0", String(seconds + 1));
+  await pause(200);
+  const { p50, p99, answered } = await probe(1, "10.64.0.0");
+  if (answered < 10) throw new Error("no round trips");
+  const { rate } = await probe(MISSES_UNDER_WAY, "10.65.0.0");
+  await reflector;
+  return { rate, p50, p99 };
+}
+
+/** Enough to keep every stage of the way busy, and far fewer than any queue on it holds. */
+const MISSES_UNDER_WAY = 64;
+
+interface Probe {
+  readonly answered: number;
+  readonly rate: number;
+  readonly p50: number;
+  readonly p99: number;
+}
+
+/** Milliseconds that the slowest packet of a steady stream was on its way while `meanwhile` runs. */
+export async function longestDelay(bed: Testbed, tools: Tools, meanwhile: () => Promise<void>): Promise<number> {
+  const sink = bed.right.start(tools.delays, "r0");
+  let output = "";
+  sink.stdout?.on("data", (chunk) => (output += chunk));
+  const closed = new Promise((resolve) => sink.once("close", resolve));
+  const generator = bed.left.start(
+    ...[tools.generator, "l0", "--rate", "5000", "--seconds", "30", "--stamp", "1"],
+    ...["--dst-mac", NOBODYS_MAC, "--dst", RIGHT_IP, "--src", LEFT_IP],
+  );
+  await pause(300);
+  try {
+    await meanwhile();
+  } finally {
+    generator.kill("SIGTERM");
+    await pause(100);
+    sink.kill("SIGTERM");
+    await closed;
+  }
+  const { packets, longest } = JSON.parse(output) as { packets: number; longest: number };
+  if (packets < 1000) throw new Error(`only ${packets} packets arrived`);
+  return longest;
+}
+
 /** Processor time of a process in seconds: user and system. */
 export function processorTime(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ");
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Programs in C that make and count the traffic. */
 export interface Tools {
   readonly generator: string;
   readonly forwarder: string;
   readonly reflector: string;
+  readonly prober: string;
+  readonly delays: string;
 }
 
 /** Compiles them. */
@@ -137,9 +196,10 @@ export function compileTools(source: string, target: string): Tools {
   };
   return {
     generator: build("generator"),
-
     forwarder: build("forwarder"),
     reflector: build("reflector"),
+    prober: build("prober"),
+    delays: build("delays"),
   };
 }
 

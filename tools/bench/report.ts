@@ -1,0 +1,110 @@
+import { chart, format } from "./chart.ts";
+import type { Figure } from "./internal.ts";
+import type { Metric } from "./scenarios.ts";
+import { median } from "./traffic.ts";
+
+/** The values of one metric on one peer, one a round. */
+export interface Cell {
+  readonly peer: string;
+  readonly median: number;
+  readonly values: readonly number[];
+  /** nokmod's value by this one's, the median over the rounds: a machine whose speed drifts does not spoil it. */
+  readonly ratio?: number;
+}
+
+/** All that a run has found; what bench.json holds. */
+export interface Report {
+  readonly machine: Machine;
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly peers: readonly string[];
+  readonly results: readonly (Metric & { readonly cells: readonly Cell[] })[];
+  /** Share of a processor that an idle peer takes. */
+  readonly idle: Readonly<Record<string, number>>;
+  /** What was measured without devices. */
+  readonly figures: readonly Figure[];
+}
+
+/** Where it ran. */
+export interface Machine {
+  readonly processors: number;
+  readonly model: string;
+  readonly kernel: string;
+  readonly node: string;
+  readonly ovs: string;
+  readonly date: string;
+}
+
+/** Values by metric, peer and round. */
+export class Results {
+  private readonly values = new Map<string, Map<string, number[]>>();
+
+  add(metric: Metric, peer: string, value: number): void {
+    const byPeer = this.values.get(metric.id) ?? new Map<string, number[]>();
+    this.values.set(metric.id, byPeer);
+    byPeer.set(peer, [...(byPeer.get(peer) ?? []), value]);
+  }
+
+  /** The cells of a metric, in the order of `peers`. */
+  cells(metric: Metric, peers: readonly string[]): Cell[] {
+    const byPeer = this.values.get(metric.id);
+    const own = byPeer?.get("nokmod");
+    const cells: Cell[] = [];
+    for (const peer of peers) {
+      const values = byPeer?.get(peer);
+      if (values === undefined) continue;
+      const ratio =
+        own === undefined || peer === "nokmod"
+          ? undefined
+          : median(values.slice(0, own.length).map((value, i) => own[i] / value));
+      cells.push({ peer, median: median(values), values, ratio });
+    }
+    return cells;
+  }
+}
+
+/** The tables, in Markdown. */
+export function tables(report: Report): string {
+  const { peers, results, idle, figures } = report;
+  const rows = [
+    ["", ...peers],
+    ["---", ...peers.map(() => "---:")],
+  ];
+  for (const { title, unit, cells } of results) {
+    rows.push([
+      `${title}, ${unit}`,
+      ...peers.map((peer) => {
+        const cell = cells.find((c) => c.peer === peer);
+        if (cell === undefined) return "–";
+        return cell.ratio === undefined
+          ? `**${format(cell.median)}**`
+          : `${format(cell.median)} (${format(cell.ratio)}×)`;
+      }),
+    ]);
+  }
+  rows.push([
+    "idle, share of a processor",
+    ...peers.map((peer) => (idle[peer] === undefined ? "–" : `${(idle[peer] * 100).toFixed(1)} %`)),
+  ]);
+  if (figures.length === 0) return markdown(rows);
+  const inside = [
+    ["nokmod without devices", ""],
+    ["---", "---:"],
+    ...figures.map(({ title, value, unit }) => [title, `${format(value)} ${unit}`]),
+  ];
+  return `${markdown(rows)}\n\n${markdown(inside)}`;
+}
+
+const markdown = (rows: readonly (readonly string[])[]): string =>
+  rows.map((row) => `| ${row.join(" | ")} |`).join("\n");
+
+/** The chart, in SVG. */
+export function drawing({ results }: Report): string {
+  return chart(
+    results.map(({ title, unit, lower, cells }) => ({
+      title,
+      unit: lower ? `${unit}, less is better` : unit,
+      bars: cells.map(({ peer, median: value }) => ({ peer, value })),
+    })),
+  );
+}
