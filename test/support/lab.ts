@@ -346,10 +346,10 @@ export function match(o: Match): { key: Uint8Array; mask: Uint8Array } {
       innerKey = concat(innerKey, attr(type, new Uint8Array(length)));
       innerMask = concat(innerMask, attr(type, new Uint8Array(length)));
     }
-  } else if (o.tags === undefined) {
+  } else {
     // A key without EtherType is one of an 802.2 frame; the mask lets all pass.
-    innerMask = attr(ovs.OVS_KEY_ATTR_ETHERTYPE, u16(0));
     innerKey = attr(ovs.OVS_KEY_ATTR_ETHERTYPE, u16(0x88b5));
+    innerMask = attr(ovs.OVS_KEY_ATTR_ETHERTYPE, u16(0));
   }
   for (const { tpid = 0x8100, vid } of [...(o.tags ?? [])].reverse()) {
     const type = attr(ovs.OVS_KEY_ATTR_ETHERTYPE, u16(tpid));
