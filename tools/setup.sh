@@ -47,6 +47,6 @@ need_modules() {
   elif [ ! -e build/Release/nokmod_native.node ] ||
     [ -n "$(find binding.gyp native -newer build/Release/nokmod_native.node -type f 2>/dev/null | head -1)" ]; then
     say "building the native addon"
-    npx --no-install node-gyp rebuild >build.log 2>&1 || { tail -30 build.log >&2; fail "the native build failed"; }
+    npm run -s build:native >build.log 2>&1 || { tail -30 build.log >&2; fail "the native build failed"; }
   fi
 }
