@@ -46,6 +46,11 @@ function finish(hash: number): number {
 }
 
 /** A UFID as a key of a Map. */
-export function ufidKey(ufid: Uint8Array): string {
-  return String.fromCharCode(...ufid);
+export function ufidKey(u: Uint8Array): string {
+  // Written out: spreading the bytes takes nine times as long.
+  // biome-ignore format: sixteen bytes
+  return String.fromCharCode(
+    u[0], u[1], u[2], u[3], u[4], u[5], u[6], u[7],
+    u[8], u[9], u[10], u[11], u[12], u[13], u[14], u[15],
+  );
 }

@@ -12,6 +12,8 @@ import { type Scenario, scenarios } from "./scenarios.ts";
 import { compileTools, pause, processorTime, type Tools, testbed } from "./traffic.ts";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "../../..");
+// This program lies elsewhere than the addon expects.
+process.env.NOKMOD_NATIVE ??= join(root, "build/Release/nokmod_native.node");
 
 const { values: options } = parseArgs({
   options: {
