@@ -6,7 +6,7 @@
  *     node tools/conformance.mjs --check    exit status 1 when the file is not what would be written
  *
  * A row is held when its id stands in the title of a test (`it("F-222: …")`, `describe("K-001…K-010: …")`), or in the
- * `rows` array of a test that plays a recording of the real module. Sections and their ids: tools/conformance.json.
+ * `rows` list (an array, or an object by case) of a test that plays a recording of the real module. Sections and their ids: tools/conformance.json.
  */
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 
@@ -16,7 +16,7 @@ const OUTPUT = "docs/conformance.md";
 
 /** What follows `it(`, `describe.skipIf(…)(`, `it.each(…)(`: a string. */
 const TITLE = /(?:\b(?:it|test|describe)(?:\.\w+)*|\))\(\s*(["'`])((?:\\.|(?!\1)[^\\])*)\1/g;
-const ROWS = /\bconst rows(?::[^=]*)?\s*=\s*\[([^\]]*)\]/g;
+const ROWS = /\bconst rows(?::[^=]*)?\s*=\s*(\[[^\]]*\]|\{[^}]*\})/gi;
 /** F-001, or F-001…F-010, or F-001 to F-010. */
 const IDS = /\b([FKACUTN])-(\d{3})(?:\s*(?:…|–|to)\s*\1-(\d{3}))?\b/g;
 

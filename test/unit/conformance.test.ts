@@ -30,10 +30,11 @@ describe("row ids", () => {
       title("it.each([[1, 2]])", row(3)),
       title("it.skipIf(!root)", row(4)),
       `const rows = ["${row(5)}…${row(6)}",\n  "${row(8)}"];`,
+      `const ROWS: Record<string, string> = { "a case": "${row(9)} ${row(10)}" };`,
       `// ${row(20)}`,
       `const x = "${row(21)}";`,
       `expect(x).toBe("${row(22)}");`,
     ].join("\n");
-    expect([...claimedBy(source)].sort()).toEqual([1, 2, 3, 4, 5, 6, 8].map(row));
+    expect([...claimedBy(source)].sort()).toEqual([1, 2, 3, 4, 5, 6, 8, 9, 10].map(row));
   });
 });
