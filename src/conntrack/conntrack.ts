@@ -68,7 +68,7 @@ import { ZoneLimits } from "./limits.ts";
 import { Manip, manipIcmpError, manipPacket, statusBit } from "./manip.ts";
 import { allowsClash, NatMapper, NatRange } from "./nat.ts";
 import { type ConntrackOptions, defaultOptions, TimeoutTable } from "./options.ts";
-import { trackOther } from "./protocols.ts";
+import { trackOther, trackUdp } from "./protocols.ts";
 import { adjustSegment, seqOffset } from "./seqadj.ts";
 import { ConnectionTable, sameTuple } from "./table.ts";
 import { closing, finished, isEstablished, setLiberal, tcpHeaderValid, trackTcp } from "./tcp.ts";
@@ -91,7 +91,7 @@ export interface ConntrackStats {
 }
 
 export interface ConntrackEnvironment {
-  /** Read once or more per packet: pass a BatchClock where packets are many. */
+  /** Read once a batch. */
   readonly clock: Clock;
   readonly random: Random;
   readonly memory: PacketMemory;
@@ -168,6 +168,8 @@ export class Conntrack implements ConntrackPort, HelperContext {
   private readonly helpers: (Helper | undefined)[] = [undefined];
   /** By number; 0 is "none". A deleted policy leaves a hole: entries fall back to the defaults (C-369). */
   private readonly policies: (TimeoutPolicy | undefined)[] = [undefined];
+  /** The clock was read for this batch. */
+  private clockRead = false;
   private gcCursor = 0;
   private gcLast = 0;
 
@@ -209,7 +211,10 @@ export class Conntrack implements ConntrackPort, HelperContext {
 
   /** See ConntrackPort. HOT PATH. */
   execute(packet: Packet, key: Int32Array, action: CtAction): number {
-    this.readClock();
+    if (!this.clockRead) {
+      this.readClock();
+      this.clockRead = true;
+    }
     const etherType = action.family === AF_INET ? ETH_P_IP : ETH_P_IPV6;
     let error = trimToIpLength(packet, etherType);
     if (error !== 0) return error;
@@ -465,11 +470,15 @@ export class Conntrack implements ConntrackPort, HelperContext {
       verdict = trackTcp(words, entry, direction, view, l4, length, offset, timeouts, this.options, left, tracked);
       if (verdict === Verdict.INVALID && tracked.timeout !== 0) words[entry + E.EXPIRES] = this.now + tracked.timeout;
       if ((words[entry + E.EXT] & Ext.LIMITED) !== 0 && finished(words[entry + Tcp.STATE] & 0xff)) this.uncount(entry);
+    } else if (proto === IpProto.UDP) {
+      if (!this.udpValid(packet, family, l4, end - l4)) return Verdict.INVALID;
+      const timeouts = policy === 0 ? this.timeouts.udp : (this.policies[policy]?.timeouts ?? this.timeouts.udp);
+      verdict = trackUdp(words, entry, timeouts, this.now, tracked);
     } else {
       if (!this.headerValid(packet, family, proto, l4, end)) return Verdict.INVALID;
       const standard = this.timeouts.of(proto);
       const timeouts = policy === 0 ? standard : (this.policies[policy]?.timeouts ?? standard);
-      verdict = trackOther(words, entry, direction, proto, view, l4, end - l4, timeouts, this.now, tracked);
+      verdict = trackOther(words, entry, direction, proto, view, l4, end - l4, timeouts, tracked);
     }
     // An SCTP packet may move the state on with one chunk and be found invalid at the next.
     if (tracked.events !== 0) this.remember(entry, tracked.events);
@@ -496,6 +505,15 @@ export class Conntrack implements ConntrackPort, HelperContext {
     return true;
   }
 
+  /** UDP's length, and its checksum unless it has none (C-315, C-316). */
+  private udpValid(packet: Packet, family: number, l4: number, length: number): boolean {
+    if (length < udp.HEADER_LEN) return false;
+    const { view } = packet.memory;
+    const claimed = udp.length(view, l4);
+    if (claimed > length || claimed < udp.HEADER_LEN) return false;
+    return view.getUint16(l4 + udp.CHECKSUM) === 0 || this.checksumValid(packet, family, IpProto.UDP);
+  }
+
   /** UDPLite over its coverage. The kernel puts UDP's protocol number into the pseudo header, so must we (C-317). */
   private udpliteValid(packet: Packet, family: number, l4: number, length: number): boolean {
     if (packet.csum !== Csum.NONE || !this.options.checksum) return true;
@@ -508,17 +526,11 @@ export class Conntrack implements ConntrackPort, HelperContext {
     return sum === 0;
   }
 
-  /** What trackers other than TCP demand of a header (sections 17, 17b). */
+  /** What trackers other than TCP and UDP demand of a header (sections 17, 17b). */
   private headerValid(packet: Packet, family: number, proto: number, l4: number, end: number): boolean {
     const { view } = packet.memory;
     const length = end - l4;
     switch (proto) {
-      case IpProto.UDP: {
-        if (length < udp.HEADER_LEN) return false;
-        const claimed = udp.length(view, l4);
-        if (claimed > length || claimed < udp.HEADER_LEN) return false;
-        return view.getUint16(l4 + udp.CHECKSUM) === 0 || this.checksumValid(packet, family, proto);
-      }
       case IpProto.UDPLITE:
         if (length < udp.HEADER_LEN || udp.udpliteCoverage(view, l4, length) < 0) return false;
         return view.getUint16(l4 + udp.CHECKSUM) !== 0 && this.udpliteValid(packet, family, l4, length);
@@ -1128,6 +1140,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
       this.collect(Math.ceil(this.table.top / GC_SLICES));
     }
     if (this.table.unsettled) this.table.endBatch(this.letGo);
+    this.clockRead = false;
   }
 
   /**

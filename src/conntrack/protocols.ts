@@ -11,7 +11,7 @@ const STREAM_AFTER = 2000;
 const IPS_NAT_CLASH = IPS_UNTRACKED;
 
 /**
- * The trackers of all protocols but TCP (conntrack.md sections 17 and 17b). Headers and checksums have been verified.
+ * The trackers of all protocols but TCP and UDP (conntrack.md sections 17 and 17b). Headers and checksums have been verified.
  * @param length bytes from l4 to the end of the packet
  */
 export function trackOther(
@@ -23,12 +23,9 @@ export function trackOther(
   l4: number,
   length: number,
   timeouts: Int32Array,
-  now: number,
   result: Tracked,
 ): Verdict {
   switch (proto) {
-    case IpProto.UDP:
-      return trackUdp(words, entry, timeouts, now, result);
     case IpProto.UDPLITE:
     case IpProto.GRE:
       return trackReplied(words, entry, timeouts, result);
@@ -55,8 +52,14 @@ export function trackOther(
   }
 }
 
-/** UDP (C-313, C-314). */
-function trackUdp(words: Int32Array, entry: number, timeouts: Int32Array, now: number, result: Tracked): Verdict {
+/** UDP (C-313, C-314). HOT PATH. */
+export function trackUdp(
+  words: Int32Array,
+  entry: number,
+  timeouts: Int32Array,
+  now: number,
+  result: Tracked,
+): Verdict {
   const status = words[entry + E.STATUS];
   if ((status & IPS_CONFIRMED) === 0) words[entry + E.STREAM] = now + STREAM_AFTER;
   if ((status & IPS_SEEN_REPLY) === 0 || ((now - words[entry + E.STREAM]) | 0) <= 0) {
