@@ -65,7 +65,7 @@ describe.skipIf(!root)("a datapath of real devices", () => {
     dp = lab.datapath();
   });
   afterEach(async () => {
-    lab.ovs.deleteDatapath(dp);
+    lab.clear();
     for (const capture of captures.splice(0)) await capture.stop();
   });
 

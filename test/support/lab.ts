@@ -55,14 +55,16 @@ export class Host {
     return `02:00:00:00:00:0${this.number}`;
   }
 
-  static async create(lab: Namespace, number: number): Promise<Host> {
+  /** @param quiet without IPv6 and ARP: nothing speaks by itself */
+  static async create(lab: Namespace, number: number, quiet: boolean): Promise<Host> {
     const host = new Host(await Namespace.create(), number);
-    host.plug(lab);
+    if (quiet) host.namespace.run("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1");
+    host.plug(lab, quiet);
     return host;
   }
 
   /** Makes the veth. */
-  plug(lab: Namespace): void {
+  plug(lab: Namespace, quiet = false): void {
     const { namespace, device, mac } = this;
     lab.run(
       ..."ip link add".split(" "),
@@ -73,9 +75,11 @@ export class Host {
       `${namespace.pid}`,
     );
     lab.run("ip", "link", "set", device, "up");
-    namespace.run("sysctl", "-qw", "net.ipv6.conf.e0.accept_dad=0", "net.ipv6.conf.e0.router_solicitations=0");
     namespace.run("ip", "addr", "add", `${this.address}/24`, "dev", "e0");
-    namespace.run("ip", "addr", "add", `${this.address6}/64`, "dev", "e0", "nodad");
+    if (!quiet) {
+      namespace.run("sysctl", "-qw", "net.ipv6.conf.e0.accept_dad=0", "net.ipv6.conf.e0.router_solicitations=0");
+      namespace.run("ip", "addr", "add", `${this.address6}/64`, "dev", "e0", "nodad");
+    }
     namespace.run("ip", "link", "set", "e0", "up");
   }
 
@@ -230,10 +234,19 @@ export class Lab {
 
   private constructor(readonly namespace: Namespace) {}
 
-  static async create(hosts: number): Promise<Lab> {
+  /** @param quiet hosts know each other's addresses and say nothing by themselves */
+  static async create(hosts: number, quiet = false): Promise<Lab> {
     const lab = new Lab(await Namespace.create());
     lab.namespace.run(..."sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1".split(" "));
-    for (let number = 1; number <= hosts; number++) lab.hosts.push(await Host.create(lab.namespace, number));
+    for (let number = 1; number <= hosts; number++) lab.hosts.push(await Host.create(lab.namespace, number, quiet));
+    if (quiet) {
+      for (const { namespace, number } of lab.hosts) {
+        for (const other of lab.hosts) {
+          if (other.number === number) continue;
+          namespace.run("ip", "neigh", "replace", other.address, "lladdr", other.mac, "dev", "e0");
+        }
+      }
+    }
     return lab;
   }
 
@@ -284,6 +297,11 @@ export class Lab {
       this.ovs.createVport(ifindex, { name: device, type: ovs.OVS_VPORT_TYPE_NETDEV, portNo: number, upcallPids });
     }
     return ifindex;
+  }
+
+  /** Deletes all datapaths. */
+  clear(): void {
+    for (const { ifindex } of this.ovs.datapaths()) this.ovs.deleteDatapath(ifindex);
   }
 
   async close(): Promise<void> {
