@@ -11,6 +11,17 @@
       "cflags_cc": ["-std=c++17", "-O2", "-fexceptions", "-fvisibility=hidden"],
     },
     {
+      # libnokmod-preload.so, which `nokmod run` puts in front of the C library. No part of Node's.
+      "target_name": "nokmod-preload",
+      "type": "shared_library",
+      "product_prefix": "lib",
+      "product_dir": "<(PRODUCT_DIR)",
+      "sources": ["<!@(cat native/preload/sources.txt)"],
+      "cflags!": ["-O3"],
+      "cflags": ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-fPIC", "-fvisibility=hidden"],
+      "ldflags": ["-Wl,--as-needed"],
+    },
+    {
       # The unit that Node-API cannot do. It is optional: its own build may fail without failing this one.
       "target_name": "nokmod_shared",
       "type": "none",

@@ -5,6 +5,7 @@ import { conntrack, flushConntrack } from "./commands/conntrack.ts";
 import { demo } from "./commands/demo.ts";
 import { flows } from "./commands/flows.ts";
 import { monitor } from "./commands/monitor.ts";
+import { run } from "./commands/run.ts";
 import { show } from "./commands/show.ts";
 import { report, start } from "./commands/start.ts";
 import { describeError, paint } from "./output.ts";
@@ -68,6 +69,13 @@ connections
   .addOption(socket())
   .option("-z, --zone <number>", "of that zone only", Number)
   .action(flushConntrack);
+
+program
+  .command("run <command...>")
+  .description("run an unmodified program, such as ovs-vswitchd, ovs-dpctl or conntrack, on nokmod")
+  .usage("[options] -- <command...>")
+  .addOption(socket())
+  .action(run);
 
 program.command("demo").description("NAT between two network namespaces, shown step by step").action(demo);
 

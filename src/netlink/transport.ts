@@ -27,7 +27,10 @@ export const enum ChannelKind {
 }
 
 export const enum TransportOp {
-  /** Payload: one netlink datagram. Answered once every message in it has been executed. */
+  /**
+   * Payload: one netlink datagram; a: largest buffer that the socket receives with, 0 = as before. Answered once every
+   * message in it has been executed.
+   */
   Send = 1,
   /** The reader has found its queue empty in a dump. a: largest buffer that it receives with, 0 = as before. */
   More = 2,

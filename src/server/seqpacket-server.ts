@@ -217,7 +217,7 @@ export class NetlinkServer {
       switch (op) {
         case TransportOp.Send:
           // A copy: what a handler keeps, or a nested request brings, must not change under it.
-          socket.send(this.input.slice(REQUEST_BYTES, length));
+          socket.send(this.input.slice(REQUEST_BYTES, length), a);
           break;
         case TransportOp.More:
           socket.more(a);
@@ -359,9 +359,11 @@ class ServerSocket implements NetlinkSink {
     this.answerA = handle.portId;
   }
 
-  send(datagram: Uint8Array): void {
+  send(datagram: Uint8Array, receiveLength: number): void {
     if (datagram.length === 0) throw new Errno(ENODATA);
-    this.bound().receive(datagram);
+    const handle = this.bound();
+    if (receiveLength !== 0) handle.receiveLength = receiveLength;
+    handle.receive(datagram);
     this.runAhead();
   }
 

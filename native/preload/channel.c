@@ -1,0 +1,212 @@
+#undef _FILE_OFFSET_BITS
+#define _GNU_SOURCE
+#include "channel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "sockets.h"
+
+enum { MAGIC = 0x314d4b4e, VERSION = 1, KIND_CONTROL = 0, KIND_DATA = 1 };
+// Hidden descriptors start here where the limit allows: above what programs use, below what select() can name.
+enum { HIDDEN_BASE = 768 };
+
+struct hello {
+  uint32_t magic;
+  uint16_t version, kind;
+  uint32_t protocol, pid, cookie_low, cookie_high, receive_length, zero;
+};
+
+struct request {
+  uint32_t op, id_low, id_high, a, b, zero;
+};
+
+_Static_assert(sizeof(struct hello) == 32 && sizeof(struct request) == REQUEST_HEADER_BYTES, "as on the wire");
+
+static int sys(long result) { return result < 0 ? -errno : (int)result; }
+
+/// The server's path, as src/netlink/transport.ts finds it. False when it does not fit an address.
+static bool server_address(struct sockaddr_un *address) {
+  const char *named = secure_getenv("NOKMOD_SOCKET");
+  const char *runtime = secure_getenv("XDG_RUNTIME_DIR");
+  char *path = address->sun_path;
+  const size_t room = sizeof address->sun_path;
+  int length;
+  memset(address, 0, sizeof *address);
+  address->sun_family = AF_UNIX;
+  if (named != NULL && *named != '\0') {
+    length = snprintf(path, room, "%s", named);
+  } else if (getuid() == 0) {
+    length = snprintf(path, room, "/run/nokmod/nokmod.sock");
+  } else if (runtime != NULL && *runtime != '\0') {
+    length = snprintf(path, room, "%s/nokmod.sock", runtime);
+  } else {
+    length = snprintf(path, room, "/tmp/nokmod-%u/nokmod.sock", (unsigned)getuid());
+  }
+  return length > 0 && (size_t)length < room;
+}
+
+/// A connected socket, or a negative errno.
+static int dial(int flags) {
+  struct sockaddr_un address;
+  if (!server_address(&address)) return -ENAMETOOLONG;
+  const int fd = sys(syscall(SYS_socket, AF_UNIX, SOCK_SEQPACKET | flags, 0));
+  if (fd < 0) return fd;
+  int error;
+  do {
+    error = sys(syscall(SYS_connect, fd, &address, sizeof address));
+  } while (error == -EINTR);
+  if (error == 0) return fd;
+  syscall(SYS_close, fd);
+  return error;
+}
+
+/// Sends a record and waits for its answer. A signal does not part the two.
+static int exchange(int fd, struct iovec *parts, size_t count, struct answer *answer) {
+  struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
+  int result;
+  do {
+    result = sys(syscall(SYS_sendmsg, fd, &message, MSG_NOSIGNAL));
+  } while (result == -EINTR);
+  if (result < 0) return result;
+  do {
+    result = sys(syscall(SYS_recvfrom, fd, answer, sizeof *answer, 0, NULL, NULL));
+  } while (result == -EINTR);
+  if (result < 0) return result;
+  return result == sizeof *answer ? 0 : -ECONNRESET;
+}
+
+static uint64_t cookie_of(int fd) {
+  uint64_t cookie = 0;
+  socklen_t length = sizeof cookie;
+  syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_COOKIE, &cookie, &length);
+  return cookie;
+}
+
+static int greet(int fd, uint16_t kind, int protocol, uint32_t receive_length, struct answer *answer) {
+  const uint64_t cookie = cookie_of(fd);
+  struct hello hello = {
+      .magic = MAGIC,
+      .version = VERSION,
+      .kind = kind,
+      .protocol = (uint32_t)protocol,
+      .pid = (uint32_t)syscall(SYS_getpid),
+      .cookie_low = (uint32_t)cookie,
+      .cookie_high = (uint32_t)(cookie >> 32),
+      .receive_length = receive_length,
+  };
+  struct iovec part = {&hello, sizeof hello};
+  const int error = exchange(fd, &part, 1, answer);
+  return error != 0 ? error : -(int)answer->error;
+}
+
+int channel_open(int protocol, int flags, uint32_t receive_length, struct id *id) {
+  const int fd = dial(flags);
+  if (fd < 0) return fd;
+  struct answer answer;
+  const int error = greet(fd, KIND_DATA, protocol, receive_length, &answer);
+  if (error != 0) {
+    syscall(SYS_close, fd);
+    return error;
+  }
+  *id = (struct id){answer.a, answer.b};
+  return fd;
+}
+
+bool channel_is_ours(int fd, uint64_t *cookie) {
+  int value;
+  socklen_t length = sizeof value;
+  if (syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_DOMAIN, &value, &length) != 0 || value != AF_UNIX) return false;
+  length = sizeof value;
+  if (syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_TYPE, &value, &length) != 0 || value != SOCK_SEQPACKET) return false;
+  struct sockaddr_un server, peer = {0};
+  length = sizeof peer;
+  if (!server_address(&server) || syscall(SYS_getpeername, fd, &peer, &length) != 0) return false;
+  if (strncmp(server.sun_path, peer.sun_path, sizeof peer.sun_path) != 0) return false;
+  *cookie = cookie_of(fd);
+  return true;
+}
+
+int channel_hide(int fd) {
+  struct rlimit limit;
+  int base = HIDDEN_BASE;
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < 4 * HIDDEN_BASE / 3) base = (int)limit.rlim_cur / 4 * 3;
+  const int hidden = sys(syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, base));
+  if (hidden < 0) return fd; // No room up there: where it is will do.
+  syscall(SYS_close, fd);
+  return hidden;
+}
+
+// One control channel for each thread: requests of two threads do not wait for one another here.
+static _Thread_local int control = -1;
+static pthread_key_t key;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void drop_control(void) {
+  // Somebody may have put another file in its place (dup2), or this may be a child that has closed it.
+  if (control >= 0 && fds_unhide(control, &control)) syscall(SYS_close, control);
+  control = -1;
+}
+
+static void thread_ends(void *unused) {
+  (void)unused;
+  drop_control();
+}
+
+static void make_key(void) {
+  if (pthread_key_create(&key, thread_ends) != 0) abort();
+}
+
+static int control_channel(void) {
+  if (control >= 0 && fds_is_hidden(control, &control)) return control;
+  pthread_once(&once, make_key);
+  int fd = dial(SOCK_CLOEXEC);
+  if (fd < 0) return fd;
+  struct answer answer;
+  const int error = greet(fd, KIND_CONTROL, 0, 0, &answer);
+  if (error != 0) {
+    syscall(SYS_close, fd);
+    return error;
+  }
+  fd = channel_hide(fd);
+  if (!fds_hide(fd, &control)) {
+    syscall(SYS_close, fd);
+    return -EMFILE;
+  }
+  pthread_setspecific(key, &control);
+  return control = fd;
+}
+
+int channel_request(enum op op, struct id id, uint32_t a, uint32_t b, const struct iovec *payload, size_t count,
+                    struct answer *answer) {
+  struct request request = {op, id.low, id.high, a, b, 0};
+  struct iovec parts[IOV_MAX];
+  if (count >= IOV_MAX) return -EMSGSIZE;
+  parts[0] = (struct iovec){&request, sizeof request};
+  if (count != 0) memcpy(parts + 1, payload, count * sizeof *payload);
+  int error = -ECONNREFUSED;
+  // The second time if the server is another one than last time.
+  for (int attempt = 0; attempt < 2; attempt++) {
+    const int fd = control_channel();
+    if (fd < 0) return fd;
+    error = exchange(fd, parts, count + 1, answer);
+    if (error == -EMSGSIZE) {
+      const int bytes = 2 * REQUEST_MAX;
+      if (syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes) != 0) return error;
+      error = exchange(fd, parts, count + 1, answer);
+    }
+    if (error != -EPIPE && error != -ECONNRESET) return error;
+    drop_control();
+  }
+  return error;
+}

@@ -1,0 +1,39 @@
+// The wire of docs/transport.md: connections to the server, and requests on them. Nothing here goes through an interposed
+// symbol, is a cancellation point, or knows what a netlink socket is.
+#ifndef NOKMOD_PRELOAD_CHANNEL_H
+#define NOKMOD_PRELOAD_CHANNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+enum op { OP_SEND = 1, OP_MORE, OP_BIND, OP_JOIN, OP_LEAVE, OP_OPTION, OP_RECEIVE_BUFFER, OP_FIND, OP_DESCRIBE };
+
+enum { ANSWER_DUMPING = 1, MARKER_BYTES = 4, REQUEST_HEADER_BYTES = 24, REQUEST_MAX = 1 << 20 };
+
+/// 64 random bits that the server gave a socket.
+struct id {
+  uint32_t low, high;
+};
+
+struct answer {
+  uint32_t error, flags, a, b;
+};
+
+/// Opens a data channel; `flags` may hold SOCK_CLOEXEC. The descriptor, or a negative errno: -ECONNREFUSED or -ENOENT
+/// when no server listens.
+int channel_open(int protocol, int flags, uint32_t receive_length, struct id *id);
+
+/// Whether the descriptor is a data channel to the server's path; `cookie` is then its SO_COOKIE.
+bool channel_is_ours(int fd, uint64_t *cookie);
+
+/// One request on the calling thread's control channel. 0 when it was answered (answer->error may hold an errno), or a
+/// negative errno when there is no server.
+int channel_request(enum op op, struct id id, uint32_t a, uint32_t b, const struct iovec *payload, size_t count,
+                    struct answer *answer);
+
+/// Moves a descriptor out of the program's way, closed on exec.
+int channel_hide(int fd);
+
+#endif

@@ -1,0 +1,367 @@
+#undef _FILE_OFFSET_BITS
+#define _GNU_SOURCE
+#include "sockets.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/netlink.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+enum { MAX_FDS = 65536 };
+
+// What a descriptor stands for: 0, a netlink_socket, or with the lowest bit set the owner of a hidden descriptor.
+static atomic_uintptr_t slots[MAX_FDS];
+static atomic_int end;
+// Of changes; reading needs none.
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct netlink_socket *free_sockets;
+static int parked_sockets;
+static pid_t owner;
+
+/// False in a child of vfork(): the table is its parent's.
+static bool ours(void) {
+  const pid_t self = (pid_t)syscall(SYS_getpid);
+  if (owner == 0) owner = self; // Another library's constructor came before ours.
+  return self == owner;
+}
+
+static uintptr_t slot(int fd) { return fd < 0 || fd >= MAX_FDS ? 0 : atomic_load_explicit(&slots[fd], memory_order_acquire); }
+
+static void set_slot(int fd, uintptr_t value) {
+  atomic_store_explicit(&slots[fd], value, memory_order_release);
+  int before = atomic_load(&end);
+  while (value != 0 && before <= fd && !atomic_compare_exchange_weak(&end, &before, fd + 1)) continue;
+}
+
+int fds_end(void) { return atomic_load(&end); }
+bool fds_hidden(int fd) { return slot(fd) & 1; }
+bool fds_is_hidden(int fd, const void *by) { return slot(fd) == ((uintptr_t)by | 1); }
+
+bool fds_hide(int fd, const void *by) {
+  if (fd >= MAX_FDS) return false;
+  set_slot(fd, (uintptr_t)by | 1);
+  return true;
+}
+
+bool fds_unhide(int fd, const void *by) {
+  uintptr_t expected = (uintptr_t)by | 1;
+  return fd >= 0 && fd < MAX_FDS && atomic_compare_exchange_strong(&slots[fd], &expected, 0);
+}
+
+struct netlink_socket *sockets_get(int fd) {
+  const uintptr_t value = slot(fd);
+  return value & 1 ? NULL : (struct netlink_socket *)value;
+}
+
+static void close_parked(struct netlink_socket *socket) {
+  if (socket->parked < 0) return;
+  if (fds_unhide(socket->parked, socket)) syscall(SYS_close, socket->parked);
+  socket->parked = -1;
+  parked_sockets--;
+}
+
+/// With the lock held.
+static void forget(int fd) {
+  struct netlink_socket *socket = sockets_get(fd);
+  if (slot(fd) != 0) set_slot(fd, 0);
+  if (socket == NULL || --socket->descriptors != 0) return;
+  close_parked(socket);
+  socket->next_free = free_sockets;
+  free_sockets = socket;
+}
+
+void fds_forget(int fd) {
+  if (slot(fd) == 0 || !ours()) return;
+  pthread_mutex_lock(&lock);
+  forget(fd);
+  pthread_mutex_unlock(&lock);
+}
+
+void fds_copied(int fd, int copy) {
+  struct netlink_socket *socket = sockets_get(fd);
+  if (fd == copy || (socket == NULL && slot(copy) == 0) || !ours()) return;
+  pthread_mutex_lock(&lock);
+  forget(copy);
+  // A copy beyond the table works as far as the kernel serves it: it can receive.
+  if (socket != NULL && copy < MAX_FDS) {
+    socket->descriptors++;
+    set_slot(copy, (uintptr_t)socket);
+  }
+  pthread_mutex_unlock(&lock);
+}
+
+/// With the lock held.
+static struct netlink_socket *new_socket(int type, int protocol, struct id id) {
+  struct netlink_socket *socket = free_sockets;
+  if (socket != NULL) {
+    free_sockets = socket->next_free;
+  } else {
+    socket = malloc(sizeof *socket);
+    if (socket == NULL) return NULL;
+    atomic_init(&socket->epoch, 0);
+  }
+  const unsigned epoch = atomic_load(&socket->epoch) + 1;
+  memset(socket, 0, sizeof *socket);
+  atomic_store(&socket->epoch, epoch);
+  socket->id = id;
+  socket->protocol = protocol;
+  socket->type = type;
+  socket->parked = -1;
+  return socket;
+}
+
+/// With the lock held.
+static bool add(int fd, struct netlink_socket *socket) {
+  if (socket == NULL || fd >= MAX_FDS) return false;
+  forget(fd); // A number that was closed behind our back, as fclose() does.
+  socket->descriptors++;
+  set_slot(fd, (uintptr_t)socket);
+  return true;
+}
+
+static void revive_parked(void);
+
+int sockets_open(int type, int protocol) {
+  struct id id;
+  const int fd = channel_open(protocol, type & SOCK_CLOEXEC, 0, &id);
+  if (fd < 0) return fd;
+  if ((type & SOCK_NONBLOCK) && syscall(SYS_fcntl, fd, F_SETFL, O_RDWR | O_NONBLOCK) != 0) {
+    const int error = -errno;
+    syscall(SYS_close, fd);
+    return error;
+  }
+  if (!ours()) return fd;
+  pthread_mutex_lock(&lock);
+  const bool added = add(fd, new_socket(type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK), protocol, id));
+  if (parked_sockets != 0) revive_parked();
+  pthread_mutex_unlock(&lock);
+  if (added) return fd;
+  syscall(SYS_close, fd);
+  return -EMFILE;
+}
+
+/// Puts another file behind all descriptors of a socket and closes `fd`. With the lock held.
+static void replace(struct netlink_socket *socket, int fd) {
+  bool first = true;
+  for (int i = 0; i < fds_end(); i++) {
+    if (sockets_get(i) != socket) continue;
+    if (first) {
+      const long status = syscall(SYS_fcntl, i, F_GETFL);
+      if (status >= 0) syscall(SYS_fcntl, fd, F_SETFL, status);
+      struct timeval limit;
+      socklen_t length = sizeof limit;
+      if (syscall(SYS_getsockopt, i, SOL_SOCKET, SO_RCVTIMEO, &limit, &length) == 0) {
+        syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_RCVTIMEO, &limit, length);
+      }
+      first = false;
+    }
+    const long flags = syscall(SYS_fcntl, i, F_GETFD);
+    syscall(SYS_dup3, fd, i, flags > 0 && (flags & FD_CLOEXEC) ? O_CLOEXEC : 0);
+  }
+  syscall(SYS_close, fd);
+}
+
+static int request(struct netlink_socket *socket, enum op op, uint32_t a, uint32_t b, struct answer *answer) {
+  const int error = channel_request(op, socket->id, a, b, NULL, 0, answer);
+  return error != 0 ? -error : (int)answer->error;
+}
+
+static bool has_group(const struct netlink_socket *socket, int group) {
+  return socket->groups[(group - 1) / 32] >> (group - 1) % 32 & 1;
+}
+
+/// A new channel with all that was set on the old one. With the lock held.
+static bool revive(struct netlink_socket *socket) {
+  struct id id;
+  const int fd = channel_open(socket->protocol, SOCK_CLOEXEC, atomic_load(&socket->receive_length), &id);
+  if (fd < 0) return false;
+  socket->id = id;
+  struct answer answer;
+  if (socket->receive_buffer != 0) {
+    request(socket, OP_RECEIVE_BUFFER, (uint32_t)socket->receive_buffer, socket->receive_buffer_forced, &answer);
+  }
+  for (int option = 0; option < OPTIONS; option++) {
+    if (socket->options_set >> option & 1) {
+      request(socket, OP_OPTION, (uint32_t)option, (uint32_t)socket->options[option], &answer);
+    }
+  }
+  if (atomic_load(&socket->port) != 0) {
+    // Whoever was told this number uses it. If it is taken, another one must do.
+    if (request(socket, OP_BIND, atomic_load(&socket->port), 0, &answer) != 0 &&
+        request(socket, OP_BIND, 0, 0, &answer) == 0) {
+      atomic_store(&socket->port, answer.a);
+    }
+  }
+  for (int group = 1; group <= 32 * GROUP_WORDS; group++) {
+    if (has_group(socket, group)) request(socket, OP_JOIN, (uint32_t)group, 0, &answer);
+  }
+  atomic_store(&socket->dumping, false);
+  replace(socket, fd);
+  atomic_fetch_add(&socket->epoch, 1);
+  close_parked(socket);
+  return true;
+}
+
+/// An idle file in place of a channel that has ended: one that is readable for ever would make the program spin. With
+/// the lock held.
+static void park(struct netlink_socket *socket) {
+  if (socket->parked >= 0) return;
+  int pair[2];
+  if (syscall(SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return;
+  pair[1] = channel_hide(pair[1]);
+  if (!fds_hide(pair[1], socket)) {
+    syscall(SYS_close, pair[0]);
+    syscall(SYS_close, pair[1]);
+    return;
+  }
+  socket->parked = pair[1];
+  parked_sockets++;
+  atomic_store(&socket->dumping, false);
+  replace(socket, pair[0]);
+  atomic_fetch_add(&socket->epoch, 1);
+}
+
+/// A server is there again: those that wait for messages would never notice. With the lock held.
+static void revive_parked(void) {
+  for (int fd = 0; fd < fds_end() && parked_sockets != 0; fd++) {
+    struct netlink_socket *socket = sockets_get(fd);
+    if (socket != NULL && socket->parked >= 0 && !revive(socket)) return;
+  }
+}
+
+static bool lost(struct netlink_socket *socket, unsigned epoch) {
+  pthread_mutex_lock(&lock);
+  bool alive = atomic_load(&socket->epoch) != epoch; // Another thread was faster.
+  if (!alive) {
+    alive = revive(socket);
+    if (alive) revive_parked();
+    else park(socket);
+  }
+  pthread_mutex_unlock(&lock);
+  return alive;
+}
+
+void sockets_lost(struct netlink_socket *socket, unsigned epoch) { lost(socket, epoch); }
+
+int sockets_request(struct netlink_socket *socket, enum op op, uint32_t a, uint32_t b, const struct iovec *payload,
+                    size_t count, struct answer *answer) {
+  for (int attempt = 0; attempt < 2; attempt++) {
+    const unsigned epoch = atomic_load(&socket->epoch);
+    const int error = channel_request(op, socket->id, a, b, payload, count, answer);
+    if (error == 0 && answer->error != EBADF) {
+      atomic_store(&socket->dumping, (answer->flags & ANSWER_DUMPING) != 0);
+      return (int)answer->error;
+    }
+    if (error == -EMSGSIZE || error == -EMFILE || error == -ENFILE) return -error;
+    if (!lost(socket, epoch)) break;
+  }
+  return ECONNREFUSED;
+}
+
+int sockets_autobind(struct netlink_socket *socket) {
+  if (atomic_load(&socket->port) != 0) return 0;
+  struct answer answer;
+  const int error = sockets_request(socket, OP_BIND, 0, 0, NULL, 0, &answer);
+  if (error == 0) atomic_store(&socket->port, answer.a);
+  return error;
+}
+
+int sockets_give_to_kernel(struct netlink_socket *socket) {
+  const int fd = (int)syscall(SYS_socket, AF_NETLINK, socket->type | SOCK_CLOEXEC, socket->protocol);
+  if (fd < 0) return errno;
+  pthread_mutex_lock(&lock);
+  if (socket->receive_buffer != 0) {
+    syscall(SYS_setsockopt, fd, SOL_SOCKET, socket->receive_buffer_forced ? SO_RCVBUFFORCE : SO_RCVBUF,
+            &socket->receive_buffer, sizeof socket->receive_buffer);
+  }
+  for (int option = 0; option < OPTIONS; option++) {
+    if (socket->options_set >> option & 1) {
+      syscall(SYS_setsockopt, fd, SOL_NETLINK, option, &socket->options[option], sizeof socket->options[option]);
+    }
+  }
+  if (atomic_load(&socket->port) != 0) {
+    struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_pid = atomic_load(&socket->port)};
+    if (syscall(SYS_bind, fd, &address, sizeof address) != 0) {
+      address.nl_pid = 0;
+      syscall(SYS_bind, fd, &address, sizeof address);
+    }
+  }
+  for (int group = 1; group <= 32 * GROUP_WORDS; group++) {
+    if (has_group(socket, group)) {
+      syscall(SYS_setsockopt, fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group);
+    }
+  }
+  replace(socket, fd);
+  for (int i = 0; i < fds_end(); i++) {
+    if (sockets_get(i) == socket) forget(i);
+  }
+  pthread_mutex_unlock(&lock);
+  return 0;
+}
+
+static void before_fork(void) { pthread_mutex_lock(&lock); }
+static void after_fork(void) { pthread_mutex_unlock(&lock); }
+
+/// A control channel is one thread's of the parent: two processes on it would take each other's answers.
+static void in_child(void) {
+  owner = (pid_t)syscall(SYS_getpid);
+  for (int fd = 0; fd < fds_end(); fd++) {
+    const uintptr_t value = slot(fd);
+    if (!(value & 1)) continue;
+    struct netlink_socket *socket = (struct netlink_socket *)(value & ~(uintptr_t)1);
+    bool parked = false;
+    for (int i = 0; i < fds_end() && !parked; i++) parked = sockets_get(i) == socket;
+    if (parked) continue;
+    set_slot(fd, 0);
+    syscall(SYS_close, fd);
+  }
+  pthread_mutex_unlock(&lock);
+}
+
+/// A data channel that came over exec(): the server tells what it is.
+static void recover(int fd) {
+  uint64_t cookie;
+  if (!channel_is_ours(fd, &cookie)) return;
+  struct answer answer;
+  if (channel_request(OP_FIND, (struct id){0, 0}, (uint32_t)cookie, (uint32_t)(cookie >> 32), NULL, 0, &answer) != 0 ||
+      answer.error != 0) {
+    return;
+  }
+  const struct id id = {answer.a, answer.b};
+  for (int other = 0; other < fds_end(); other++) {
+    struct netlink_socket *socket = sockets_get(other);
+    if (socket == NULL || socket->id.low != id.low || socket->id.high != id.high) continue;
+    fds_copied(other, fd);
+    return;
+  }
+  if (channel_request(OP_DESCRIBE, id, 0, 0, NULL, 0, &answer) != 0 || answer.error != 0) return;
+  pthread_mutex_lock(&lock);
+  struct netlink_socket *socket = new_socket(SOCK_RAW, (int)answer.b, id);
+  if (add(fd, socket)) {
+    atomic_store(&socket->port, answer.a);
+    atomic_store(&socket->settled, true);
+    atomic_store(&socket->dumping, (answer.flags & ANSWER_DUMPING) != 0);
+  }
+  pthread_mutex_unlock(&lock);
+}
+
+__attribute__((constructor)) static void start(void) {
+  owner = (pid_t)syscall(SYS_getpid);
+  if (pthread_atfork(before_fork, after_fork, in_child) != 0) abort();
+  DIR *open_files = opendir("/proc/self/fd");
+  if (open_files == NULL) return;
+  const struct dirent *entry;
+  while ((entry = readdir(open_files)) != NULL) {
+    char *rest;
+    const long fd = strtol(entry->d_name, &rest, 10);
+    if (rest != entry->d_name && *rest == '\0' && fd != dirfd(open_files)) recover((int)fd);
+  }
+  closedir(open_files);
+}

@@ -1,0 +1,67 @@
+// The netlink sockets of this process: which descriptors stand for which socket, and what the program set on it.
+#ifndef NOKMOD_PRELOAD_SOCKETS_H
+#define NOKMOD_PRELOAD_SOCKETS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "channel.h"
+
+enum { GROUP_WORDS = 8, OPTIONS = 13 };
+
+/// One netlink socket (an open file description). Kept for reuse when its last descriptor is closed and never freed, so
+/// that a thread that still looks at it reads no foreign memory.
+struct netlink_socket {
+  struct netlink_socket *next_free;
+  struct id id;
+  int protocol, type;
+  unsigned descriptors;
+  /// Counts the channels that have stood behind this socket.
+  atomic_uint epoch;
+  atomic_uint port;
+  /// The server's last word about it: a dump is under way.
+  atomic_bool dumping;
+  /// Something was sent to the server: this socket cannot become the kernel's any more.
+  atomic_bool settled;
+  /// Largest buffer that a receive was called with.
+  atomic_uint receive_length;
+  uint32_t destination;
+  uint32_t groups[GROUP_WORDS];
+  uint32_t options_set;
+  int options[OPTIONS];
+  int receive_buffer, receive_buffer_told;
+  bool receive_buffer_forced;
+  /// The far end of the idle socket that stands in while there is no server; -1 otherwise.
+  int parked;
+};
+
+/// The socket behind a descriptor, or NULL.
+struct netlink_socket *sockets_get(int fd);
+/// socket(AF_NETLINK, type, protocol) on the server: a descriptor or a negative errno.
+int sockets_open(int type, int protocol);
+/// A request about a socket: 0 or an errno. A server that was started anew gets its sockets back.
+int sockets_request(struct netlink_socket *socket, enum op op, uint32_t a, uint32_t b, const struct iovec *payload,
+                    size_t count, struct answer *answer);
+/// Binds it to a port id if it is not yet: 0 or an errno.
+int sockets_autobind(struct netlink_socket *socket);
+/// The channel of that epoch has come to its end.
+void sockets_lost(struct netlink_socket *socket, unsigned epoch);
+/// Puts a socket of the kernel in its place: 0 or an errno. The descriptors stay.
+int sockets_give_to_kernel(struct netlink_socket *socket);
+
+/// True for a descriptor that the program does not know of.
+bool fds_hidden(int fd);
+bool fds_hide(int fd, const void *owner);
+bool fds_is_hidden(int fd, const void *owner);
+/// True if it was hidden by that owner.
+bool fds_unhide(int fd, const void *owner);
+/// `copy` now stands for whatever `fd` stands for.
+void fds_copied(int fd, int copy);
+/// About to be closed.
+void fds_forget(int fd);
+/// One more than the highest descriptor that fds_hidden() or sockets_get() know.
+int fds_end(void);
+
+#endif

@@ -1,0 +1,56 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { constants } from "node:os";
+import { resolve } from "node:path";
+import { defaultSocketPath } from "../../netlink/transport.ts";
+import { preloadEnvironment } from "../../preload.ts";
+
+/** Options of `nokmod run`. */
+export interface RunOptions {
+  readonly socket?: string;
+}
+
+/** Exit codes of a shell: the command was found but would not start; it was not found. */
+const CANNOT_START = 126;
+const NOT_FOUND = 127;
+
+/** Signals that somebody may send to the one in order to reach the other. */
+const FORWARDED: readonly NodeJS.Signals[] = [
+  "SIGINT",
+  "SIGTERM",
+  "SIGHUP",
+  "SIGQUIT",
+  "SIGUSR1",
+  "SIGUSR2",
+  "SIGCONT",
+];
+
+/**
+ * `nokmod run -- COMMAND`: runs a program that speaks to the kernel's openvswitch and conntrack, unmodified, on nokmod.
+ * Ends as the command ends: with its exit code, or by its signal.
+ */
+export async function run(command: readonly string[], options: RunOptions): Promise<void> {
+  const [file, ...args] = command;
+  // Absolute: the program may change its directory.
+  const env = preloadEnvironment(resolve(options.socket ?? defaultSocketPath()));
+  const child = spawn(file, args, { stdio: "inherit", env });
+  const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
+  for (const signal of FORWARDED) process.on(signal, forward);
+  try {
+    const [code, signal] = (await once(child, "exit")) as [number | null, NodeJS.Signals | null];
+    if (signal === null) {
+      process.exitCode = code ?? 1;
+      return;
+    }
+    process.exitCode = 128 + constants.signals[signal];
+    for (const name of FORWARDED) process.off(name, forward);
+    process.kill(process.pid, signal);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    process.exitCode = code === "ENOENT" ? NOT_FOUND : CANNOT_START;
+    const why = code === "ENOENT" ? "command not found" : (cause as Error).message;
+    process.stderr.write(`nokmod run: ${file}: ${why}\n`);
+  } finally {
+    for (const signal of FORWARDED) process.off(signal, forward);
+  }
+}
