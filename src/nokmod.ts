@@ -60,8 +60,9 @@ export class Nokmod implements SocketOpener {
       zoneLimits: this.conntrack.limits,
       processors: options.processors,
     });
-    new Ctnetlink(this.kernel.bus, this.conntrack, () => clock.realtime());
     const { environment } = this.kernel;
+    const ctnetlink = new Ctnetlink(this.kernel.bus, this.conntrack, () => clock.realtime());
+    ctnetlink.onDatagram = () => endBatch(environment);
     options.ports.start(receiveFrom, () => endBatch(environment), {
       onGone: (port) => this.kernel.deviceGone(port),
     });
@@ -79,6 +80,7 @@ export class Nokmod implements SocketOpener {
     this.kernel.environment.clock.invalidate();
     this.kernel.tick();
     this.conntrack.tick();
+    this.kernel.environment.clock.invalidate();
   }
 
   /** Takes everything down: datapaths, ports, timer. Devices are as they were found. */

@@ -91,6 +91,8 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
   private readonly timeouts: TimeoutSubsystem;
   private readonly eventWriter = new MessageWriter(1024);
   private wasJoined = false;
+  /** Called after each datagram: what it changed must not outlive the clock's reading. */
+  onDatagram: (() => void) | undefined = undefined;
 
   constructor(
     private readonly bus: NetlinkBus,
@@ -101,6 +103,10 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
     conntrack.listener = this;
     conntrack.expectations.listener = this;
     bus.register(NETLINK_NETFILTER, this);
+  }
+
+  endDatagram(): void {
+    this.onDatagram?.();
   }
 
   /** ConntrackListener: a member of the groups of connections, not of expectations (N-110). */

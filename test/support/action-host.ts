@@ -76,6 +76,7 @@ export class RecordingHost implements ActionHost {
       key.fill(0, K.CT, K.CT_LABELS + 4);
     },
     checkHelper: (): number => 0,
+    bind: (): void => {},
     endBatch: (): void => {},
   };
 

@@ -376,7 +376,7 @@ describe("what an action leaves on the packet", () => {
     const skb = skbHash(key);
     executor.execute(packet, key, a.compile(key, a.hash(7), a.output(1)));
     expect(key[K.DP_HASH] >>> 0).toBe(dpHash(skb, 7));
-    expect(packet.hash).toBe(skb);
+    expect(packet.hash >>> 0).toBe(skb);
     expect(outputs()[0].frame()).toBe(hex(UDP));
     before[K.DP_HASH] = key[K.DP_HASH];
     expect(key).toEqual(before);

@@ -55,6 +55,7 @@ export class ProgramCache {
       return entry.program;
     }
     const program = validateActions(view, start, end, maskedKey, this.context);
+    if (namesPolicy(program)) return program;
     const bytes = new Uint8Array(view.buffer, view.byteOffset + start, end - start).slice();
     this.entries[slot] = { bytes, types, ip, vlan, detail, program };
     return program;
@@ -65,4 +66,9 @@ function sameBytes(bytes: Uint8Array, view: DataView, start: number, end: number
   if (bytes.length !== end - start) return false;
   for (let i = 0; i < bytes.length; i++) if (bytes[i] !== view.getUint8(start + i)) return false;
   return true;
+}
+
+/** Whether a timeout policy is named: the name may mean another policy for the next flow (conntrack.md C-022). */
+function namesPolicy(program: Program): boolean {
+  return program.cts.some((action) => action.timeout !== undefined) || program.programs.some(namesPolicy);
 }

@@ -37,7 +37,7 @@ import * as udp from "../../packet/udp.ts";
 import { EHOSTUNREACH, EINPROGRESS, ENETDOWN } from "../../uapi/errno.ts";
 import { OVS_HASH_ALG_L4 } from "../../uapi/openvswitch.ts";
 import { K, newKey } from "../flow-key.ts";
-import { dpHash, skbHash, skbHashFlags, symmetricL4Hash } from "../hash.ts";
+import { dpHash, packetHash, symmetricL4Hash } from "../hash.ts";
 import type { ActionHost } from "../host.ts";
 import { Nested, Op, type Program, SET_DST, SET_SRC } from "./program.ts";
 
@@ -312,11 +312,7 @@ export class ActionExecutor {
         case Op.HASH: {
           const basis = code[pc + 2];
           if (code[pc + 1] === OVS_HASH_ALG_L4) {
-            if (packet.hash === 0) {
-              packet.hash = skbHash(key);
-              packet.hashFlags = skbHashFlags(key);
-            }
-            key[K.DP_HASH] = dpHash(packet.hash, basis);
+            key[K.DP_HASH] = dpHash(packetHash(packet, key), basis);
           } else {
             key[K.DP_HASH] = dpHash(symmetricL4Hash(key), basis);
           }

@@ -26,7 +26,7 @@ import { Nested, Op, Program, SET_DST, SET_SRC } from "./program.ts";
 
 /** What validation asks of the rest of the datapath. */
 export interface ValidationContext {
-  readonly conntrack: Pick<ConntrackPort, "checkHelper">;
+  readonly conntrack: Pick<ConntrackPort, "checkHelper"> & Partial<Pick<ConntrackPort, "bind">>;
 }
 
 const AF_INET = 2;
@@ -347,6 +347,7 @@ class Compiler {
     if (type !== ETH_P_IP && type !== ETH_P_IPV6) throw new Errno(EINVAL);
     const family = type === ETH_P_IP ? AF_INET : AF_INET6;
     const action = parseCt(reader, family, this.key[K.IP] >>> 24, this.context.conntrack);
+    this.context.conntrack.bind?.(action);
     draft.emit(Op.CT, draft.cts.push(action) - 1);
     draft.passive = false;
     draft.kernelSize += KERNEL_CT;
