@@ -259,6 +259,11 @@ export class Lab {
     return this.namespace.execute(...this.commandLine(args));
   }
 
+  /** The same as another user. */
+  cliAs(user: readonly string[], ...args: string[]): Promise<CommandResult> {
+    return this.namespace.execute(...user, ...this.commandLine(args));
+  }
+
   /** `nokmod start …`; waits until it takes requests. */
   async start(...args: string[]): Promise<void> {
     this.nokmod = new Script(this.namespace.start(...this.commandLine(["start", "--socket", this.socket, ...args])));

@@ -1,0 +1,353 @@
+/** What clients, devices and signals do to a nokmod that is switching packets. */
+import { once } from "node:events";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
+import type { GenlMessage, OvsClient, VportInfo } from "../../src/client/index.ts";
+import { decodeVport } from "../../src/client/ovs.ts";
+import { connect } from "../../src/client/seqpacket.ts";
+import { Namespace } from "../../src/lab/namespace.ts";
+import { SeededRandom } from "../../src/random.ts";
+import { ENODEV } from "../../src/uapi/errno.ts";
+import { NETLINK_GENERIC, NETLINK_NETFILTER } from "../../src/uapi/netlink.ts";
+import * as ovs from "../../src/uapi/openvswitch.ts";
+import * as a from "../support/actions.ts";
+import { forkScript, message } from "../support/child.ts";
+import { ethernet, frame, hex, ipv4, udp } from "../support/frames.ts";
+import { type Host, Lab, match, type PingResult, root, until } from "../support/lab.ts";
+
+describe.skipIf(!root)("nokmod under traffic", () => {
+  let lab: Lab;
+  let h1: Host;
+  let h2: Host;
+  let client: OvsClient;
+  let dp: number;
+
+  beforeAll(async () => {
+    lab = await Lab.create(2, true);
+    [h1, h2] = lab.hosts;
+    await lab.start();
+    client = lab.ovs;
+  });
+  afterAll(async () => {
+    await lab?.close();
+  });
+  beforeEach(() => {
+    dp = lab.datapath();
+    client.putFlow(dp, { ...match({ inPort: 1 }), actions: a.output(2) });
+    client.putFlow(dp, { ...match({ inPort: 2 }), actions: a.output(1) });
+  });
+  afterEach(() => {
+    lab.clear();
+  });
+
+  /** 200 pings in a second, while something is done to nokmod. */
+  async function pingWhile(work: () => Promise<void>): Promise<PingResult> {
+    const ping = h1.ping(h2.address, "-c", "200", "-i", "0.005");
+    await work();
+    return ping;
+  }
+
+  const everything: PingResult = { status: 0, sent: 200, received: 200 };
+
+  /** Kilobytes of memory that the process holds. */
+  function resident(): number {
+    return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${lab.pid}/status`, "utf8"))?.[1]);
+  }
+  const descriptors = (): number => readdirSync(`/proc/${lab.pid}/fd`).length;
+
+  describe("clients", () => {
+    it("garbage on the socket and in messages: no ping is lost", async () => {
+      const random = new SeededRandom(10);
+      const before = descriptors();
+      const lost = await pingWhile(async () => {
+        const raw = lab.namespace.execute("/usr/bin/python3", "-c", GARBAGE, lab.socket);
+        const own = connect(lab.socket);
+        for (const protocol of [NETLINK_GENERIC, NETLINK_NETFILTER]) {
+          const socket = own.open(protocol);
+          for (let i = 0; i < 300; i++) {
+            const bytes = Uint8Array.from({ length: random.u32() % 120 }, () => random.u32());
+            const view = new DataView(bytes.buffer);
+            // Most of them reach a family: the right length and a type that is in use.
+            if (bytes.length >= 16 && i % 4 !== 0) {
+              view.setUint32(0, bytes.length, true);
+              view.setUint16(4, protocol === NETLINK_GENERIC ? 16 + (i % 12) : 0x100 + (i % 8), true);
+              view.setUint16(6, 5 | (view.getUint16(6, true) & 0x300), true);
+            }
+            try {
+              socket.send(bytes);
+              while (socket.receive() !== null);
+            } catch {
+              // Refused, or told that it did not read fast enough.
+            }
+          }
+        }
+        own.close();
+        const { status, stderr } = await raw;
+        expect(status, stderr).toBe(0);
+      });
+      expect(lost).toEqual(everything);
+      expect(client.datapath(dp).stats.flows).toBe(2);
+      await until(() => descriptors() <= before + 2, "connections closed");
+    });
+
+    it("a client killed half-way through a dump leaves nothing; others dump everything", async () => {
+      for (let i = 0; i < 5000; i++) {
+        client.putFlow(dp, { ...match({ inPort: 1, recircId: i + 1 }), actions: a.output(2) });
+      }
+      const before = descriptors();
+      const lost = await pingWhile(async () => {
+        const child = forkScript("dump-client.ts", [lab.socket, `${dp}`]);
+        expect(await message(child)).toBe("half-way");
+        expect(descriptors()).toBeGreaterThan(before);
+        child.kill("SIGKILL");
+        await once(child, "exit");
+        expect([...client.flows(dp)].length).toBe(5002);
+      });
+      expect(lost).toEqual(everything);
+      await until(() => descriptors() <= before + 2, "connections closed");
+    });
+
+    it("U-033: a reader that never reads loses its own upcalls only, and costs no memory", async () => {
+      const lazy = client.openUpcalls();
+      const other = client.openUpcalls();
+      onTestFinished(() => {
+        lazy.close();
+        other.close();
+      });
+      client.setVport(dp, 1, { upcallPids: [lazy.portId] });
+      client.setVport(dp, 2, { upcallPids: [other.portId] });
+      client.flushFlows(dp);
+      // What comes faster than it is switched is lost before it gets here.
+      const flood = (missed: number): Promise<void> =>
+        until(
+          async () => {
+            await h1.execute("/usr/bin/python3", "-c", FLOOD, "2000", hex(datagram(h1)));
+            return client.datapath(dp).stats.missed >= missed;
+          },
+          `${missed} missed`,
+          20_000,
+        );
+      await flood(3000);
+      const before = resident();
+      await flood(25_000);
+      await h2.send(datagram(h2), datagram(h2));
+      let received = 0;
+      await until(() => {
+        received += other.drain(() => {});
+        return received === 2;
+      }, "the other's upcalls");
+      const { missed, lost } = client.datapath(dp).stats;
+      expect(lost).toBeGreaterThan(20_000);
+      expect(client.vport(dp, 1).upcallStats).toEqual({ success: missed - 2 - lost, fail: lost });
+      expect(client.vport(dp, 2).upcallStats).toEqual({ success: 2, fail: 0 });
+      // 22,000 frames of 1,400 bytes would be 30 MB.
+      expect(resident() - before).toBeLessThan(16_000);
+    });
+  });
+
+  describe("devices", () => {
+    /** DEL notifications with their sequence number and port id. */
+    function notifications(): { cmd: number; seq: number; pid: number; vport: VportInfo }[] {
+      const seen: { cmd: number; seq: number; pid: number; vport: VportInfo }[] = [];
+      const subscription = client.genl.subscribe(
+        client.families.vport,
+        (one: GenlMessage) => seen.push({ cmd: one.command, seq: one.seq, pid: one.pid, vport: decodeVport(one) }),
+        ["ovs_vport"],
+      );
+      onTestFinished(() => subscription.close());
+      return seen;
+    }
+
+    /** Puts host 2's veth back. */
+    function replug(): void {
+      lab.namespace.try("ip", "link", "del", h2.device);
+      h2.plug(lab.namespace, true);
+      h2.namespace.run("ip", "neigh", "replace", h1.address, "lladdr", h1.mac, "dev", "e0");
+    }
+
+    it("T-098, T-109: a port's device is deleted: DEL with sequence 0 and port id 0; outputs to it go nowhere", async () => {
+      const seen = notifications();
+      onTestFinished(replug);
+      const result = await pingWhile(async () => {
+        await until(async () => (client.vport(dp, 2).stats?.txPackets ?? 0) > 10, "traffic");
+        lab.namespace.run("ip", "link", "del", h2.device);
+        await until(() => seen.length > 0, "the notification");
+      });
+      expect(result.received).toBeLessThan(200);
+      expect(seen.length).toBe(1);
+      expect(seen[0]).toMatchObject({
+        cmd: ovs.OVS_VPORT_CMD_DEL,
+        seq: 0,
+        pid: 0,
+        vport: { name: h2.device, portNo: 2, datapath: dp },
+      });
+      expect(() => client.vport(dp, 2)).toThrow(expect.objectContaining({ errno: ENODEV }));
+      expect(client.datapath(dp).stats.flows).toBe(2);
+      // A new device of that name is another device.
+      replug();
+      client.createVport(dp, { name: h2.device, type: ovs.OVS_VPORT_TYPE_NETDEV, portNo: 2 });
+      expect(await h1.ping(h2.address)).toMatchObject({ received: 3 });
+    });
+
+    it("T-092: moved to another namespace: the port goes, DEL is told; the device can be used there", async () => {
+      const N = await Namespace.create();
+      const seen = notifications();
+      onTestFinished(async () => {
+        await N.close();
+        replug();
+      });
+      lab.namespace.run("ip", "link", "set", h2.device, "netns", `${N.pid}`);
+      await until(() => seen.length > 0, "the notification");
+      expect(seen[0]).toMatchObject({ cmd: ovs.OVS_VPORT_CMD_DEL, seq: 0, pid: 0, vport: { portNo: 2 } });
+      N.run("ip", "addr", "add", "10.1.1.9/24", "dev", h2.device);
+      N.run("ip", "link", "set", h2.device, "up");
+      await until(async () => (await h2.ping("10.1.1.9", "-c", "1")).received === 1, "ping");
+    });
+
+    it("A-135, T-110, T-113: down and up again: dropped without error or word; then it goes on", async () => {
+      const seen = notifications();
+      expect(await h1.ping(h2.address)).toMatchObject({ received: 3 });
+      const before = client.vport(dp, 2).stats;
+      lab.namespace.run("ip", "link", "set", h2.device, "down");
+      expect(await h1.ping(h2.address, "-W", "0.2")).toMatchObject({ received: 0 });
+      expect(client.vport(dp, 2).stats).toMatchObject({ txErrors: before?.txErrors, txPackets: before?.txPackets });
+      lab.namespace.run("ip", "link", "set", h2.device, "up");
+      await until(async () => (await h1.ping(h2.address, "-c", "1", "-W", "0.2")).received === 1, "ping");
+      // The other end without carrier is the same.
+      h2.namespace.run("ip", "link", "set", "e0", "down");
+      expect(await h1.ping(h2.address, "-W", "0.2")).toMatchObject({ received: 0 });
+      h2.namespace.run("ip", "link", "set", "e0", "up");
+      h2.namespace.run("ip", "neigh", "replace", h1.address, "lladdr", h1.mac, "dev", "e0");
+      await until(async () => (await h1.ping(h2.address, "-c", "1", "-W", "0.2")).received === 1, "ping");
+      expect(seen).toEqual([]);
+    });
+
+    it("T-110: renamed under traffic: not a packet is lost, nothing is told", async () => {
+      const seen = notifications();
+      const result = await pingWhile(async () => {
+        lab.namespace.run("ip", "link", "set", h2.device, "name", "renamed");
+        await until(() => client.vport(dp, 2).name === "renamed", "the name");
+      });
+      onTestFinished(replug);
+      lab.namespace.run("ip", "link", "set", "renamed", "name", h2.device);
+      expect(result).toEqual(everything);
+      expect(seen).toEqual([]);
+    });
+  });
+
+  describe("the process", () => {
+    it("a second instance on the same socket is refused and disturbs nothing", async () => {
+      const result = await pingWhile(async () => {
+        const { status, stderr } = await lab.cli("start", "--socket", lab.socket);
+        expect(status).toBe(1);
+        expect(stderr).toContain("ERR_ADDRESS_IN_USE");
+        expect(stderr).toContain(lab.socket);
+      });
+      expect(result).toEqual(everything);
+      expect(client.datapath(dp).name).toBe("dp0");
+    });
+
+    it("without permission it says which is needed", async () => {
+      const user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"];
+      const { status, stderr } = await lab.cliAs(
+        user,
+        "start",
+        "--socket",
+        `/tmp/nokmod-${process.pid}-nobody`,
+        "--bridge",
+        "br0",
+      );
+      expect(status).toBe(1);
+      expect(stderr).toMatch(/not permitted: CAP_NET_ADMIN is needed/);
+      expect(existsSync(`/tmp/nokmod-${process.pid}-nobody`)).toBe(false);
+      const path = await lab.cliAs(user, "start", "--socket", `${lab.socket}.other`);
+      expect(path.status).toBe(1);
+      expect(path.stderr).toContain("ERR_SOCKET_PATH");
+    });
+
+    it("a port that is not there, and rules that make no sense: a clear error, nothing left behind", async () => {
+      const other = lab.directory.file("other.sock");
+      const missing = await lab.cli("start", "--socket", other, "--bridge", "br9", "--port", "nowhere");
+      expect(missing.status).toBe(1);
+      expect(missing.stderr).toContain("nowhere");
+      const rule = await lab.cli("start", "--socket", other, "--bridge", "br9", "--flow", "in_port=1,actions=jump");
+      expect(rule.status).toBe(1);
+      expect(rule.stderr).toContain("jump");
+      expect(existsSync(other)).toBe(false);
+      expect(lab.namespace.try("ip", "link", "show", "br9").status).not.toBe(0);
+    });
+
+    it("T-075: kill -9: devices are as before, and another one can take the socket and the devices over", async () => {
+      const state = () =>
+        [h1.device, h2.device, ""].map((name) =>
+          name === ""
+            ? lab.namespace.run("nft", "list", "ruleset")
+            : `${/promiscuity \d+/.exec(lab.namespace.run("ip", "-d", "link", "show", name))}
+               ${lab.namespace.run("tc", "qdisc", "show", "dev", name)}
+               ${lab.namespace.try("tc", "filter", "show", "dev", name, "ingress").stdout}`,
+        );
+      const owned = state();
+      client.deleteDatapath(dp);
+      const before = state();
+      expect(owned).not.toEqual(before);
+      dp = lab.datapath();
+      client.createVport(dp, { name: "int9", type: ovs.OVS_VPORT_TYPE_INTERNAL });
+      expect(state()).toEqual(owned);
+      await lab.stop("SIGKILL");
+      await until(() => state().join() === before.join(), "devices as before");
+      expect(lab.namespace.try("ip", "link", "show", "int9").status).not.toBe(0);
+      expect(lab.namespace.try("ip", "link", "show", "dp0").status).not.toBe(0);
+      // The host's own stack has its device again.
+      lab.namespace.run("ip", "addr", "add", "10.1.1.200/24", "dev", h2.device);
+      await until(async () => (await h2.ping("10.1.1.200", "-c", "1")).received === 1, "ping");
+      lab.namespace.run("ip", "addr", "del", "10.1.1.200/24", "dev", h2.device);
+      expect(existsSync(lab.socket)).toBe(true);
+      await lab.start();
+      client = lab.ovs;
+      dp = lab.datapath();
+      client.putFlow(dp, { ...match({ inPort: 1 }), actions: a.output(2) });
+      client.putFlow(dp, { ...match({ inPort: 2 }), actions: a.output(1) });
+      expect(await h1.ping(h2.address)).toMatchObject({ received: 3 });
+    });
+
+    it("SIGTERM takes everything down in order", async () => {
+      await lab.stop();
+      expect(lab.nokmod?.child.exitCode).toBe(0);
+      expect(existsSync(lab.socket)).toBe(false);
+      expect(lab.namespace.try("ip", "link", "show", "dp0").status).not.toBe(0);
+      await lab.start();
+      client = lab.ovs;
+    });
+  });
+
+  function datagram(from: Host): Uint8Array {
+    return frame(
+      ethernet({ src: from.mac, dst: "02:00:00:00:00:77" }),
+      ipv4({ src: from.address, dst: "10.1.1.99" }),
+      udp(),
+      "x".repeat(1358),
+    );
+  }
+});
+
+const GARBAGE = `
+import random, socket, sys
+r = random.Random(7)
+for i in range(40):
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.connect(sys.argv[1])
+    for j in range(10):
+        try:
+            s.send(bytes(r.getrandbits(8) for _ in range(r.choice([1, 4, 16, 28, 100, 1000]))))
+        except OSError:
+            break
+    s.close()
+`;
+const FLOOD = `
+import socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(("e0", 0))
+frame = bytes.fromhex(sys.argv[2])
+for i in range(int(sys.argv[1])):
+    s.send(frame)
+`;
