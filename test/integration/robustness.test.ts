@@ -233,6 +233,46 @@ describe.skipIf(!root)("nokmod under traffic", () => {
       expect(result).toEqual(everything);
       expect(seen).toEqual([]);
     });
+
+    it("T-090: a namespace that holds an internal port ends: the port goes, the process stays", async () => {
+      const N = await Namespace.create();
+      client.createVport(dp, { name: "int7", type: ovs.OVS_VPORT_TYPE_INTERNAL, portNo: 7 });
+      lab.namespace.run("ip", "link", "set", "int7", "netns", `${N.pid}`);
+      N.run("ip", "link", "set", "int7", "up");
+      await N.close();
+      await until(() => client.vports(dp).every((one) => one.portNo !== 7), "the port");
+      expect(await h1.ping(h2.address)).toMatchObject({ received: 3 });
+    });
+
+    it("an internal device that somebody deletes takes its port with it, and nothing else", async () => {
+      client.createVport(dp, { name: "int8", type: ovs.OVS_VPORT_TYPE_INTERNAL, portNo: 8 });
+      // The real module's device cannot be deleted like this (T-080); ours is the kernel's own.
+      lab.namespace.run("ip", "link", "del", "int8");
+      await until(() => client.vports(dp).every((one) => one.portNo !== 8), "the port");
+      expect(await h1.ping(h2.address)).toMatchObject({ received: 3 });
+      client.createVport(dp, { name: "int8", type: ovs.OVS_VPORT_TYPE_INTERNAL, portNo: 8 });
+      client.deleteVport(dp, 8);
+    });
+
+    it("T-111: the local device renamed: the datapath's name in replies follows", async () => {
+      lab.namespace.run("ip", "link", "set", "dp0", "name", "dp0new");
+      await until(() => client.datapath(dp).name === "dp0new", "the name");
+      expect(() => client.datapath("dp0")).toThrow(expect.objectContaining({ errno: ENODEV }));
+      expect(await h1.ping(h2.address)).toMatchObject({ received: 3 });
+    });
+
+    it("a datapath deleted under traffic, and made again, many times", async () => {
+      const ping = h1.ping(h2.address, "-c", "100", "-i", "0.005", "-W", "0.1");
+      for (let i = 0; i < 12; i++) {
+        client.deleteDatapath(dp);
+        dp = lab.datapath();
+        client.putFlow(dp, { ...match({ inPort: 1 }), actions: a.output(2) });
+        client.putFlow(dp, { ...match({ inPort: 2 }), actions: a.output(1) });
+      }
+      await ping;
+      expect(await h1.ping(h2.address)).toMatchObject({ received: 3 });
+      expect(lab.nokmod?.errors).toBe("");
+    });
   });
 
   describe("the process", () => {
