@@ -207,10 +207,10 @@ static int put_int(int number, void *value, socklen_t *length) {
   return 0;
 }
 
-/// A bitmap of u32 words; the length told is that of all of it.
+/// A bitmap of u32 words, none where no group was ever joined; the length told is that of all of it.
 static int list_memberships(const struct netlink_socket *socket, void *value, socklen_t *length) {
   socklen_t words = GROUP_WORDS;
-  while (words > 1 && socket->groups[words - 1] == 0) words--;
+  while (words > 0 && socket->groups[words - 1] == 0) words--;
   const socklen_t bytes = words * (socklen_t)sizeof(uint32_t);
   memcpy(value, socket->groups, *length < bytes ? *length / sizeof(uint32_t) * sizeof(uint32_t) : bytes);
   *length = bytes;

@@ -11,7 +11,7 @@ import type { ConntrackPort } from "./conntrack-port.ts";
 import { extractHeaders, extractKey } from "./extract.ts";
 import { K, newKey } from "./flow-key.ts";
 import { FlowTable } from "./flow-table.ts";
-import { skbHash, skbHashFlags } from "./hash.ts";
+import { packetHash, skbHashFlags } from "./hash.ts";
 import type { ActionHost, UserspaceUpcall } from "./host.ts";
 import { MeterTable } from "./meter.ts";
 import { UpcallSender, type UpcallSink } from "./upcall.ts";
@@ -116,13 +116,7 @@ export class Datapath implements ActionHost {
   /** Looks the packet up and runs its flow's actions, or sends a MISS. */
   private process(packet: Packet, key: Int32Array): void {
     const { flows, counters } = this;
-    let { hash } = packet;
-    if (hash === 0) {
-      // Signed, so that V8 keeps it as a small integer.
-      hash = skbHash(key) | 0;
-      packet.hash = hash;
-    }
-    const flow = flows.lookup(key, hash);
+    const flow = flows.lookup(key, packetHash(packet, key));
     if (flow < 0) {
       this.miss(packet, key);
       return;
@@ -211,9 +205,12 @@ export class Datapath implements ActionHost {
   private transmit(packet: Packet, vport: Vport): void {
     const { port } = vport;
     if (packet.macNone && !port.l3) return;
-    let length = port.l3 ? packet.len : packet.len - ETH_HLEN;
-    if (packet.vlanTpid === 0 && (packet.protocol === ETH_P_8021Q || packet.protocol === ETH_P_8021AD))
-      length -= VLAN_HLEN;
+    let length = packet.len;
+    if (!port.l3) {
+      length -= ETH_HLEN;
+      if (packet.vlanTpid === 0 && (packet.protocol === ETH_P_8021Q || packet.protocol === ETH_P_8021AD))
+        length -= VLAN_HLEN;
+    }
     if (length > port.mtu && packet.gsoType === Gso.NONE) {
       port.countTxError();
       return;

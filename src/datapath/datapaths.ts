@@ -12,7 +12,8 @@ export const MAX_PORTS = 65535;
 export class Datapaths {
   /** In order of creation (families.md F-117). */
   readonly list: Datapath[] = [];
-  private readonly byAttachName = new Map<string, Vport>();
+  /** By the name at attach, which renames do not change; the newest first. */
+  private readonly byAttachName = new Map<string, Vport[]>();
 
   /**
    * @param environment what the datapaths share
@@ -61,16 +62,16 @@ export class Datapaths {
     for (const datapath of this.list) {
       if (datapath.ifindex === ifindex) return datapath;
     }
-    for (const vport of this.byAttachName.values()) {
-      if (vport.internal && vport.port.ifindex === ifindex && vport.port.netnsid === undefined) return vport.datapath;
+    for (const vports of this.byAttachName.values()) {
+      for (const { internal, port, datapath } of vports)
+        if (internal && port.ifindex === ifindex && port.netnsid === undefined) return datapath;
     }
     return undefined;
   }
 
   /** The vport of that name in any datapath (F-178, F-190). */
   vportByName(name: string): Vport | undefined {
-    const vport = this.byAttachName.get(name);
-    return vport !== undefined && vport.name === name ? vport : undefined;
+    return this.byAttachName.get(name)?.find((vport) => vport.name === name);
   }
 
   /**
@@ -95,12 +96,14 @@ export class Datapaths {
     }
     const { ports } = this.environment;
     switch (type) {
-      case OVS_VPORT_TYPE_NETDEV: {
-        const attached = this.vportByName(name);
-        if (attached?.internal) throw new Errno(EINVAL);
-        if (attached !== undefined) throw new Errno(attached.datapath === datapath ? EEXIST : EBUSY);
-        return this.attach(datapath, portNo, type, upcallPids, () => ports.openNetdev(name));
-      }
+      case OVS_VPORT_TYPE_NETDEV:
+        return this.attach(datapath, portNo, type, upcallPids, () => {
+          try {
+            return ports.openNetdev(name);
+          } catch (error) {
+            throw hasPort(datapath, name) ? new Errno(EEXIST) : error;
+          }
+        });
       case OVS_VPORT_TYPE_INTERNAL:
         return this.attach(datapath, portNo, type, upcallPids, () =>
           ports.createInternal(
@@ -150,13 +153,17 @@ export class Datapaths {
     const vport = new Vport(datapath, portNo, type, port, upcallPids);
     while (datapath.vports.length < portNo) datapath.vports.push(undefined);
     datapath.vports[portNo] = vport;
-    this.byAttachName.set(vport.attachName, vport);
+    const namesakes = this.byAttachName.get(vport.attachName);
+    if (namesakes === undefined) this.byAttachName.set(vport.attachName, [vport]);
+    else namesakes.unshift(vport);
     return vport;
   }
 
   private detach(vport: Vport): void {
     vport.datapath.vports[vport.portNo] = undefined;
-    if (this.byAttachName.get(vport.attachName) === vport) this.byAttachName.delete(vport.attachName);
+    const namesakes = this.byAttachName.get(vport.attachName) as Vport[];
+    namesakes.splice(namesakes.indexOf(vport), 1);
+    if (namesakes.length === 0) this.byAttachName.delete(vport.attachName);
     vport.port.context = undefined;
     vport.port.close();
   }
@@ -168,6 +175,11 @@ export class Datapaths {
   private checkPids(pids: Uint32Array): void {
     if (pids.length === 0 || pids.length > this.processors) throw new Errno(EINVAL);
   }
+}
+
+/** Whether a device that is called so now is a port of the datapath (F-159). */
+function hasPort(datapath: Datapath, name: string): boolean {
+  return datapath.vports.some((vport) => vport?.name === name && !vport.internal);
 }
 
 /** Expands the device-name template `br%d` to the first name that is free (F-094). */

@@ -1,5 +1,6 @@
 import { ETH_P_IP, ETH_P_IPV6 } from "../packet/ethernet.ts";
 import { IpProto } from "../packet/ip.ts";
+import type { Packet } from "../packet/packet.ts";
 import { K } from "./flow-key.ts";
 
 const JHASH_INITVAL = 0xdeadbeef | 0;
@@ -7,6 +8,11 @@ const JHASH_INITVAL = 0xdeadbeef | 0;
 /** Bits of Packet.hashFlags (bits 32 and 33 of OVS_PACKET_ATTR_HASH, upcalls.md). */
 export const HASH_SOFTWARE = 1;
 export const HASH_L4 = 2;
+/**
+ * Packet.hashFlags of a hash that EXECUTE gave with neither of those bits: upcalls show it, whoever uses it computes it
+ * anew (upcalls.md U-061, U-062).
+ */
+export const HASH_RAW = 4;
 
 /** Seed of the packet hash, random in each run as it is random in each boot (keys.md K-284). */
 let seed = 0x6e6f6b6d;
@@ -153,6 +159,19 @@ export function skbHash(key: Int32Array): number {
 export function skbHashFlags(key: Int32Array): number {
   const label = key[K.ETH_TYPE] >>> 16 === ETH_P_IPV6 ? key[K.IPV6_LABEL] : 0;
   return symmetricPorts(key) !== 0 || label !== 0 ? HASH_SOFTWARE | HASH_L4 : HASH_SOFTWARE;
+}
+
+/**
+ * The packet's hash, computed from the key when it is not known yet (skb_get_hash). Its flags are left for the upcall that
+ * shows them. HOT PATH.
+ * @returns a signed 32-bit number: V8 keeps it as a small integer
+ */
+export function packetHash(packet: Packet, key: Int32Array): number {
+  const { hash, hashFlags } = packet;
+  if (hash !== 0 ? hashFlags !== HASH_RAW : (hashFlags & (HASH_SOFTWARE | HASH_L4)) !== 0) return hash | 0;
+  packet.hash = skbHash(key) | 0;
+  packet.hashFlags = 0;
+  return packet.hash;
 }
 
 /**

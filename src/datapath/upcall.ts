@@ -1,7 +1,7 @@
 import { MessageWriter } from "../netlink/writer.ts";
 import { segment } from "../packet/gso.ts";
 import { Csum, Gso, type Packet } from "../packet/packet.ts";
-import { ECONNREFUSED, EFBIG, ENOTCONN } from "../uapi/errno.ts";
+import { ECONNREFUSED, EFBIG, EINVAL, ENODEV, ENOTCONN } from "../uapi/errno.ts";
 import {
   OVS_DP_F_UNALIGNED,
   OVS_FRAG_TYPE_LATER,
@@ -17,6 +17,7 @@ import {
   OVS_PACKET_VERSION,
 } from "../uapi/openvswitch.ts";
 import { K } from "./flow-key.ts";
+import { HASH_L4, HASH_SOFTWARE } from "./hash.ts";
 import type { UserspaceUpcall } from "./host.ts";
 import { putKey } from "./key-codec.ts";
 
@@ -28,8 +29,6 @@ import { putKey } from "./key-codec.ts";
 export type UpcallSink = (portId: number, message: Uint8Array) => number;
 
 const MAX_ATTR_PAYLOAD = 65531;
-const HASH_SOFTWARE = 1;
-const HASH_L4 = 2;
 
 /**
  * Builds OVS_PACKET_CMD_MISS and OVS_PACKET_CMD_ACTION messages (upcalls.md sections 1 and 5):
@@ -73,6 +72,7 @@ export class UpcallSender {
     userspace: UserspaceUpcall | undefined,
   ): number {
     if (portId === 0) return -ENOTCONN;
+    if (ifindex === 0) return -ENODEV;
     this.portId = portId;
     this.ifindex = ifindex;
     this.features = features;
@@ -129,8 +129,11 @@ export class UpcallSender {
       writer.view.setUint16(at + 14, packet.vlanTci);
       writer.bytes.set(bytes.subarray(packet.off + 12, packet.off + packet.len), at + 16);
     }
-    if (packet.csum === Csum.PARTIAL)
-      completeChecksum(writer.view, at, full, packet.csumStart - packet.off + tag, packet.csumOffset);
+    if (
+      packet.csum === Csum.PARTIAL &&
+      !completeChecksum(writer.view, at, full, packet.csumStart - packet.off + tag, packet.csumOffset)
+    )
+      return -EINVAL;
     if (size !== full) {
       writer.view.setUint16(at - 4, 4 + size, true);
       writer.length = at + ((size + 3) & ~3);
@@ -142,8 +145,12 @@ export class UpcallSender {
   }
 }
 
-/** Sums from `start` to the end of the frame into the field at start + field (skb_checksum_help). */
-function completeChecksum(view: DataView, frame: number, length: number, start: number, field: number): void {
+/**
+ * Sums from `start` to the end of the frame into the field at start + field (skb_checksum_help).
+ * @returns whether there is such a field (U-049)
+ */
+function completeChecksum(view: DataView, frame: number, length: number, start: number, field: number): boolean {
+  if (start < 0 || start >= length || start + field + 2 > length) return false;
   let sum = 0;
   let i = frame + start;
   const end = frame + length;
@@ -151,6 +158,7 @@ function completeChecksum(view: DataView, frame: number, length: number, start: 
   if (i < end) sum += view.getUint8(i) << 8;
   while (sum > 0xffff) sum = (sum & 0xffff) + Math.floor(sum / 0x10000);
   view.setUint16(frame + start + field, ~sum & 0xffff || 0xffff);
+  return true;
 }
 
 /** Errors of a sink that found no socket behind the port id. */

@@ -3,6 +3,7 @@ import type { ValidationContext } from "../datapath/actions/validate.ts";
 import type { DatapathEnvironment } from "../datapath/datapath.ts";
 import type { Datapaths } from "../datapath/datapaths.ts";
 import { newKey } from "../datapath/flow-key.ts";
+import { HASH_L4, HASH_RAW, HASH_SOFTWARE } from "../datapath/hash.ts";
 import { extractUserspace, parseMetadata } from "../datapath/key-codec.ts";
 import { Errno } from "../errors.ts";
 import { HEADROOM } from "../packet/memory.ts";
@@ -16,8 +17,6 @@ import { dpIfindex, OVS_HEADER_SIZE } from "./ovs-header.ts";
 
 /** Room behind the frame for what actions append. */
 const TAILROOM = 64;
-/** OVS_PACKET_HASH_SW_BIT and OVS_PACKET_HASH_L4_BIT, in the upper word of the attribute. */
-const HASH_FLAGS = 3;
 
 /**
  * The ovs_packet family: EXECUTE (families.md section 10, upcalls.md section 7).
@@ -73,7 +72,7 @@ export function packetFamily(
     if (attrs.has(ovs.OVS_PACKET_ATTR_HASH)) {
       const at = attrs.offset[ovs.OVS_PACKET_ATTR_HASH];
       packet.hash = view.getInt32(at, true);
-      packet.hashFlags = view.getUint32(at + 4, true) & HASH_FLAGS;
+      packet.hashFlags = view.getUint32(at + 4, true) & (HASH_SOFTWARE | HASH_L4) || HASH_RAW;
     }
     if (upcallPid && attrs.has(ovs.OVS_PACKET_ATTR_UPCALL_PID))
       packet.upcallPid = attrs.u32(ovs.OVS_PACKET_ATTR_UPCALL_PID);

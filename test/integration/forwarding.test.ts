@@ -445,6 +445,50 @@ describe.skipIf(!root)("a datapath of real devices", () => {
     });
   });
 
+  describe("devices without Ethernet", () => {
+    /** A TUN device as port 20: what is sent to it is printed, and each signal sends `packet` from it. */
+    async function tun(packet: Uint8Array): Promise<Script> {
+      const script = new Script(lab.namespace.start("/usr/bin/python3", "-u", "-c", TUN, hex(packet)));
+      onTestFinished(() => script.stop());
+      await script.line("ready");
+      lab.namespace.run("ip", "link", "set", "tun0", "up");
+      lab.ovs.createVport(dp, { name: "tun0", type: ovs.OVS_VPORT_TYPE_NETDEV, portNo: 20 });
+      return script;
+    }
+    const packet = (payload: string): Uint8Array => datagram(payload).subarray(14);
+    const fromTun = (ethType: number): { key: Uint8Array; mask: Uint8Array } => {
+      const ones = Uint8Array.of(0xff, 0xff, 0xff, 0xff);
+      const recirc = [a.attr(ovs.OVS_KEY_ATTR_RECIRC_ID, a.le32(0)), a.attr(ovs.OVS_KEY_ATTR_RECIRC_ID, ones)];
+      const port = [a.attr(ovs.OVS_KEY_ATTR_IN_PORT, a.le32(20)), a.attr(ovs.OVS_KEY_ATTR_IN_PORT, ones)];
+      const type = [a.attr(ovs.OVS_KEY_ATTR_ETHERTYPE, u16(ethType)), a.attr(ovs.OVS_KEY_ATTR_ETHERTYPE, u16(0xffff))];
+      const ip = [a.attr(ovs.OVS_KEY_ATTR_IPV4, new Uint8Array(12)), a.attr(ovs.OVS_KEY_ATTR_IPV4, new Uint8Array(12))];
+      return { key: concat(recirc[0], port[0], type[0], ip[0]), mask: concat(recirc[1], port[1], type[1], ip[1]) };
+    };
+
+    it("A-139, A-182: pop_eth, then output to a TUN device: the packet without its header", async () => {
+      const script = await tun(packet("unused"));
+      flow({ inPort: 1, ethType: IPV4 }, a.attr(ovs.OVS_ACTION_ATTR_POP_ETH), a.output(20));
+      await h1.send(datagram("layer-3"));
+      await script.line(hex(packet("layer-3")));
+    });
+
+    it("A-137, A-181: what comes from it has no Ethernet header: dropped at an Ethernet port unless one is pushed", async () => {
+      const script = await tun(packet("from-tun"));
+      const pushEth = a.attr(ovs.OVS_ACTION_ATTR_PUSH_ETH, mac(h1.mac), mac(h2.mac));
+      // PUSH_ETH carries source, then destination.
+      lab.ovs.putFlow(dp, { ...fromTun(IPV4), actions: concat(a.output(2), pushEth, a.output(2)) });
+      const seen = await capture(h2);
+      await until(() => {
+        script.child.kill("SIGUSR1");
+        return seen.frames.some((bytes) => contains(bytes, "from-tun"));
+      }, "from-tun");
+      const found = seen.frames.filter((bytes) => contains(bytes, "from-tun")).map(hex);
+      expect(new Set(found)).toEqual(new Set([hex(datagram("from-tun"))]));
+      const [{ packets }] = lab.ovs.flows(dp);
+      expect(packets).toBeGreaterThanOrEqual(found.length);
+    });
+  });
+
   describe("internal ports", () => {
     it("T-083, T-084, T-087, T-104: a host's address on an internal port; ping and TCP with offloads", async () => {
       const S = lab.namespace;
@@ -492,3 +536,14 @@ describe.skipIf(!root)("a datapath of real devices", () => {
     });
   });
 });
+
+const TUN = `
+import fcntl, os, signal, struct, sys
+fd = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(fd, 0x400454ca, struct.pack("16sH", b"tun0", 0x1001))
+packet = bytes.fromhex(sys.argv[1])
+signal.signal(signal.SIGUSR1, lambda *_: os.write(fd, packet))
+print("ready")
+while True:
+    print(os.read(fd, 65536).hex())
+`;
