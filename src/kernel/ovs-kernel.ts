@@ -11,6 +11,7 @@ import { MessageWriter } from "../netlink/writer.ts";
 import type { PacketMemory } from "../packet/memory.ts";
 import type { Port, PortProvider } from "../port/port.ts";
 import type { Random } from "../random.ts";
+import { TunnelDevices } from "../tunnel/devices.ts";
 import { NETLINK_GENERIC } from "../uapi/netlink.ts";
 import { OVS_VPORT_CMD_DEL, OVS_VPORT_VERSION } from "../uapi/openvswitch.ts";
 import { ctLimitFamily } from "./ct-limit-family.ts";
@@ -50,6 +51,8 @@ export class OvsKernel {
   readonly environment: DatapathEnvironment;
   readonly datapaths: Datapaths;
   readonly zoneLimits: ZoneLimits;
+  /** Devices that stand for tunnels: a netdev vport of such a name is a tunnel. */
+  readonly tunnelDevices: TunnelDevices;
   private readonly vports: RegisteredFamily;
   private readonly writer = new MessageWriter(1024);
 
@@ -58,6 +61,7 @@ export class OvsKernel {
     this.bus = new NetlinkBus(options.random);
     this.genl = new GenericNetlink(this.bus);
     this.zoneLimits = options.zoneLimits ?? new ZoneLimits();
+    this.tunnelDevices = new TunnelDevices(options.ports);
     let packets = 0;
     this.environment = {
       clock: options.clock instanceof BatchClock ? options.clock : new BatchClock(options.clock),
@@ -91,6 +95,7 @@ export class OvsKernel {
    * (families.md F-066, F-191). Internal devices go silently (F-067).
    */
   deviceGone(port: Port): void {
+    if (this.tunnelDevices.portGone(port)) return;
     const vport = port.context as Vport | undefined;
     if (vport === undefined) return;
     const { writer, bus, vports } = this;
@@ -116,6 +121,7 @@ export class OvsKernel {
   /** Takes all datapaths down, silently, as when their namespace goes (F-068). */
   shutdown(): void {
     for (const datapath of [...this.datapaths.list]) this.datapaths.destroy(datapath);
+    this.tunnelDevices.clear();
     endBatch(this.environment);
   }
 }

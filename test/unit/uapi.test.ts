@@ -10,6 +10,7 @@ import * as netlink from "../../src/uapi/netlink.ts";
 import * as nfnetlink from "../../src/uapi/nfnetlink.ts";
 import * as openvswitch from "../../src/uapi/openvswitch.ts";
 import * as psample from "../../src/uapi/psample.ts";
+import * as rtnetlink from "../../src/uapi/rtnetlink.ts";
 
 const HEADERS: Record<string, { numbers: object; includes: string[] }> = {
   errno: { numbers: errno, includes: ["errno.h"] },
@@ -28,6 +29,10 @@ const HEADERS: Record<string, { numbers: object; includes: string[] }> = {
     ],
   },
   psample: { numbers: psample, includes: ["linux/psample.h"] },
+  rtnetlink: {
+    numbers: rtnetlink,
+    includes: ["linux/rtnetlink.h", "linux/if_link.h", "linux/if_tunnel.h"],
+  },
   openvswitch: { numbers: openvswitch, includes: ["linux/openvswitch.h"] },
 };
 
