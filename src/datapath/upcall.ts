@@ -99,8 +99,8 @@ export class UpcallSender {
     const { bytes } = packet.memory;
     const tag = packet.vlanTpid !== 0 ? 4 : 0;
     const full = packet.len + tag;
-    // Only an action's upcall is ever cut; the tag counts, as it has been put back by then.
-    const size = packet.maxLen !== 0 && full > packet.maxLen ? packet.maxLen : full;
+    // Only an action's upcall is ever cut (U-054); the tag counts, as it has been put back by then.
+    const size = userspace !== undefined && packet.maxLen !== 0 && full > packet.maxLen ? packet.maxLen : full;
     if (size > MAX_ATTR_PAYLOAD) return -EFBIG;
 
     writer.reset();
