@@ -93,14 +93,14 @@ static uint64_t cookie_of(int fd) {
   return cookie;
 }
 
-static int greet(int fd, uint16_t kind, int protocol, uint32_t receive_length, struct answer *answer) {
+static int greet(int fd, uint16_t kind, int protocol, uint32_t pid, uint32_t receive_length, struct answer *answer) {
   const uint64_t cookie = cookie_of(fd);
   struct hello hello = {
       .magic = MAGIC,
       .version = VERSION,
       .kind = kind,
       .protocol = (uint32_t)protocol,
-      .pid = (uint32_t)syscall(SYS_getpid),
+      .pid = pid,
       .cookie_low = (uint32_t)cookie,
       .cookie_high = (uint32_t)(cookie >> 32),
       .receive_length = receive_length,
@@ -110,11 +110,11 @@ static int greet(int fd, uint16_t kind, int protocol, uint32_t receive_length, s
   return error != 0 ? error : -(int)answer->error;
 }
 
-int channel_open(int protocol, int flags, uint32_t receive_length, struct id *id) {
+int channel_open(int protocol, int flags, uint32_t pid, uint32_t receive_length, struct id *id) {
   const int fd = dial(flags);
   if (fd < 0) return fd;
   struct answer answer;
-  const int error = greet(fd, KIND_DATA, protocol, receive_length, &answer);
+  const int error = greet(fd, KIND_DATA, protocol, pid, receive_length, &answer);
   if (error != 0) {
     syscall(SYS_close, fd);
     return error;
@@ -173,7 +173,7 @@ static int control_channel(void) {
   int fd = dial(SOCK_CLOEXEC);
   if (fd < 0) return fd;
   struct answer answer;
-  const int error = greet(fd, KIND_CONTROL, 0, 0, &answer);
+  const int error = greet(fd, KIND_CONTROL, 0, 0, 0, &answer);
   if (error != 0) {
     syscall(SYS_close, fd);
     return error;

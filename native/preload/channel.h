@@ -8,6 +8,10 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum op { OP_SEND = 1, OP_MORE, OP_BIND, OP_JOIN, OP_LEAVE, OP_OPTION, OP_RECEIVE_BUFFER, OP_FIND, OP_DESCRIBE };
 
 enum { ANSWER_DUMPING = 1, MARKER_BYTES = 4, REQUEST_HEADER_BYTES = 24, REQUEST_MAX = 1 << 20 };
@@ -21,9 +25,9 @@ struct answer {
   uint32_t error, flags, a, b;
 };
 
-/// Opens a data channel; `flags` may hold SOCK_CLOEXEC. The descriptor, or a negative errno: -ECONNREFUSED or -ENOENT
-/// when no server listens.
-int channel_open(int protocol, int flags, uint32_t receive_length, struct id *id);
+/// Opens a data channel for the process that knows itself as `pid`; `flags` may hold SOCK_CLOEXEC. The descriptor, or a
+/// negative errno: -ECONNREFUSED or -ENOENT when no server listens.
+int channel_open(int protocol, int flags, uint32_t pid, uint32_t receive_length, struct id *id);
 
 /// Whether the descriptor is a data channel to the server's path; `cookie` is then its SO_COOKIE.
 bool channel_is_ours(int fd, uint64_t *cookie);
@@ -35,5 +39,9 @@ int channel_request(enum op op, struct id id, uint32_t a, uint32_t b, const stru
 
 /// Moves a descriptor out of the program's way, closed on exec.
 int channel_hide(int fd);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

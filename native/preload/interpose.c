@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/genetlink.h>
 #include <linux/netlink.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -20,6 +19,7 @@
 #include <unistd.h>
 
 #include "channel.h"
+#include "routing.h"
 #include "sockets.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -59,9 +59,7 @@ static size_t length_of(const struct iovec *parts, size_t count) {
 // ---------------------------------------------------------------------------------------------- socket, bind, connect
 
 EXPORT int socket(int domain, int type, int protocol) {
-  const int kind = type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK);
-  if (domain == AF_NETLINK && (kind == SOCK_RAW || kind == SOCK_DGRAM) &&
-      (protocol == NETLINK_GENERIC || protocol == NETLINK_NETFILTER)) {
+  if (socket_is_ours(domain, type, protocol)) {
     const int fd = sockets_open(type, protocol);
     if (fd >= 0) return fd;
     if (fd == -EMFILE || fd == -ENFILE) return result(-fd);
@@ -72,11 +70,8 @@ EXPORT int socket(int domain, int type, int protocol) {
   return fd;
 }
 
-/// nfnetlink groups up to this are connections and expectations (enum nfnetlink_groups).
-enum { LAST_CONNTRACK_GROUP = 6 };
-
 static bool foreign_group(const struct netlink_socket *socket, unsigned group) {
-  return socket->protocol == NETLINK_NETFILTER && group > LAST_CONNTRACK_GROUP && !atomic_load(&socket->settled);
+  return group_is_foreign(socket->protocol, group) && !atomic_load(&socket->settled);
 }
 
 static int copy_address(__CONST_SOCKADDR_ARG from, socklen_t length, struct sockaddr_nl *to) {
@@ -239,17 +234,9 @@ EXPORT int getsockopt(int fd, int level, int name, void *value, socklen_t *lengt
 
 // ---------------------------------------------------------------------------------------------------------------- send
 
-/// Whether nokmod answers to a name that CTRL_CMD_GETFAMILY asks for.
-static bool family_is_ours(const char *name, size_t length) {
-  const size_t size = strnlen(name, length);
-  return (size >= 4 && memcmp(name, "ovs_", 4) == 0) || (size == 6 && memcmp(name, "nlctrl", 6) == 0) ||
-         (size == 7 && memcmp(name, "psample", 7) == 0);
-}
-
-/// A socket's first message tells whom it is for: nokmod serves connections, expectations and timeouts of nfnetlink, and
-/// its own generic families; nftables, ethtool and the like stay the kernel's.
+/// A socket's first message tells whom it is for.
 static bool is_foreign(const struct netlink_socket *socket, const struct iovec *parts, size_t count) {
-  _Alignas(struct nlmsghdr) char bytes[256];
+  _Alignas(struct nlmsghdr) char bytes[ROUTED_BYTES];
   size_t length = 0;
   for (size_t i = 0; i < count && length < sizeof bytes; i++) {
     const size_t room = sizeof bytes - length;
@@ -257,25 +244,7 @@ static bool is_foreign(const struct netlink_socket *socket, const struct iovec *
     if (take != 0) memcpy(bytes + length, parts[i].iov_base, take);
     length += take;
   }
-  const struct nlmsghdr *message = (const struct nlmsghdr *)bytes;
-  if (length < NLMSG_HDRLEN) return false;
-  if (socket->protocol == NETLINK_NETFILTER) {
-    const int subsystem = message->nlmsg_type >> 8;
-    return message->nlmsg_type >= NLMSG_MIN_TYPE && subsystem != 1 && subsystem != 2 && subsystem != 8;
-  }
-  const size_t first = NLMSG_HDRLEN + GENL_HDRLEN;
-  if (message->nlmsg_type != GENL_ID_CTRL || length < first || (message->nlmsg_flags & NLM_F_DUMP) != 0) return false;
-  if (((const struct genlmsghdr *)(bytes + NLMSG_HDRLEN))->cmd != CTRL_CMD_GETFAMILY) return false;
-  if (message->nlmsg_len < length) length = message->nlmsg_len;
-  for (size_t at = first; at + NLA_HDRLEN <= length;) {
-    const struct nlattr *attribute = (const struct nlattr *)(bytes + at);
-    if (attribute->nla_len < NLA_HDRLEN || attribute->nla_len > length - at) return false;
-    if ((attribute->nla_type & NLA_TYPE_MASK) == CTRL_ATTR_FAMILY_NAME) {
-      return !family_is_ours(bytes + at + NLA_HDRLEN, attribute->nla_len - NLA_HDRLEN);
-    }
-    at += NLA_ALIGN(attribute->nla_len);
-  }
-  return false;
+  return message_is_foreign(socket->protocol, bytes, length);
 }
 
 /// *foreign tells that the socket became the kernel's: the call is to be made again, there.

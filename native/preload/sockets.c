@@ -130,7 +130,7 @@ static void revive_parked(void);
 
 int sockets_open(int type, int protocol) {
   struct id id;
-  const int fd = channel_open(protocol, type & SOCK_CLOEXEC, 0, &id);
+  const int fd = channel_open(protocol, type & SOCK_CLOEXEC, (uint32_t)syscall(SYS_getpid), 0, &id);
   if (fd < 0) return fd;
   if ((type & SOCK_NONBLOCK) && syscall(SYS_fcntl, fd, F_SETFL, O_RDWR | O_NONBLOCK) != 0) {
     const int error = -errno;
@@ -180,7 +180,8 @@ static bool has_group(const struct netlink_socket *socket, int group) {
 /// A new channel with all that was set on the old one. With the lock held.
 static bool revive(struct netlink_socket *socket) {
   struct id id;
-  const int fd = channel_open(socket->protocol, SOCK_CLOEXEC, atomic_load(&socket->receive_length), &id);
+  const uint32_t pid = (uint32_t)syscall(SYS_getpid);
+  const int fd = channel_open(socket->protocol, SOCK_CLOEXEC, pid, atomic_load(&socket->receive_length), &id);
   if (fd < 0) return false;
   socket->id = id;
   struct answer answer;

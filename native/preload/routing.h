@@ -1,0 +1,33 @@
+// Which netlink messages and groups nokmod serves, and which stay the kernel's.
+#ifndef NOKMOD_PRELOAD_ROUTING_H
+#define NOKMOD_PRELOAD_ROUTING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum {
+  /// So much of a datagram tells whom it is for.
+  ROUTED_BYTES = 256,
+  /// nfnetlink groups up to this are connections and expectations (enum nfnetlink_groups).
+  LAST_CONNTRACK_GROUP = 6,
+};
+
+/// Whether socket() of that kind is nokmod's, as far as can be told at that time.
+bool socket_is_ours(int domain, int type, int protocol);
+
+/// Whether a socket's first datagram, of which `length` bytes are known, is for the kernel: nokmod serves connections,
+/// expectations and timeouts of nfnetlink, and its own generic families; not nftables, ethtool and the like. `bytes` is
+/// aligned as nlmsghdr is.
+bool message_is_foreign(int protocol, const void *bytes, size_t length);
+
+bool group_is_foreign(int protocol, unsigned group);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
