@@ -11,7 +11,7 @@
       "cflags_cc": ["-std=c++17", "-O2", "-fexceptions", "-fvisibility=hidden"],
     },
     {
-      # libnokmod-preload.so, which `nokmod run` puts in front of the C library. No part of Node's.
+      # libnokmod-preload.so, which `nokmod exec` puts in front of the C library. No part of Node's.
       "target_name": "nokmod-preload",
       "type": "shared_library",
       "product_prefix": "lib",

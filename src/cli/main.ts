@@ -3,9 +3,9 @@ import { Command, Option } from "commander";
 import { NokmodError } from "../errors.ts";
 import { conntrack, flushConntrack } from "./commands/conntrack.ts";
 import { demo } from "./commands/demo.ts";
+import { exec } from "./commands/exec.ts";
 import { flows } from "./commands/flows.ts";
 import { monitor } from "./commands/monitor.ts";
-import { run } from "./commands/run.ts";
 import { show } from "./commands/show.ts";
 import { report, start } from "./commands/start.ts";
 import { describeError, paint } from "./output.ts";
@@ -71,11 +71,11 @@ connections
   .action(flushConntrack);
 
 program
-  .command("run <command...>")
+  .command("exec <command...>")
   .description("run an unmodified program, such as ovs-vswitchd, ovs-dpctl or conntrack, on nokmod")
   .usage("[options] -- <command...>")
   .addOption(socket())
-  .action(run);
+  .action(exec);
 
 program.command("demo").description("NAT between two network namespaces, shown step by step").action(demo);
 

@@ -5,8 +5,8 @@ import { resolve } from "node:path";
 import { defaultSocketPath } from "../../netlink/transport.ts";
 import { preloadEnvironment } from "../../preload.ts";
 
-/** Options of `nokmod run`. */
-export interface RunOptions {
+/** Options of `nokmod exec`. */
+export interface ExecOptions {
   readonly socket?: string;
 }
 
@@ -26,10 +26,10 @@ const FORWARDED: readonly NodeJS.Signals[] = [
 ];
 
 /**
- * `nokmod run -- COMMAND`: runs a program that speaks to the kernel's openvswitch and conntrack, unmodified, on nokmod.
+ * `nokmod exec -- COMMAND`: runs a program that speaks to the kernel's openvswitch and conntrack, unmodified, on nokmod.
  * Ends as the command ends: with its exit code, or by its signal.
  */
-export async function run(command: readonly string[], options: RunOptions): Promise<void> {
+export async function exec(command: readonly string[], options: ExecOptions): Promise<void> {
   const [file, ...args] = command;
   // Absolute: the program may change its directory.
   const env = preloadEnvironment(resolve(options.socket ?? defaultSocketPath()));
@@ -49,7 +49,7 @@ export async function run(command: readonly string[], options: RunOptions): Prom
     const { code } = cause as NodeJS.ErrnoException;
     process.exitCode = code === "ENOENT" ? NOT_FOUND : CANNOT_START;
     const why = code === "ENOENT" ? "command not found" : (cause as Error).message;
-    process.stderr.write(`nokmod run: ${file}: ${why}\n`);
+    process.stderr.write(`nokmod exec: ${file}: ${why}\n`);
   } finally {
     for (const signal of FORWARDED) process.off(signal, forward);
   }
