@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, release, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -7,7 +7,7 @@ import { parseArgs } from "node:util";
 import { internalFigures } from "./internal.ts";
 import { CForwarder, hasModule, installed, KernelModule, LinuxBridge, Nokmod, OvsNetdev, type Peer } from "./peers.ts";
 import { REFERENCE, runReference } from "./reference.ts";
-import { drawing, type Machine, type Report, Results, tables } from "./report.ts";
+import { drawing, type Machine, merged, type Report, Results, tables } from "./report.ts";
 import { type Scenario, scenarios } from "./scenarios.ts";
 import { compileTools, pause, processorTime, type Tools, testbed } from "./traffic.ts";
 
@@ -29,6 +29,7 @@ if (options.help) {
   console.log(`usage: npm run bench -- [--rounds N] [--seconds N] [--only id,id] [--peers name,name] [--output DIRECTORY]
 
 scenarios: ${scenarios.map((s) => s.id).join(" ")} inside
+A run of some of them leaves the others in the files as they were.
 NOKMOD_REFERENCE names a program that runs a shell script in a kernel with the real openvswitch.ko (User-Mode Linux): it
 then is one more peer.`);
   process.exit(0);
@@ -118,7 +119,7 @@ if (runner !== undefined && wanted(options.peers, REFERENCE)) {
 }
 const inside = wanted(options.only, "inside") && names.includes("nokmod");
 if (inside) progress("without devices");
-const report: Report = {
+const measured: Report = {
   machine: machine(),
   rounds,
   seconds,
@@ -127,13 +128,24 @@ const report: Report = {
   idle,
   figures: inside ? internalFigures() : [],
 };
+const file = join(options.output, "bench.json");
+const whole = options.only === undefined && options.peers === undefined;
+const report = whole || !existsSync(file) ? measured : merged(JSON.parse(readFileSync(file, "utf8")), measured);
 progress("");
-const text = tables(report);
-console.log(text);
+console.log(tables(measured));
 mkdirSync(options.output, { recursive: true });
-writeFileSync(join(options.output, "bench.json"), `${JSON.stringify(report, null, 2)}\n`);
+writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`);
 writeFileSync(join(options.output, "bench.svg"), drawing(report));
-writeFileSync(join(options.output, "bench.md"), `${text}\n`);
+writeFileSync(join(options.output, "bench.md"), `${tables(report)}\n`);
+const page = join(options.output, "../performance.md");
+if (existsSync(page)) {
+  const between = /(<!-- bench -->\n)[\s\S]*(<!-- \/bench -->)/;
+  const table = `\n${tables(report)}\n\n`;
+  writeFileSync(
+    page,
+    readFileSync(page, "utf8").replace(between, (_all, start, end) => start + table + end),
+  );
+}
 
 function machine(): Machine {
   const ovs = spawnSync("ovs-vswitchd", ["--version"], {

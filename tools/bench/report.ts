@@ -63,6 +63,20 @@ export class Results {
   }
 }
 
+/** An earlier report with what a run of some scenarios has found anew: a metric is replaced whole. */
+export function merged(earlier: Report, found: Report): Report {
+  const fresh = found.results.filter(({ cells }) => cells.length > 0);
+  const kept = earlier.results.filter(({ id }) => !fresh.some((result) => result.id === id));
+  const order = (id: string): number => earlier.results.findIndex((result) => result.id === id) >>> 0;
+  return {
+    ...found,
+    peers: [...earlier.peers, ...found.peers.filter((peer) => !earlier.peers.includes(peer))],
+    results: [...kept, ...fresh].sort((a, b) => order(a.id) - order(b.id)),
+    idle: { ...earlier.idle, ...found.idle },
+    figures: found.figures.length > 0 ? found.figures : earlier.figures,
+  };
+}
+
 /** The tables, in Markdown. */
 export function tables(report: Report): string {
   const { peers, results, idle, figures } = report;
