@@ -30,6 +30,8 @@ export class CtAction {
   readonly labels = new Int32Array(4);
   readonly labelsMask = new Int32Array(4);
   helper: string | undefined = undefined;
+  /** IP protocol that the flow matches, for which the helper was looked up; 0 = unknown. */
+  helperProto = 0;
   timeout: string | undefined = undefined;
   hasEventmask = false;
   eventmask = 0;

@@ -2,6 +2,7 @@ import type { Clock } from "../clock.ts";
 import type { ConntrackPort } from "../datapath/conntrack-port.ts";
 import { extractHeaders, isNd } from "../datapath/extract.ts";
 import { K } from "../datapath/flow-key.ts";
+import { Errno } from "../errors.ts";
 import { checksum } from "../packet/checksum.ts";
 import { ensureWritable, trimToIpLength } from "../packet/edit.ts";
 import { ETH_P_IP, ETH_P_IPV6 } from "../packet/ethernet.ts";
@@ -17,7 +18,7 @@ import { Reassembler } from "../packet/reassembly.ts";
 import * as sctp from "../packet/sctp.ts";
 import * as udp from "../packet/udp.ts";
 import type { Random } from "../random.ts";
-import { EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC } from "../uapi/errno.ts";
+import { EBUSY, EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC } from "../uapi/errno.ts";
 import {
   IP_CT_ESTABLISHED,
   IP_CT_ESTABLISHED_REPLY,
@@ -60,9 +61,10 @@ import {
 } from "../uapi/openvswitch.ts";
 import type { CtAction, NatAction } from "./action.ts";
 import type { ConntrackListener } from "./events.ts";
-import { type Expectation, ExpectationTable } from "./expect.ts";
-import { ftpHelper } from "./ftp.ts";
-import type { Helper, HelperContext } from "./helper.ts";
+import { type Expectation, ExpectationTable, type ExpectFunction } from "./expect.ts";
+import { GreKeymap } from "./gre-keymap.ts";
+import { FOLLOW_MASTER, type Helper, type HelperContext } from "./helper.ts";
+import { builtinHelpers } from "./helpers/builtin.ts";
 import { AF_INET, AF_INET6, E, Ext, Slot, T, Tcp } from "./layout.ts";
 import { ZoneLimits } from "./limits.ts";
 import { Manip, manipIcmpError, manipPacket, statusBit } from "./manip.ts";
@@ -72,7 +74,6 @@ import { trackOther, trackUdp } from "./protocols.ts";
 import { adjustSegment, seqOffset } from "./seqadj.ts";
 import { ConnectionTable, sameTuple } from "./table.ts";
 import { closing, finished, isEstablished, setLiberal, tcpHeaderValid, trackTcp } from "./tcp.ts";
-import { tftpHelper } from "./tftp.ts";
 import { copyTuple, findTransport, invert, newTuple, protoOf, Transport, tupleOf } from "./tuple.ts";
 import { Tracked, Verdict } from "./verdict.ts";
 
@@ -125,6 +126,14 @@ const CROWDED = 0.95;
 
 const CLASH_TIMEOUT = 1000;
 
+/** GRE: flags and version, protocol, payload length, call id (RFC 2637 section 4.1). */
+const GRE_MIN_LEN = 8;
+const GRE_VERSION = 0x0007;
+
+/** NF_CT_HELPER_NAME_LEN less the NUL; NF_CT_EXPECT_MAX_CNT. */
+const MAX_HELPER_NAME = 15;
+const MAX_EXPECTED = 255;
+
 /**
  * nf_conntrack with NAT, and what openvswitch.ko does on top of it: one instance is a network namespace's connection
  * tracking, all zones. Packets enter by execute(); the control plane uses find, destroy, create and the dump cursor.
@@ -165,7 +174,11 @@ export class Conntrack implements ConntrackPort, HelperContext {
   private readonly inner = new Transport();
   private readonly tracked = new Tracked();
   private readonly range = new NatRange();
+  /** By number; 0 is "none". */
   private readonly helpers: (Helper | undefined)[] = [undefined];
+  /** What expectations may be given to do when they are met, by the name that CTA_EXPECT_FN has for it. */
+  readonly expectFunctions = new Map<string, ExpectFunction>();
+  readonly greKeys = new GreKeymap();
   /** By number; 0 is "none". A deleted policy leaves a hole: entries fall back to the defaults (C-369). */
   private readonly policies: (TimeoutPolicy | undefined)[] = [undefined];
   /** The clock was read for this batch. */
@@ -184,10 +197,10 @@ export class Conntrack implements ConntrackPort, HelperContext {
     this.expectations = new ExpectationTable(
       this.table,
       Math.max(Math.floor(this.options.buckets / 256), 1) * 4,
-      (helper, expectClass) => this.helpers[helper]?.policies[expectClass],
+      (master, expectClass) => this.helperOfSlot(master)?.policies[expectClass],
     );
-    this.registerHelper(ftpHelper);
-    this.registerHelper(tftpHelper);
+    this.expectFunctions.set(FOLLOW_MASTER, this.followMaster);
+    for (const helper of builtinHelpers) this.registerHelper(helper);
   }
 
   /** Entries, unconfirmed ones included (nf_conntrack_count; C-257). */
@@ -355,6 +368,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     if (!findTransport(view, packet.l3, end, action.family, transport)) return false;
     const { proto, offset } = transport;
     if (!tupleOf(view, packet.l3, end, action.family, proto, offset, action.zone, tuple)) return false;
+    if (proto === IpProto.GRE) this.greSource(view, offset, end, tuple);
     const natted = (key[K.CT] & OVS_CS_F_NAT_MASK) !== 0;
     let link: number;
     if (natted) {
@@ -367,6 +381,12 @@ export class Conntrack implements ConntrackPort, HelperContext {
     packet.ct = link >> 1;
     packet.ctInfo = this.infoOf(link);
     return true;
+  }
+
+  /** The source's key of enhanced GRE, which its header does not have (C-332). */
+  private greSource(view: DataView, l4: number, end: number, tuple: Int32Array): void {
+    if (this.greKeys.size === 0 || l4 + GRE_MIN_LEN > end || (view.getUint16(l4) & GRE_VERSION) !== 1) return;
+    tuple[T.PORTS] |= this.greKeys.lookUp(tuple) << 16;
   }
 
   /** enum ip_conntrack_info of a packet that matched this direction (C-375). */
@@ -398,6 +418,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
       this.stats.invalid++;
       return true;
     }
+    if (proto === IpProto.GRE) this.greSource(view, l4, end, tuple);
     const hash = table.hash(tuple, 0);
     for (;;) {
       let link = table.find(tuple, hash);
@@ -577,6 +598,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     const { inner, tuple, scratchTuple } = this;
     if (!findTransport(view, inside, end, family, inner)) return this.icmpInvalid();
     if (!tupleOf(view, inside, end, family, inner.proto, inner.offset, action.zone, tuple)) return this.icmpInvalid();
+    if (inner.proto === IpProto.GRE) this.greSource(view, inner.offset, end, tuple);
     if (!invert(tuple, 0, scratchTuple, 0)) return this.icmpInvalid();
     const link = this.findLive(scratchTuple);
     if (link < 0) return this.icmpInvalid();
@@ -647,7 +669,10 @@ export class Conntrack implements ConntrackPort, HelperContext {
     words[entry + E.MASTER] = expectation.master + 1;
     this.table.hold(expectation.master);
     words[entry + E.MARK] = words[expectation.master * E.WORDS + E.MARK];
-    if (expectation.assignHelper !== 0) words[entry + E.EXT] |= expectation.assignHelper << Ext.HELPER_SHIFT;
+    if (expectation.assignHelper !== 0) {
+      words[entry + E.EXT] |= expectation.assignHelper << Ext.HELPER_SHIFT;
+      words[entry + E.STATUS] |= IPS_HELPER;
+    }
     expectation.expectFunction?.(slot, expectation);
   }
 
@@ -701,7 +726,9 @@ export class Conntrack implements ConntrackPort, HelperContext {
     this.uncount(entry);
     if (words[entry + E.EXPECTING] !== 0) this.expectations.removeAllOf(slot);
     const master = words[entry + E.MASTER];
-    if (master !== 0) this.table.release(master - 1);
+    if (master === 0) return;
+    if (protoOf(words, entry) === IpProto.GRE) this.greKeys.remove(master - 1);
+    this.table.release(master - 1);
   };
 
   /** Inserts the entry into the table (C-145 to C-149). @returns false to drop the packet */
@@ -962,27 +989,52 @@ export class Conntrack implements ConntrackPort, HelperContext {
 
   // Helpers, policies, limits
 
-  /** Makes a helper known. Its number stays for the life of the instance. */
+  /**
+   * Makes a helper known. Its number stays for the life of the instance.
+   * @throws Errno EBUSY if there is one of that name for a family and the protocol, EINVAL for a name of more than 15
+   * characters or a policy of more than 255 expectations
+   */
   registerHelper(helper: Helper): void {
+    const { name, proto, families = [AF_INET, AF_INET6] } = helper;
+    if (name === "" || name.length > MAX_HELPER_NAME || this.helpers.length > Ext.HELPER_MASK >>> Ext.HELPER_SHIFT) {
+      throw new Errno(EINVAL);
+    }
+    if (helper.policies.length === 0 || helper.policies.some(({ maxExpected }) => maxExpected > MAX_EXPECTED)) {
+      throw new Errno(EINVAL);
+    }
+    if (families.some((family) => this.findHelper(name, proto, family) !== 0)) throw new Errno(EBUSY);
     this.helpers.push(helper);
+    for (const [key, set] of Object.entries(helper.expectFunctions?.(this) ?? {})) this.expectFunctions.set(key, set);
   }
 
-  /** Number of a helper, 0 if there is none of that name for the protocol (C-018, C-218). */
-  findHelper(name: string, proto: number): number {
+  /** Number of a helper, 0 if there is none of that name for protocol and family; 0 stands for any (C-018, C-218). */
+  findHelper(name: string, proto: number, family: number): number {
     for (let i = 1; i < this.helpers.length; i++) {
       const helper = this.helpers[i];
-      if (helper !== undefined && helper.name === name && (proto === 0 || helper.proto === proto)) return i;
+      if (helper === undefined || helper.name !== name || (proto !== 0 && helper.proto !== proto)) continue;
+      if (family === 0 || helper.families === undefined || helper.families.includes(family)) return i;
     }
     return 0;
+  }
+
+  helper(number: number): Helper | undefined {
+    return this.helpers[number];
   }
 
   helperName(number: number): string | undefined {
     return this.helpers[number]?.name;
   }
 
+  /** The helper that a connection has. */
+  helperOfSlot(slot: number): Helper | undefined {
+    return this.helpers[(this.table.words[slot * E.WORDS + E.EXT] & Ext.HELPER_MASK) >>> Ext.HELPER_SHIFT];
+  }
+
   /** See ConntrackPort. */
-  checkHelper(name: string, _family: number, ipProto: number, _nat: boolean): number {
-    return ipProto !== 0 && this.findHelper(name, ipProto) !== 0 ? 0 : -EINVAL;
+  checkHelper(name: string, family: number, ipProto: number, nat: boolean): number {
+    const number = ipProto === 0 ? 0 : this.findHelper(name, ipProto, family);
+    if (number === 0) return -EINVAL;
+    return nat && this.helpers[number]?.nat !== true ? -ENOENT : 0;
   }
 
   /** Resolves the names in an action, as the module does when the flow is put; execute() does it at the latest. */
@@ -993,7 +1045,8 @@ export class Conntrack implements ConntrackPort, HelperContext {
 
   private helperOf(action: CtAction): number {
     if (action.helperNumber < 0) {
-      action.helperNumber = action.helper === undefined ? 0 : this.findHelper(action.helper, 0);
+      action.helperNumber =
+        action.helper === undefined ? 0 : this.findHelper(action.helper, action.helperProto, action.family);
     }
     return action.helperNumber;
   }
@@ -1021,7 +1074,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     if (helper === undefined || packet.ctInfo === IP_CT_RELATED_REPLY) return true;
     const { transport } = this;
     if (!findTransport(packet.memory.view, packet.l3, packet.off + packet.len, family, transport)) return true;
-    if (transport.proto !== helper.proto) return true;
+    if (transport.proto !== helper.proto || helper.families?.includes(family) === false) return true;
     if (!ensureWritable(packet)) return false;
     findTransport(packet.memory.view, packet.l3, packet.off + packet.len, family, transport);
     if (!helper.help(this, packet, transport.offset, family, slot, packet.ctInfo)) return false;
@@ -1111,6 +1164,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     if ((words[entry + E.EXT] & Ext.EVENTS) !== 0 && (words[entry + E.EVENT_MASK] & (1 << IPCT_DESTROY)) !== 0) {
       this.listener?.connection(slot, 1 << IPCT_DESTROY, portId, report);
     }
+    if ((words[entry + E.EXT] & Ext.HELPER_MASK) !== 0) this.helperOfSlot(slot)?.destroy?.(this, slot);
     this.letGo(slot);
     table.remove(slot);
     return true;
@@ -1217,6 +1271,15 @@ export class Conntrack implements ConntrackPort, HelperContext {
   /** Sets the time that a confirmed entry has left. */
   setLeft(slot: number, ms: number): void {
     this.table.words[slot * E.WORDS + E.EXPIRES] = (this.now + Math.min(ms, 0x7fff_ffff)) | 0;
+  }
+
+  /** HelperContext. */
+  prolong(slot: number, ms: number): void {
+    const { words } = this.table;
+    const entry = slot * E.WORDS;
+    const status = words[entry + E.STATUS];
+    if ((status & IPS_FIXED_TIMEOUT) !== 0) return;
+    words[entry + E.EXPIRES] = (status & IPS_CONFIRMED) !== 0 ? (this.now + ms) | 0 : ms;
   }
 
   /** Tells the listener of changes that the control plane made, cached events with them. */

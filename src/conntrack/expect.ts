@@ -1,4 +1,10 @@
-import { IPS_CONFIRMED, IPS_DYING, NF_CT_EXPECT_INACTIVE, NF_CT_EXPECT_PERMANENT } from "../uapi/nfnetlink.ts";
+import {
+  IPS_CONFIRMED,
+  IPS_DYING,
+  IPS_HELPER,
+  NF_CT_EXPECT_INACTIVE,
+  NF_CT_EXPECT_PERMANENT,
+} from "../uapi/nfnetlink.ts";
 import { AF_INET, E, T } from "./layout.ts";
 import type { ConnectionTable } from "./table.ts";
 import { newTuple } from "./tuple.ts";
@@ -32,6 +38,8 @@ export class Expectation {
   serial = 0;
   /** In the table. */
   live = false;
+  /** Given up: matches nothing, is not listed, and goes when the table comes across it. */
+  dead = false;
 
   constructor(
     /** Slot of the master connection. */
@@ -39,10 +47,56 @@ export class Expectation {
     /** Its helper, whose policy counts (0 = none). */
     readonly helper: number,
   ) {}
+
+  /** Expects packets from the address at `at` of `words`; without it they may come from anywhere. */
+  from(words: Int32Array, at: number): this {
+    for (let i = 0; i < 4; i++) this.tuple[T.SRC + i] = words[at + i];
+    maskAddress(this.mask, this.tuple[T.META] & 0xff);
+    return this;
+  }
+
+  /** Expects packets from this port. */
+  fromPort(port: number): this {
+    this.tuple[T.PORTS] = (port << 16) | (this.tuple[T.PORTS] & 0xffff);
+    this.mask[T.PORTS] |= 0xffff_0000;
+    return this;
+  }
+
+  /** Expects packets to the address at `at` of `words` and this port. */
+  to(words: Int32Array, at: number, port: number): this {
+    for (let i = 0; i < 4; i++) this.tuple[T.DST + i] = words[at + i];
+    return this.setPort(port);
+  }
+
+  /** Changes the port that packets are expected to. */
+  setPort(port: number): this {
+    this.tuple[T.PORTS] = (this.tuple[T.PORTS] & 0xffff_0000) | (port & 0xffff);
+    return this;
+  }
+
+  get port(): number {
+    return this.tuple[T.PORTS] & 0xffff;
+  }
+
+  /**
+   * Sets up translation of the expected connection.
+   * @param direction of the master that the expected connection goes with
+   * @param port that it is translated to, at the end that expects it
+   */
+  translate(direction: number, port: number, name: string | undefined, set: ExpectFunction): this {
+    this.direction = direction;
+    this.savedPort = port;
+    this.functionName = name;
+    this.expectFunction = set;
+    return this;
+  }
 }
 
 /** Room that a helper's policy gives a class of expectations. */
 export interface ExpectPolicy {
+  /** Name of the class, as /proc/net/nf_conntrack_expect shows it. */
+  readonly name?: string;
+  /** For one connection; 0 = no limit. */
   readonly maxExpected: number;
   /** Milliseconds. */
   readonly timeout: number;
@@ -56,8 +110,13 @@ export interface ExpectListener {
 /** Results of ExpectationTable.add(). */
 export const enum AddResult {
   OK = 0,
+  /** The master has no helper any more. */
+  NO_HELPER = -108,
+  /** Another expectation covers some of the same packets. */
   BUSY = -16,
   TABLE_FULL = -24,
+  /** The same is expected already, in another class or by another master. */
+  ALREADY = -114,
 }
 
 /** The expectations of a namespace, found by destination (C-228 to C-235). */
@@ -77,43 +136,66 @@ export class ExpectationTable {
     private readonly table: ConnectionTable,
     /** nf_conntrack_expect_max */
     public max: number,
-    private readonly policyOf: (helper: number, expectClass: number) => ExpectPolicy | undefined,
+    /** What the helper that a connection has at the moment allows. */
+    private readonly policyOf: (master: number, expectClass: number) => ExpectPolicy | undefined,
   ) {}
 
   /**
-   * Adds an expectation; an equal one of the same master is replaced, and the oldest of the class goes when the helper's
-   * policy allows no more (C-224).
-   * @returns BUSY if another expectation covers some of the same packets, TABLE_FULL (C-234)
+   * Adds an expectation; an equal one of the same master is replaced, and the oldest of the class goes when the policy of
+   * the master's helper allows no more (C-224).
+   * @param anyMaster an equal one of another master is not simply a clash
    */
-  add(expectation: Expectation, now: number, portId = 0, report = false): AddResult {
-    const key = destinationKey(expectation.tuple);
-    for (const other of [...(this.byDestination.get(key) ?? [])]) {
+  add(expectation: Expectation, now: number, portId = 0, report = false, anyMaster = false): AddResult {
+    const { master } = expectation;
+    const result = this.check(expectation, now, anyMaster);
+    if (result !== AddResult.OK) return result;
+    const policy = this.policyOf(master, expectation.class);
+    expectation.serial = this.nextSerial++;
+    expectation.expires = (now + (policy?.timeout ?? 0)) | 0;
+    expectation.live = true;
+    this.all.set(expectation.serial, expectation);
+    push(this.byDestination, destinationKey(expectation.tuple), expectation);
+    push(this.byMaster, master, expectation);
+    this.table.words[master * E.WORDS + E.EXPECTING]++;
+    this.count++;
+    this.created++;
+    this.listener?.expectation(expectation, true, portId, report);
+    return AddResult.OK;
+  }
+
+  /** Adds both or none, each as add() does. */
+  addPair(first: Expectation, second: Expectation, now: number): AddResult {
+    for (const expectation of [first, second]) {
+      const result = this.check(expectation, now, false);
+      if (result !== AddResult.OK) return result;
+    }
+    const result = this.add(first, now);
+    return result === AddResult.OK ? this.add(second, now) : result;
+  }
+
+  /** Whether there is room for an expectation; makes some by what it replaces. */
+  private check(expectation: Expectation, now: number, anyMaster: boolean): AddResult {
+    const { master } = expectation;
+    if ((this.table.words[master * E.WORDS + E.STATUS] & IPS_HELPER) === 0) return AddResult.NO_HELPER;
+    for (const other of [...(this.byDestination.get(destinationKey(expectation.tuple)) ?? [])]) {
       if (this.collect(other, now)) continue;
-      if (other.master === expectation.master && equal(other, expectation)) {
+      if ((anyMaster || other.master === master) && equal(other, expectation)) {
+        if (other.class !== expectation.class || other.master !== master) return AddResult.ALREADY;
         this.remove(other, 0, false);
         break;
       }
       if (clash(other, expectation)) return AddResult.BUSY;
     }
-    const policy = this.policyOf(expectation.helper, expectation.class);
-    const siblings = this.byMaster.get(expectation.master) ?? [];
+    const policy = this.policyOf(master, expectation.class);
     if (policy !== undefined && policy.maxExpected > 0) {
-      for (const other of [...siblings]) this.collect(other, now);
-      const sameClass = (this.byMaster.get(expectation.master) ?? []).filter((e) => e.class === expectation.class);
-      if (sameClass.length >= policy.maxExpected) this.remove(sameClass[0], 0, false);
+      const ofClass = (): Expectation[] => this.of(master).filter((other) => other.class === expectation.class);
+      if (ofClass().length >= policy.maxExpected) {
+        for (const other of [...this.of(master)]) this.collect(other, now);
+        const left = ofClass();
+        if (left.length >= policy.maxExpected) this.remove(left[0], 0, false);
+      }
     }
-    if (this.count >= this.max) return AddResult.TABLE_FULL;
-    expectation.serial = this.nextSerial++;
-    expectation.expires = (now + (policy?.timeout ?? 0)) | 0;
-    expectation.live = true;
-    this.all.set(expectation.serial, expectation);
-    push(this.byDestination, key, expectation);
-    push(this.byMaster, expectation.master, expectation);
-    this.table.words[expectation.master * E.WORDS + E.EXPECTING]++;
-    this.count++;
-    this.created++;
-    this.listener?.expectation(expectation, true, portId, report);
-    return AddResult.OK;
+    return this.count >= this.max ? AddResult.TABLE_FULL : AddResult.OK;
   }
 
   /**
@@ -139,7 +221,12 @@ export class ExpectationTable {
   find(tuple: Int32Array, now: number): Expectation | undefined {
     return this.byDestination
       .get(destinationKey(tuple))
-      ?.find((expectation) => ((expectation.expires - now) | 0) > 0 && covers(expectation, tuple));
+      ?.find((expectation) => !expired(expectation, now) && covers(expectation, tuple));
+  }
+
+  /** Gives an expectation up: as good as gone, its event comes when the table comes across it. */
+  giveUp(expectation: Expectation): void {
+    expectation.dead = true;
   }
 
   remove(expectation: Expectation, portId: number, report: boolean): void {
@@ -164,12 +251,7 @@ export class ExpectationTable {
     return this.byMaster.get(master) ?? [];
   }
 
-  /** The first expectation with a serial above `serial`, for dumps; in order of creation. */
-  after(serial: number): Expectation | undefined {
-    for (const expectation of this.all.values()) if (expectation.serial > serial) return expectation;
-    return undefined;
-  }
-
+  /** All, in order of creation, those that have expired but were not collected yet among them. */
   values(): IterableIterator<Expectation> {
     return this.all.values();
   }
@@ -180,10 +262,15 @@ export class ExpectationTable {
   }
 
   private collect(expectation: Expectation, now: number): boolean {
-    if ((expectation.flags & NF_CT_EXPECT_PERMANENT) !== 0 || ((expectation.expires - now) | 0) > 0) return false;
+    if (!expired(expectation, now)) return false;
     this.remove(expectation, 0, false);
     return true;
   }
+}
+
+/** Its time is over, or it was given up. A permanent one outlives matches, not its time. */
+export function expired(expectation: Expectation, now: number): boolean {
+  return expectation.dead || ((expectation.expires - now) | 0) <= 0;
 }
 
 function push(map: Map<number, Expectation[]>, key: number, expectation: Expectation): void {

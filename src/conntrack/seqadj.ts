@@ -26,7 +26,7 @@ export function seqOffset(words: Int32Array, entry: number, direction: number, s
 
 /** Records that the payload at `seq` (as sent) became longer by `delta` bytes. @param seq sequence number of the segment */
 export function setSeqAdjust(words: Int32Array, entry: number, direction: number, seq: number, delta: number): void {
-  if (delta === 0) return;
+  if (delta === 0 || (words[entry + E.EXT] & Ext.SEQADJ) === 0) return;
   words[entry + E.STATUS] |= IPS_SEQ_ADJUST;
   const at = entry + E.SEQADJ + direction * DIRECTION;
   if (words[at + BEFORE] === words[at + AFTER] || later(seq, words[at + POSITION])) {

@@ -1,6 +1,6 @@
 import type { Conntrack } from "../conntrack/conntrack.ts";
 import type { ConntrackListener } from "../conntrack/events.ts";
-import type { Expectation, ExpectListener } from "../conntrack/expect.ts";
+import { type Expectation, type ExpectListener, expired } from "../conntrack/expect.ts";
 import { AF_INET, E, Ext, T, Tcp } from "../conntrack/layout.ts";
 import { Manip } from "../conntrack/manip.ts";
 import { NatRange } from "../conntrack/nat.ts";
@@ -446,8 +446,8 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
   private helper(entry: number, attributes: Attributes): number {
     const help = attributes.nested(nf.CTA_HELP, nf.CTA_HELP_MAX, {});
     if (!help.has(nf.CTA_HELP_NAME)) throw new Errno(EINVAL);
-    const proto = (this.conntrack.table.words[entry + T.META] >>> 8) & 0xff;
-    return this.conntrack.findHelper(help.string(nf.CTA_HELP_NAME), proto);
+    const meta = this.conntrack.table.words[entry + T.META];
+    return this.conntrack.findHelper(help.string(nf.CTA_HELP_NAME), (meta >>> 8) & 0xff, meta & 0xff);
   }
 
   // Statistics
@@ -546,33 +546,34 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
     const { family } = request;
     const { seq } = request.message;
     const { portId } = request.socket;
-    let last = 0;
+    // One master's are listed newest first.
+    const listed = master < 0 ? [...expectations.values()] : [...expectations.of(master)].reverse();
+    let next = 0;
     return {
       fill: (writer, room) => {
         conntrack.refresh();
-        for (;;) {
-          const expectation = expectations.after(last);
-          if (expectation === undefined) return 0;
+        for (; next < listed.length; next++) {
+          const expectation = listed[next];
           const own = expectation.tuple[T.META] & 0xff;
-          if ((family === 0 || family === own) && (master < 0 || master === expectation.master)) {
-            const at = beginNf(
-              writer,
-              nf.NFNL_SUBSYS_CTNETLINK_EXP,
-              nf.IPCTNL_MSG_EXP_NEW,
-              NLM_F_MULTI,
-              seq,
-              portId,
-              own,
-            );
-            putExpectation(writer, conntrack, expectation);
-            writer.endMessage(at);
-            if (writer.length > room) {
-              writer.cancel(at);
-              return 1;
-            }
+          if (!expectation.live || (family !== 0 && family !== own)) continue;
+          if (master < 0 && expired(expectation, conntrack.now)) continue;
+          const at = beginNf(
+            writer,
+            nf.NFNL_SUBSYS_CTNETLINK_EXP,
+            nf.IPCTNL_MSG_EXP_NEW,
+            NLM_F_MULTI,
+            seq,
+            portId,
+            own,
+          );
+          putExpectation(writer, conntrack, expectation);
+          writer.endMessage(at);
+          if (writer.length > room) {
+            writer.cancel(at);
+            return 1;
           }
-          last = expectation.serial;
         }
+        return 0;
       },
     };
   }

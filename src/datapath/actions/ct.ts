@@ -116,6 +116,7 @@ export function parseCt(
   if (action.timeout === "") action.timeout = undefined;
   if (action.helper !== undefined) {
     const error = conntrack.checkHelper(action.helper, family, ipProto, action.nat !== undefined);
+    action.helperProto = ipProto;
     if (error !== 0) throw new Errno(-error);
   }
   return action;

@@ -1,17 +1,11 @@
-import { diff16 } from "../packet/checksum.ts";
-import { ensureWritable } from "../packet/edit.ts";
-import { IpProto } from "../packet/ip.ts";
-import * as ipv4 from "../packet/ipv4.ts";
-import * as ipv6 from "../packet/ipv6.ts";
-import { pseudoV4, pseudoV6, setPartial, updateL4 } from "../packet/l4-checksum.ts";
-import { HEADROOM } from "../packet/memory.ts";
-import { Csum, type Packet } from "../packet/packet.ts";
-import * as tcp from "../packet/tcp.ts";
-import { IP_CT_ESTABLISHED, IP_CT_ESTABLISHED_REPLY, IPS_NAT_MASK } from "../uapi/nfnetlink.ts";
-import { AddResult, Expectation, maskAddress } from "./expect.ts";
-import type { Helper, HelperContext } from "./helper.ts";
-import { AF_INET, E, Ext, T } from "./layout.ts";
-import { setSeqAdjust } from "./seqadj.ts";
+import { IpProto } from "../../packet/ip.ts";
+import type { Packet } from "../../packet/packet.ts";
+import * as tcp from "../../packet/tcp.ts";
+import { IP_CT_ESTABLISHED, IP_CT_ESTABLISHED_REPLY, IPS_NAT_MASK } from "../../uapi/nfnetlink.ts";
+import { AddResult } from "../expect.ts";
+import { expectationOf, FOLLOW_MASTER, type Helper, type HelperContext } from "../helper.ts";
+import { AF_INET, E, T } from "../layout.ts";
+import { addAtFreePort, replaceInStream, tcpPayload } from "./payload.ts";
 
 /**
  * FTP (RFC 959, RFC 2428; conntrack.md C-219 to C-225): the control connection says where data connections will go, in
@@ -23,6 +17,8 @@ import { setSeqAdjust } from "./seqadj.ts";
 const AFTER_NEWLINE = E.HELP;
 const NEWLINES = E.HELP + 4;
 const REMEMBERED = 2;
+/** Directions, one bit each, whose next payload begins a line whatever its number: the entry came from ctnetlink. */
+const PICK_UP = E.HELP + 5;
 
 const NEWLINE = 10;
 const CR = 13;
@@ -75,14 +71,14 @@ export const ftpHelper: Helper = {
   name: "ftp",
   proto: IpProto.TCP,
   policies: [{ maxExpected: 1, timeout: 300_000 }],
+  nat: true,
 
   help(context: HelperContext, packet: Packet, l4: number, family: number, slot: number, ctInfo: number): boolean {
     if (ctInfo !== IP_CT_ESTABLISHED && ctInfo !== IP_CT_ESTABLISHED_REPLY) return true;
     const { view, bytes } = packet.memory;
     const end = packet.off + packet.len;
-    if (l4 + tcp.HEADER_LEN > end) return true;
-    const data = l4 + tcp.headerLength(view, l4);
-    if (data >= end) return true;
+    const data = tcpPayload(packet, l4);
+    if (data < 0) return true;
     const { words } = context.table;
     const entry = slot * E.WORDS;
     const direction = ctInfo === IP_CT_ESTABLISHED ? 0 : 1;
@@ -90,7 +86,7 @@ export const ftpHelper: Helper = {
     const seq = view.getInt32(l4 + tcp.SEQ);
     const next = (seq + end - data) | 0;
     let pass = true;
-    if (followsNewline(words, entry, direction, seq)) {
+    if (followsNewline(words, entry, direction, seq) || picksUp(words, entry, direction)) {
       const side = entry + (direction << E.DIR_SHIFT) + T.SRC;
       for (let i = 0; i < 4; i++) match.address[i] = words[side + i];
       let found = Found.NO;
@@ -102,10 +98,14 @@ export const ftpHelper: Helper = {
       }
       // Half a match cannot be tracked: the sender will send it again, in one piece perhaps (C-222).
       if (found === Found.PARTIAL) return false;
-      if (found === Found.YES) pass = announce(context, packet, l4, family, slot, direction, style);
+      if (found === Found.YES) pass = announce(context, packet, l4, data, family, slot, direction, style);
     }
     if (endsInNewline) rememberNewline(words, entry, direction, next);
     return pass;
+  },
+
+  restored(context: HelperContext, slot: number): void {
+    context.table.words[slot * E.WORDS + PICK_UP] = 3;
   },
 };
 
@@ -114,6 +114,7 @@ function announce(
   context: HelperContext,
   packet: Packet,
   l4: number,
+  data: number,
   family: number,
   slot: number,
   direction: number,
@@ -123,51 +124,30 @@ function announce(
   const entry = slot * E.WORDS;
   const own = entry + (direction << E.DIR_SHIFT);
   const other = entry + ((1 - direction) << E.DIR_SHIFT);
-  const expectation = new Expectation(slot, (words[entry + E.EXT] & Ext.HELPER_MASK) >>> Ext.HELPER_SHIFT);
-  const { tuple } = expectation;
   let foreign = false;
   for (let i = 0; i < 4; i++) if (match.address[i] !== words[own + T.SRC + i]) foreign = true;
   // An address that is not the speaker's could open holes towards third parties (C-223).
   if (foreign && !context.options.ftpLoose) return true;
-  for (let i = 0; i < 4; i++) {
-    tuple[T.SRC + i] = words[other + T.SRC + i];
-    tuple[T.DST + i] = foreign ? match.address[i] : words[other + T.DST + i];
-  }
-  tuple[T.PORTS] = match.port;
-  tuple[T.META] = words[entry + T.META];
-  maskAddress(expectation.mask, family);
+  const expectation = expectationOf(context, slot, IpProto.TCP).from(words, other + T.SRC);
+  if (foreign) expectation.to(match.address, 0, match.port);
+  else expectation.to(words, other + T.DST, match.port);
   if ((words[entry + E.STATUS] & IPS_NAT_MASK) === 0) {
     return context.expectations.add(expectation, context.now) === AddResult.OK;
   }
-
-  expectation.savedPort = match.port;
-  expectation.direction = 1 - direction;
-  expectation.expectFunction = context.followMaster;
-  expectation.functionName = "nat-follow-master";
-  const port = addSomewhere(context, expectation);
+  expectation.translate(1 - direction, match.port, FOLLOW_MASTER, context.followMaster);
+  const port = addAtFreePort(context, expectation, match.port);
   if (port === 0) return false;
-  const text = format(style, words, other + T.DST, family, port);
-  if (mangle(packet, l4, match.offset, match.length, text)) {
-    const seq = packet.memory.view.getInt32(packet.l4 + tcp.SEQ);
-    setSeqAdjust(words, entry, direction, seq, text.length - match.length);
-    return true;
-  }
-  context.expectations.remove(expectation, 0, false);
+  const by = format(style, words, other + T.DST, family, port);
+  if (replaceInStream(context, packet, l4, slot, direction, match.offset - data, match.length, by)) return true;
+  context.expectations.giveUp(expectation);
   return false;
 }
 
-/** Adds the expectation at its port or, if that is taken, at random ones above (C-225). @returns the port, 0 = none */
-function addSomewhere(context: HelperContext, expectation: Expectation): number {
-  const first = expectation.savedPort;
-  const range = 0xffff - first;
-  let port = first;
-  for (let attempts = Math.min(range, 128); ; attempts--) {
-    expectation.tuple[T.PORTS] = port;
-    const result = context.expectations.add(expectation, context.now);
-    if (result === AddResult.OK) return port;
-    if (result !== AddResult.BUSY || attempts <= 0) return 0;
-    port = first + (context.random.u32() % range);
-  }
+/** Whether this is the first payload of a direction of an entry that packets did not make; it will not be again. */
+function picksUp(words: Int32Array, entry: number, direction: number): boolean {
+  if ((words[entry + PICK_UP] & (1 << direction)) === 0) return false;
+  words[entry + PICK_UP] &= ~(1 << direction);
+  return true;
 }
 
 /** Whether a segment begins right after a line that this direction has sent (C-221). */
@@ -344,40 +324,4 @@ function format(style: Style, words: Int32Array, at: number, family: number, por
   if (family === AF_INET) return `|1|${bytes(4).join(".")}|${port}|`;
   const hex = bytes(16).map((byte) => byte.toString(16).padStart(2, "0"));
   return `|2|${hex.join("").match(/..../g)?.join(":")}|${port}|`;
-}
-
-/**
- * Replaces `length` bytes of the payload at `offset` and repairs lengths and checksums (C-378); the TCP checksum is left
- * to be completed, as in the kernel.
- * @returns false if there is no room
- */
-function mangle(packet: Packet, l4: number, offset: number, length: number, text: string): boolean {
-  const extra = text.length - length;
-  const before = packet.off;
-  if (packet.off + packet.len + extra - packet.l3 > 0xffff) return false;
-  packet.l4 = l4;
-  if (packet.off + packet.len + extra > packet.end) {
-    if (!packet.unshare(HEADROOM, Math.max(extra, 0))) return false;
-  } else if (!ensureWritable(packet)) return false;
-  const { view, bytes } = packet.memory;
-  const at = offset + packet.off - before;
-  const oldLength = packet.off + packet.len - packet.l4;
-  bytes.copyWithin(at + text.length, at + length, packet.off + packet.len);
-  for (let i = 0; i < text.length; i++) bytes[at + i] = text.charCodeAt(i);
-  packet.len += extra;
-  const { l3 } = packet;
-  const newLength = oldLength + extra;
-  const v4 = ipv4.version(view, l3) === 4;
-  if (v4) {
-    ipv4.setTotalLength(view, l3, packet.off + packet.len - l3);
-    ipv4.fillChecksum(view, l3);
-  } else ipv6.setPayloadLength(view, l3, packet.off + packet.len - l3 - ipv6.HEADER_LEN);
-  const field = packet.l4 + tcp.CHECKSUM;
-  if (packet.csum === Csum.PARTIAL) updateL4(packet, field, diff16(oldLength, newLength), true);
-  else {
-    const sum = v4 ? pseudoV4(view, l3, IpProto.TCP, newLength) : pseudoV6(view, l3, IpProto.TCP, newLength);
-    view.setUint16(field, sum);
-    setPartial(packet, packet.l4, tcp.CHECKSUM);
-  }
-  return true;
 }

@@ -1,0 +1,22 @@
+import type { Helper } from "../helper.ts";
+import { amandaHelper } from "./amanda.ts";
+import { netbiosNsHelper } from "./broadcast.ts";
+import { ftpHelper } from "./ftp.ts";
+import { ircHelper } from "./irc.ts";
+import { pptpHelper } from "./pptp.ts";
+import { saneHelper } from "./sane.ts";
+import { snmpHelper, snmpTrapHelper } from "./snmp.ts";
+import { tftpHelper } from "./tftp.ts";
+
+/** The helpers of nf_conntrack, in no particular order: a number each (E.EXT). */
+export const builtinHelpers: readonly Helper[] = [
+  ftpHelper,
+  tftpHelper,
+  ircHelper,
+  amandaHelper,
+  pptpHelper,
+  saneHelper,
+  snmpHelper,
+  snmpTrapHelper,
+  netbiosNsHelper,
+];
