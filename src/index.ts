@@ -7,6 +7,7 @@
 export * from "./client/index.ts";
 export { type Clock, ManualClock, systemClock } from "./clock.ts";
 export { Errno, NokmodError } from "./errors.ts";
+export { KERNEL_RELEASES, type KernelRelease } from "./kernel-profile.ts";
 export { Nokmod, type NokmodOptions } from "./nokmod.ts";
 export { NativePorts } from "./port/native.ts";
 export type { DeviceStats, Port, PortEvents, PortProvider, Receive } from "./port/port.ts";

@@ -6,6 +6,7 @@ import { endBatch, receiveFrom } from "./datapath/datapath.ts";
 import { seedHash } from "./datapath/hash.ts";
 import { Ctnetlink } from "./kernel/ctnetlink.ts";
 import { OvsKernel } from "./kernel/ovs-kernel.ts";
+import { kernelProfile } from "./kernel-profile.ts";
 import { PairSocket } from "./netlink/pair.ts";
 import type { NetlinkSocket } from "./netlink/socket.ts";
 import type { PortDriver } from "./port/provider.ts";
@@ -20,6 +21,8 @@ export interface NokmodOptions {
   readonly random?: Random;
   /** Milliseconds between periodic work (expiry of connections, order of masks); 0: only when tick() is called. */
   readonly tickInterval?: number;
+  /** Release of the kernel to behave as: one of KERNEL_RELEASES (kernel-profile.ts), the newest by default. */
+  readonly kernel?: string;
   /** Possible processors, as the module would see them; bounds upcall port ids. */
   readonly processors?: number;
 }
@@ -30,6 +33,8 @@ const TICK_INTERVAL = 1000;
 /**
  * The module: datapaths, connection tracking and their netlink families over a set of ports. Netlink sockets are opened on
  * it in this process (open()), or by other processes through a server (src/server).
+ *
+ * @throws NokmodError ERR_KERNEL_UNKNOWN
  *
  * @example
  * ```ts
@@ -45,6 +50,7 @@ export class Nokmod implements SocketOpener {
   private readonly timer: NodeJS.Timeout | undefined;
 
   constructor(options: NokmodOptions) {
+    const kernel = kernelProfile(options.kernel);
     const clock = new BatchClock(options.clock ?? systemClock);
     const random = options.random ?? new SystemRandom();
     seedHash(random.u32());
@@ -52,6 +58,7 @@ export class Nokmod implements SocketOpener {
     const { memory } = options.ports;
     this.conntrack = new Conntrack({ clock, random, memory });
     this.kernel = new OvsKernel({
+      kernel,
       clock,
       random,
       memory,

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command, Option } from "commander";
 import { NokmodError } from "../errors.ts";
+import { KERNEL_RELEASES, NEWEST_KERNEL } from "../kernel-profile.ts";
 import { conntrack, flushConntrack } from "./commands/conntrack.ts";
 import { demo } from "./commands/demo.ts";
 import { exec } from "./commands/exec.ts";
@@ -16,6 +17,8 @@ const USAGE = 2;
 
 const many = (value: string, before: string[] | undefined): string[] => [...(before ?? []), value];
 const socket = (): Option => new Option("--socket <path>", "where nokmod listens").env("NOKMOD_SOCKET");
+const kernel = (): Option =>
+  new Option("--kernel <release>", "behave as that release of Linux").choices(KERNEL_RELEASES).default(NEWEST_KERNEL);
 const json = (): Option => new Option("--json", "for programs");
 
 const program = new Command("nokmod")
@@ -31,6 +34,7 @@ program
   .option("-d, --daemon", "go into the background once requests are taken")
   .addOption(socket())
   .option("--pidfile <file>", "write the process id there")
+  .addOption(kernel())
   .option("--log <file>", "where a daemon's output goes (default: nowhere)")
   .option("--bridge <name>", "run the built-in userspace on a datapath of that name")
   .option("--port <device>", "add a device to the bridge as the next port (repeatable)", many)

@@ -1,3 +1,4 @@
+import type { KernelProfile } from "../kernel-profile.ts";
 import { fragment } from "../packet/fragment.ts";
 import type { PacketMemory } from "../packet/memory.ts";
 import { Gso, Packet } from "../packet/packet.ts";
@@ -33,6 +34,8 @@ function isTagged(packet: Packet): boolean {
 
 /** What all datapaths of a namespace share. */
 export interface DatapathEnvironment {
+  /** The kernel to behave as. */
+  readonly kernel: KernelProfile;
   readonly clock: BatchClock;
   readonly random: Random;
   readonly memory: PacketMemory;
@@ -67,6 +70,7 @@ export class Datapath implements ActionHost {
   /** Ports by number; holes are undefined. */
   readonly vports: (Vport | undefined)[] = [];
 
+  readonly kernel: KernelProfile;
   readonly clock: BatchClock;
   readonly random: Random;
   readonly conntrack: ConntrackPort;
@@ -77,6 +81,7 @@ export class Datapath implements ActionHost {
   private fragmentPort: Vport | undefined = undefined;
 
   constructor(private readonly environment: DatapathEnvironment) {
+    this.kernel = environment.kernel;
     this.clock = environment.clock;
     this.random = environment.random;
     this.conntrack = environment.conntrack;

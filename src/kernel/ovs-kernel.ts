@@ -6,6 +6,7 @@ import type { ConntrackPort } from "../datapath/conntrack-port.ts";
 import { type DatapathEnvironment, endBatch } from "../datapath/datapath.ts";
 import { Datapaths } from "../datapath/datapaths.ts";
 import type { Vport } from "../datapath/vport.ts";
+import { type KernelProfile, kernelProfile } from "../kernel-profile.ts";
 import { NetlinkBus } from "../netlink/bus.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import type { PacketMemory } from "../packet/memory.ts";
@@ -35,8 +36,8 @@ export interface OvsKernelOptions {
   readonly zoneLimits?: ZoneLimits;
   /** Possible processors: bounds upcall port ids (F-118, F-154). The machine's by default. */
   readonly processors?: number;
-  /** Take OVS_PACKET_ATTR_UPCALL_PID, which Linux has from 6.17 on (F-279). Off: as Linux 6.12. */
-  readonly packetUpcallPid?: boolean;
+  /** The kernel to behave as; the newest by default. */
+  readonly kernel?: KernelProfile;
   /** As a kernel built with NET_TC_SKB_EXT, as distributions' are: takes OVS_DP_F_TC_RECIRC_SHARING. On by default. */
   readonly tcSkbExt?: boolean;
 }
@@ -63,7 +64,9 @@ export class OvsKernel {
     this.zoneLimits = options.zoneLimits ?? new ZoneLimits();
     this.tunnelDevices = new TunnelDevices(options.ports);
     let packets = 0;
+    const kernel = options.kernel ?? kernelProfile();
     this.environment = {
+      kernel,
       clock: options.clock instanceof BatchClock ? options.clock : new BatchClock(options.clock),
       random: options.random,
       memory: options.memory,
@@ -78,13 +81,11 @@ export class OvsKernel {
     const flush = (): void => endBatch(environment);
     this.genl.onDatagram = flush;
 
-    addController(this.genl);
+    addController(this.genl, kernel);
     this.genl.add(datapathFamily(this.datapaths, processors, options.tcSkbExt ?? true));
-    this.vports = this.genl.add(vportFamily(this.datapaths));
+    this.vports = this.genl.add(vportFamily(this.datapaths, kernel));
     this.genl.add(flowFamily(this.datapaths, environment));
-    packets = this.genl.add(
-      packetFamily(this.datapaths, environment, environment, flush, options.packetUpcallPid ?? false),
-    ).id;
+    packets = this.genl.add(packetFamily(this.datapaths, environment, environment, flush)).id;
     this.genl.add(meterFamily(this.datapaths));
     this.genl.add(ctLimitFamily(this.zoneLimits));
     const psample = new Psample(this.genl, environment.clock);

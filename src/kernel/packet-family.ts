@@ -8,7 +8,7 @@ import { extractUserspace, parseMetadata } from "../datapath/key-codec.ts";
 import { Errno } from "../errors.ts";
 import { HEADROOM } from "../packet/memory.ts";
 import { Packet } from "../packet/packet.ts";
-import { packetAttributes, packetAttributes617 } from "../schema/openvswitch.ts";
+import { packetAttributes } from "../schema/openvswitch.ts";
 import { EINPROGRESS, EINVAL, ENODEV, ENOMEM } from "../uapi/errno.ts";
 import { GENL_UNS_ADMIN_PERM } from "../uapi/genetlink.ts";
 import * as ovs from "../uapi/openvswitch.ts";
@@ -21,16 +21,15 @@ const TAILROOM = 64;
 /**
  * The ovs_packet family: EXECUTE (families.md section 10, upcalls.md section 7).
  * @param flush ends a batch when scratch memory is used up
- * @param upcallPid take OVS_PACKET_ATTR_UPCALL_PID, as Linux does from 6.17 on (F-279)
  */
 export function packetFamily(
   datapaths: Datapaths,
   environment: DatapathEnvironment,
   context: ValidationContext,
   flush: () => void,
-  upcallPid: boolean,
 ): GenlFamily {
-  const { memory } = environment;
+  const { memory, kernel } = environment;
+  const attributes = packetAttributes.asOf(kernel.version);
   const packet = new Packet(memory);
   const programs = new ProgramCache(context);
   const key = newKey();
@@ -39,8 +38,8 @@ export function packetFamily(
     name: ovs.OVS_PACKET_FAMILY,
     version: ovs.OVS_PACKET_VERSION,
     headerSize: OVS_HEADER_SIZE,
-    maxAttr: upcallPid ? ovs.OVS_PACKET_ATTR_UPCALL_PID : ovs.OVS_PACKET_ATTR_MAX,
-    attributes: upcallPid ? packetAttributes617 : packetAttributes,
+    maxAttr: attributes.maxType,
+    attributes,
     operations: [{ cmd: ovs.OVS_PACKET_CMD_EXECUTE, flags: GENL_UNS_ADMIN_PERM, doit: execute }],
     groups: [],
     firstStrictCommand: ovs.OVS_PACKET_CMD_EXECUTE + 1,
@@ -74,8 +73,7 @@ export function packetFamily(
       packet.hash = view.getInt32(at, true);
       packet.hashFlags = view.getUint32(at + 4, true) & (HASH_SOFTWARE | HASH_L4) || HASH_RAW;
     }
-    if (upcallPid && attrs.has(ovs.OVS_PACKET_ATTR_UPCALL_PID))
-      packet.upcallPid = attrs.u32(ovs.OVS_PACKET_ATTR_UPCALL_PID);
+    if (attrs.has(ovs.OVS_PACKET_ATTR_UPCALL_PID)) packet.upcallPid = attrs.u32(ovs.OVS_PACKET_ATTR_UPCALL_PID);
 
     const keyAt = attrs.offset[ovs.OVS_PACKET_ATTR_KEY];
     const tuples = parseMetadata(view, keyAt, attrs.end(ovs.OVS_PACKET_ATTR_KEY), packet, key);

@@ -1,6 +1,7 @@
 import { type Datapaths, MAX_PORTS } from "../datapath/datapaths.ts";
 import type { Vport } from "../datapath/vport.ts";
 import { Errno } from "../errors.ts";
+import type { KernelProfile } from "../kernel-profile.ts";
 import type { MessageWriter } from "../netlink/writer.ts";
 import { vportAttributes } from "../schema/openvswitch.ts";
 import { EFBIG, EINVAL, ENODEV, EOPNOTSUPP } from "../uapi/errno.ts";
@@ -12,11 +13,10 @@ import { beginOvs, dpIfindex, OVS_HEADER_SIZE, OvsDump } from "./ovs-header.ts";
 
 /** DP_VPORT_HASH_BUCKETS (tables.md T-097). */
 const BUCKETS = 1024;
-/** OVS_VPORT_ATTR_MAX of Linux 6.12, which has UPCALL_STATS (F-006). */
-const MAX_ATTR = 10;
 
 /** The ovs_vport family (families.md sections 6 and 7). */
-export function vportFamily(datapaths: Datapaths): GenlFamily {
+export function vportFamily(datapaths: Datapaths, kernel: KernelProfile): GenlFamily {
+  const attributes = vportAttributes.asOf(kernel.version);
   /** Order of creation: within a bucket, dumps show the newest first (F-187). */
   const created = new WeakMap<Vport, number>();
   let count = 0;
@@ -139,8 +139,8 @@ export function vportFamily(datapaths: Datapaths): GenlFamily {
     name: ovs.OVS_VPORT_FAMILY,
     version: ovs.OVS_VPORT_VERSION,
     headerSize: OVS_HEADER_SIZE,
-    maxAttr: MAX_ATTR,
-    attributes: vportAttributes,
+    maxAttr: attributes.maxType,
+    attributes,
     operations: [
       { cmd: ovs.OVS_VPORT_CMD_NEW, flags: GENL_UNS_ADMIN_PERM, doit: create },
       { cmd: ovs.OVS_VPORT_CMD_DEL, flags: GENL_UNS_ADMIN_PERM, doit: remove },
@@ -173,10 +173,12 @@ export function putVport(writer: MessageWriter, vport: Vport): void {
       tx_dropped: stats.txDropped,
     },
   });
-  const nest = writer.nest(ovs.OVS_VPORT_ATTR_UPCALL_STATS);
-  writer.u64(ovs.OVS_VPORT_UPCALL_ATTR_SUCCESS, vport.upcallSuccess);
-  writer.u64(ovs.OVS_VPORT_UPCALL_ATTR_FAIL, vport.upcallFail);
-  writer.endNest(nest);
+  if (vportAttributes.asOf(datapath.kernel.version).knows(ovs.OVS_VPORT_ATTR_UPCALL_STATS)) {
+    const nest = writer.nest(ovs.OVS_VPORT_ATTR_UPCALL_STATS);
+    writer.u64(ovs.OVS_VPORT_UPCALL_ATTR_SUCCESS, vport.upcallSuccess);
+    writer.u64(ovs.OVS_VPORT_UPCALL_ATTR_FAIL, vport.upcallFail);
+    writer.endNest(nest);
+  }
   const all = (datapath.userFeatures & ovs.OVS_DP_F_VPORT_PIDS) !== 0;
   vportAttributes.encode(writer, { UPCALL_PID: all ? vport.upcallPids : vport.upcallPids.subarray(0, 1) });
 }

@@ -69,6 +69,8 @@ export interface Attribute<T> {
   readonly inner?: () => AnyAttributeSet;
   /** Whether the kernel also checks what is inside. */
   readonly deep?: boolean;
+  /** kernelVersion() of the first kernel that knows it; undefined = all do. */
+  readonly since?: number;
   read(view: DataView, offset: number, length: number): T;
   write(writer: MessageWriter, type: number, value: T): void;
 }
@@ -154,6 +156,7 @@ export class AttributeTable {
 export class AttributeSet<D extends Definitions> implements AnyAttributeSet {
   readonly maxType: number;
   readonly byType: readonly (NamedAttribute | undefined)[];
+  private readonly versions = new Map<number, AttributeSet<D>>();
 
   constructor(
     readonly name: string,
@@ -168,6 +171,23 @@ export class AttributeSet<D extends Definitions> implements AnyAttributeSet {
     this.maxType = maxType ?? byType.length - 1;
     for (let type = 0; type < byType.length; type++) byType[type] ??= undefined;
     this.byType = byType;
+  }
+
+  /** The set as a kernel of that version has it: without attributes that came later. */
+  asOf(version: number): AttributeSet<D> {
+    let set = this.versions.get(version);
+    if (set === undefined) {
+      const there = Object.entries(this.definitions).filter(([, { since = 0 }]) => since <= version);
+      const all = there.length === Object.keys(this.definitions).length;
+      set = all ? this : new AttributeSet(this.name, Object.fromEntries(there) as D, this.ordered);
+      this.versions.set(version, set);
+    }
+    return set;
+  }
+
+  /** Whether the set has an attribute of that number. */
+  knows(type: number): boolean {
+    return this.byType[type] !== undefined;
   }
 
   /** A table that fits this set. */
@@ -837,6 +857,9 @@ export const checkedAs = <T>(attribute: Attribute<T>, rule: Rule, length = 0): A
   rule,
   length,
 });
+
+/** An attribute that kernels have from a version on (kernelVersion()). */
+export const since = <T>(version: number, attribute: Attribute<T>): Attribute<T> => ({ ...attribute, since: version });
 
 /** An attribute that the kernel takes with NLA_F_NESTED set only. */
 export const markedNested = <T>(attribute: Attribute<T>): Attribute<T> => ({

@@ -35,7 +35,7 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   ovs_datapath: { set: schema.datapathAttributes, commands: OVS_COMMANDS },
   ovs_vport: { set: schema.vportAttributes, commands: OVS_COMMANDS },
   ovs_flow: { set: schema.flowAttributes, commands: OVS_COMMANDS },
-  ovs_packet: { set: schema.packetAttributes617, commands: ["", "MISS", "ACTION", "EXECUTE"] },
+  ovs_packet: { set: schema.packetAttributes, commands: ["", "MISS", "ACTION", "EXECUTE"] },
   ovs_meter: { set: schema.meterAttributes, commands: ["", "FEATURES", "SET", "DEL", "GET"] },
   ovs_ct_limit: { set: schema.ctLimitAttributes, commands: ["", "SET", "DEL", "GET"] },
   psample: { set: psampleMessage, commands: ["SAMPLE", "GET_GROUP", "NEW_GROUP", "DEL_GROUP"], bare: true },

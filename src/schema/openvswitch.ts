@@ -2,6 +2,8 @@
  * The attributes of the ovs_* families as data (include/uapi/linux/openvswitch.h; families.md, keys.md section 1,
  * actions.md section 1, conntrack.md sections 1 and 2). Names are those of the header without their prefix.
  *
+ * What not every kernel has carries `since`; AttributeSet.asOf() gives a set as a given kernel has it.
+ *
  * What the generic-netlink layer checks are the top-level sets only; keys and actions are checked by their own parsers
  * (src/datapath), with errnos of their own. Here they serve to build and to print.
  */
@@ -23,6 +25,7 @@ import {
   replyOnly,
   s32,
   sequence,
+  since,
   struct,
   structs,
   u8,
@@ -33,6 +36,7 @@ import {
   unspec,
 } from "../netlink/schema.ts";
 import * as ovs from "../uapi/openvswitch.ts";
+import { kernelVersion } from "../uapi/version.ts";
 
 const IFNAMSIZ = 16;
 
@@ -93,7 +97,10 @@ export const vportAttributes = attributeSet("ovs_vport", {
   PAD: unspec(ovs.OVS_VPORT_ATTR_PAD),
   IFINDEX: s32(ovs.OVS_VPORT_ATTR_IFINDEX, { min: 0 }),
   NETNSID: s32(ovs.OVS_VPORT_ATTR_NETNSID),
-  UPCALL_STATS: nested(ovs.OVS_VPORT_ATTR_UPCALL_STATS, () => upcallStats),
+  UPCALL_STATS: since(
+    kernelVersion(6, 2),
+    nested(ovs.OVS_VPORT_ATTR_UPCALL_STATS, () => upcallStats),
+  ),
 });
 
 /** The key inside ENCAP: as keyAttributes, without ENCAP's own type, which TypeScript cannot infer. */
@@ -277,8 +284,8 @@ export const actionAttributes = attributeSet(
     CHECK_PKT_LEN: nested(ovs.OVS_ACTION_ATTR_CHECK_PKT_LEN, () => checkPktLenAttributes),
     ADD_MPLS: struct(ovs.OVS_ACTION_ATTR_ADD_MPLS, { lse: "be32", ethertype: "be16", flags: "u16" }),
     DEC_TTL: nested(ovs.OVS_ACTION_ATTR_DEC_TTL, () => decTtlAttributes),
-    DROP: u32(ovs.OVS_ACTION_ATTR_DROP),
-    PSAMPLE: markedNested(nested(ovs.OVS_ACTION_ATTR_PSAMPLE, () => psampleAttributes)),
+    DROP: since(kernelVersion(6, 6), u32(ovs.OVS_ACTION_ATTR_DROP)),
+    PSAMPLE: since(kernelVersion(6, 11), markedNested(nested(ovs.OVS_ACTION_ATTR_PSAMPLE, () => psampleAttributes))),
   },
   { ordered: true },
 );
@@ -298,7 +305,8 @@ export const flowAttributes = attributeSet("ovs_flow", {
   PAD: unspec(ovs.OVS_FLOW_ATTR_PAD),
 });
 
-const packetDefinitions = {
+/** ovs_packet (section 10). */
+export const packetAttributes = attributeSet("ovs_packet", {
   PACKET: unspec(ovs.OVS_PACKET_ATTR_PACKET, 14),
   KEY: nested(ovs.OVS_PACKET_ATTR_KEY, () => keyAttributes),
   ACTIONS: sequence(ovs.OVS_PACKET_ATTR_ACTIONS, () => actionAttributes),
@@ -311,15 +319,7 @@ const packetDefinitions = {
   MRU: u16(ovs.OVS_PACKET_ATTR_MRU),
   LEN: replyOnly(u32(ovs.OVS_PACKET_ATTR_LEN)),
   HASH: u64(ovs.OVS_PACKET_ATTR_HASH),
-};
-
-/** ovs_packet (section 10), as Linux 6.12 has it. */
-export const packetAttributes = attributeSet("ovs_packet", packetDefinitions);
-
-/** ovs_packet with UPCALL_PID, which Linux has from 6.17 on (F-279). */
-export const packetAttributes617 = attributeSet("ovs_packet", {
-  ...packetDefinitions,
-  UPCALL_PID: u32(ovs.OVS_PACKET_ATTR_UPCALL_PID),
+  UPCALL_PID: since(kernelVersion(6, 17), u32(ovs.OVS_PACKET_ATTR_UPCALL_PID)),
 });
 
 /** OVS_BAND_ATTR_* */

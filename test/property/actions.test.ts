@@ -4,6 +4,7 @@ import { ActionExecutor, dumpActions, type Program, validateActions } from "../.
 import { extractKey } from "../../src/datapath/extract.ts";
 import { K, newKey } from "../../src/datapath/flow-key.ts";
 import { Errno } from "../../src/errors.ts";
+import { kernelProfile } from "../../src/kernel-profile.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { HEADROOM, PacketMemory } from "../../src/packet/memory.ts";
 import { Packet } from "../../src/packet/packet.ts";
@@ -26,7 +27,7 @@ import {
   vlan,
 } from "../support/frames.ts";
 
-const context = { conntrack: { checkHelper: () => 0 } };
+const context = { kernel: kernelProfile(), conntrack: { checkHelper: () => 0 } };
 
 /** Frames of every kind that actions know. */
 const FRAMES = [

@@ -1,6 +1,7 @@
 import { type Program, validateActions } from "../../src/datapath/actions/index.ts";
 import { extractKey } from "../../src/datapath/extract.ts";
 import { newKey } from "../../src/datapath/flow-key.ts";
+import { type KernelRelease, kernelProfile, NEWEST_KERNEL } from "../../src/kernel-profile.ts";
 import { HEADROOM, type PacketMemory } from "../../src/packet/memory.ts";
 import { Packet } from "../../src/packet/packet.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
@@ -62,12 +63,18 @@ export const psample = (group: number, cookie: Uint8Array): Uint8Array =>
     attr(ovs.OVS_PSAMPLE_ATTR_COOKIE, cookie),
   );
 
-const anyHelper = { conntrack: { checkHelper: () => 0 } };
+const conntrack = { checkHelper: () => 0 };
 
 /** Compiles a list against a key. */
 export function compile(key: Int32Array, ...actions: Uint8Array[]): Program {
+  return compileFor(NEWEST_KERNEL, key, ...actions);
+}
+
+/** The same as a given kernel would. */
+export function compileFor(release: KernelRelease, key: Int32Array, ...actions: Uint8Array[]): Program {
   const bytes = concat(...actions);
-  return validateActions(new DataView(bytes.buffer), 0, bytes.length, key, anyHelper);
+  const kernel = kernelProfile(release);
+  return validateActions(new DataView(bytes.buffer), 0, bytes.length, key, { kernel, conntrack });
 }
 
 /** A packet as a port hands it over, with its key. */

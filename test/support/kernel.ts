@@ -3,6 +3,7 @@ import { ManualClock } from "../../src/clock.ts";
 import { Conntrack } from "../../src/conntrack/conntrack.ts";
 import { endBatch, receiveFrom } from "../../src/datapath/datapath.ts";
 import { OvsKernel } from "../../src/kernel/ovs-kernel.ts";
+import { type KernelRelease, kernelProfile } from "../../src/kernel-profile.ts";
 import { PairSocket } from "../../src/netlink/pair.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { type MemoryPort, MemoryPorts } from "../../src/port/memory.ts";
@@ -150,14 +151,13 @@ export class TestKernel {
   /** Anything a handler threw that is not an Errno. */
   readonly faults: unknown[] = [];
 
-  constructor(
-    options: { processors?: number; packetUpcallPid?: boolean; tcSkbExt?: boolean; ports?: MemoryPorts } = {},
-  ) {
+  constructor(options: { kernel?: KernelRelease; processors?: number; tcSkbExt?: boolean; ports?: MemoryPorts } = {}) {
     const random = new SeededRandom(7);
     this.ports = options.ports ?? new MemoryPorts();
     const { clock, ports } = this;
     this.conntrack = new Conntrack({ clock, random, memory: ports.memory });
     this.kernel = new OvsKernel({
+      kernel: kernelProfile(options.kernel),
       clock,
       random,
       memory: ports.memory,
@@ -165,7 +165,6 @@ export class TestKernel {
       zoneLimits: this.conntrack.limits,
       ports,
       processors: options.processors ?? 4,
-      packetUpcallPid: options.packetUpcallPid,
       tcSkbExt: options.tcSkbExt,
     });
     this.kernel.bus.onFault = (error) => this.faults.push(error);

@@ -5,6 +5,7 @@ import { ActionExecutor, ProgramCache } from "../../src/datapath/actions/index.t
 import { newKey } from "../../src/datapath/flow-key.ts";
 import { extractUserspace, parseMetadata } from "../../src/datapath/key-codec.ts";
 import { Errno } from "../../src/errors.ts";
+import { kernelProfile } from "../../src/kernel-profile.ts";
 import { PacketMemory } from "../../src/packet/memory.ts";
 import { Packet } from "../../src/packet/packet.ts";
 import { RecordingHost } from "../support/action-host.ts";
@@ -42,7 +43,7 @@ const PORT = 2;
 const memory = new PacketMemory();
 const host = new RecordingHost(memory);
 const executor = new ActionExecutor(host, memory);
-const cache = new ProgramCache(host);
+const cache = new ProgramCache({ kernel: kernelProfile("6.12"), conntrack: host.conntrack });
 const key = newKey();
 
 /** OVS_PACKET_CMD_EXECUTE: [errno, events]. */

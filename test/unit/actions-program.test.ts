@@ -3,6 +3,7 @@ import { dumpActions, type Program, ProgramCache, validateActions } from "../../
 import { Op } from "../../src/datapath/actions/program.ts";
 import { K, newKey } from "../../src/datapath/flow-key.ts";
 import { Errno } from "../../src/errors.ts";
+import { kernelProfile } from "../../src/kernel-profile.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { EINVAL, EMSGSIZE, ENOENT, EOVERFLOW, ERANGE } from "../../src/uapi/errno.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
@@ -157,6 +158,7 @@ describe("validation", () => {
     const bytes = a.ct(a.attr(ovs.OVS_CT_ATTR_COMMIT), a.attr(ovs.OVS_CT_ATTR_HELPER, unhex("66747000")));
     const asked: unknown[] = [];
     const context = {
+      kernel: kernelProfile(),
       conntrack: {
         checkHelper: (...of: unknown[]) => {
           asked.push(of);
@@ -195,7 +197,7 @@ describe("validation", () => {
 });
 
 describe("the cache of programs", () => {
-  const context = { conntrack: { checkHelper: () => 0 } };
+  const context = { kernel: kernelProfile(), conntrack: { checkHelper: () => 0 } };
   const ask = (cache: ProgramCache, key: Int32Array, ...actions: Uint8Array[]) => {
     const bytes = concat(...actions);
     return cache.compile(new DataView(bytes.buffer), 0, bytes.length, key);

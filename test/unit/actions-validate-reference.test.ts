@@ -5,6 +5,7 @@ import { dumpActions, validateActions } from "../../src/datapath/actions/index.t
 import { newKey } from "../../src/datapath/flow-key.ts";
 import { parseMatch } from "../../src/datapath/key-codec.ts";
 import { Errno } from "../../src/errors.ts";
+import { kernelProfile } from "../../src/kernel-profile.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { hex, unhex } from "../support/frames.ts";
 
@@ -18,6 +19,8 @@ interface Recording {
 /** Another recording to hold against: see tools/reference/record-actions. */
 const directory = process.env.NOKMOD_FIXTURES ?? new URL("../fixtures", import.meta.url).pathname;
 const recording: Recording = JSON.parse(gunzipSync(readFileSync(`${directory}/actions-6.12.json.gz`)).toString());
+
+const kernel = kernelProfile("6.12");
 
 /** The helpers of the recording machine: ftp and tftp, for IPv4 and IPv6. */
 const conntrack = {
@@ -34,7 +37,7 @@ const keys = recording.keys.map((text) => {
 
 function answer(key: Int32Array, actions: Uint8Array): number | string {
   try {
-    const program = validateActions(new DataView(actions.buffer), 0, actions.length, key, { conntrack });
+    const program = validateActions(new DataView(actions.buffer), 0, actions.length, key, { kernel, conntrack });
     const writer = new MessageWriter();
     dumpActions(program, writer);
     return hex(writer.finish());

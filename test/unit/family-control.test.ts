@@ -36,7 +36,7 @@ describe("the controller", () => {
     ["ovs_datapath", 2, 9, 4],
     ["ovs_vport", 1, 10, 4],
     ["ovs_flow", 1, 11, 4],
-    ["ovs_packet", 1, 11, 1],
+    ["ovs_packet", 1, 12, 1],
     ["ovs_meter", 1, 9, 4],
     ["ovs_ct_limit", 1, 1, 3],
   ])("F-003 to F-006, F-009, F-011 to F-013: %s", (name, version, maxAttr, operations) => {

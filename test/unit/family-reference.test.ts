@@ -22,7 +22,7 @@ const recorded = JSON.parse(
 const unhex = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, "hex"));
 
 describe("F-011 to F-056 and the error rows of every family: as Linux 6.12 answers", () => {
-  const test = new TestKernel({ processors: 1, tcSkbExt: true });
+  const test = new TestKernel({ kernel: "6.12", processors: 1, tcSkbExt: true });
   test.ports.addDevice("lo", { loopback: true, ifindex: 1000 });
   // What ovs-dpctl had set before.
   test.conntrack.limits.setDefault(10);

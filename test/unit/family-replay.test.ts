@@ -51,7 +51,7 @@ class RecordedPorts extends MemoryPorts {
 }
 
 it("F-125, F-126, F-323, F-344 to F-359: answers ovs-vswitchd and ovs-dpctl as Linux 6.12 does", () => {
-  const test = new TestKernel({ processors: 1, ports: new RecordedPorts() });
+  const test = new TestKernel({ kernel: "6.12", processors: 1, ports: new RecordedPorts() });
   test.ports.addDevice("v0", { ifindex: 901 });
   test.ports.addDevice("v1", { ifindex: 902 });
   const client = test.client();

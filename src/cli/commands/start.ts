@@ -14,6 +14,7 @@ export interface StartOptions {
   readonly daemon?: boolean;
   readonly pidfile?: string;
   readonly log?: string;
+  readonly kernel?: string;
   readonly bridge?: string;
   readonly port?: readonly string[];
   readonly flows?: string;
@@ -27,7 +28,7 @@ const REPORT_FD = "NOKMOD_REPORT_FD";
 
 /**
  * Runs nokmod until SIGTERM or SIGINT. With --daemon the caller returns once requests are taken.
- * @throws NokmodError ERR_ADDRESS_IN_USE, ERR_START_FAILED, ERR_OFP_SYNTAX …
+ * @throws NokmodError ERR_ADDRESS_IN_USE, ERR_START_FAILED, ERR_KERNEL_UNKNOWN, ERR_OFP_SYNTAX …
  */
 export async function start(options: StartOptions): Promise<void> {
   if (options.daemon) {
@@ -38,7 +39,7 @@ export async function start(options: StartOptions): Promise<void> {
   if (options.bridge === undefined && (rules.length > 0 || (options.port ?? []).length > 0)) {
     throw new NokmodError("ERR_OPTION", "--port, --flow and --flows belong to a bridge: give --bridge NAME");
   }
-  const nokmod = attempt("packet memory", () => new Nokmod({ ports: new NativePorts() }));
+  const nokmod = attempt("packet memory", () => new Nokmod({ ports: new NativePorts(), kernel: options.kernel }));
   nokmod.kernel.bus.onFault = (error) => {
     process.stderr.write(`nokmod: fault in a request: ${error instanceof Error ? error.stack : error}\n`);
   };

@@ -1,4 +1,5 @@
 import { Errno } from "../../errors.ts";
+import type { KernelProfile } from "../../kernel-profile.ts";
 import { AttributeReader } from "../../netlink/reader.ts";
 import { MessageWriter } from "../../netlink/writer.ts";
 import {
@@ -15,6 +16,7 @@ import {
 import { IpProto } from "../../packet/ip.ts";
 import * as nsh from "../../packet/nsh.ts";
 import { DEI } from "../../packet/vlan.ts";
+import { actionAttributes } from "../../schema/openvswitch.ts";
 import { EINVAL, EMSGSIZE, EOVERFLOW, ERANGE } from "../../uapi/errno.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
 import type { ConntrackPort } from "../conntrack-port.ts";
@@ -26,6 +28,7 @@ import { Nested, Op, Program, SET_DST, SET_SRC } from "./program.ts";
 
 /** What validation asks of the rest of the datapath. */
 export interface ValidationContext {
+  readonly kernel: KernelProfile;
   readonly conntrack: Pick<ConntrackPort, "checkHelper"> & Partial<Pick<ConntrackPort, "bind">>;
 }
 
@@ -146,12 +149,16 @@ class Draft {
 }
 
 class Compiler {
+  private readonly known: typeof actionAttributes;
+
   constructor(
     private readonly view: DataView,
     private readonly key: Int32Array,
     private readonly context: ValidationContext,
     private readonly writer: MessageWriter,
-  ) {}
+  ) {
+    this.known = actionAttributes.asOf(context.kernel.version);
+  }
 
   /** One list: writes its canonical form and compiles it. */
   list(start: number, end: number, state: State): Program {
@@ -164,7 +171,7 @@ class Compiler {
     const reader = new AttributeReader(this.view, start, end);
     while (reader.next()) {
       const length = LENGTHS[reader.type];
-      if (length === undefined || reader.type === ovs.OVS_ACTION_ATTR_UNSPEC) throw new Errno(EINVAL);
+      if (length === undefined || !this.known.knows(reader.type)) throw new Errno(EINVAL);
       if (length !== NESTED && length !== reader.length) throw new Errno(EINVAL);
       // nla_is_last(): padding counts as something that follows.
       const last = reader.offset + reader.length === end;
@@ -199,7 +206,7 @@ class Compiler {
         break;
       }
       case ovs.OVS_ACTION_ATTR_USERSPACE:
-        draft.upcalls.push(userspace(reader, draft));
+        draft.upcalls.push(userspace(reader, draft, this.context.kernel.strictUserspaceAction));
         draft.emit(Op.USERSPACE, draft.upcalls.length - 1);
         break;
       case ovs.OVS_ACTION_ATTR_SET:
@@ -233,7 +240,8 @@ class Compiler {
         break;
       case ovs.OVS_ACTION_ATTR_HASH: {
         const algorithm = reader.u32();
-        if (algorithm !== ovs.OVS_HASH_ALG_L4 && algorithm !== ovs.OVS_HASH_ALG_SYM_L4) throw new Errno(EINVAL);
+        const symmetric = algorithm === ovs.OVS_HASH_ALG_SYM_L4 && this.context.kernel.symmetricHash;
+        if (algorithm !== ovs.OVS_HASH_ALG_L4 && !symmetric) throw new Errno(EINVAL);
         draft.emit(Op.HASH, algorithm, view.getInt32(offset + 4, true));
         draft.passive = false;
         break;
@@ -670,10 +678,10 @@ function canFollowNsh(type: number): boolean {
 }
 
 /**
- * OVS_ACTION_ATTR_USERSPACE, parsed liberally: unknown sub-attributes and trailing bytes are passed over, the last of
- * several counts (A-042 to A-047).
+ * OVS_ACTION_ATTR_USERSPACE: the last of several equal sub-attributes counts (A-042 to A-047).
+ * @param strict refuse unknown sub-attributes and trailing bytes, which are otherwise passed over
  */
-function userspace(reader: AttributeReader, draft: Draft): UserspaceUpcall {
+function userspace(reader: AttributeReader, draft: Draft, strict: boolean): UserspaceUpcall {
   let pid = 0;
   let egressTunPort = -1;
   let userdata: Uint8Array | undefined;
@@ -695,8 +703,11 @@ function userspace(reader: AttributeReader, draft: Draft): UserspaceUpcall {
       case ovs.OVS_USERSPACE_ATTR_ACTIONS:
         wantsActions = true;
         break;
+      default:
+        if (strict) throw new Errno(EINVAL);
     }
   }
+  if (strict && attributes.rest > 0) throw new Errno(EINVAL);
   if (pid === 0) throw new Errno(EINVAL);
   const actions = wantsActions ? () => (draft.program as Program).attributes : undefined;
   return { pid, userdata, egressTunPort, actions };

@@ -1,0 +1,65 @@
+import { NokmodError } from "./errors.ts";
+import { kernelVersion } from "./uapi/version.ts";
+
+/** Kernels that nokmod can behave as: the long-term ones, each with its stable updates. */
+export const KERNEL_RELEASES = ["6.1", "6.6", "6.12", "6.18"] as const;
+
+/** One of KERNEL_RELEASES. */
+export type KernelRelease = (typeof KERNEL_RELEASES)[number];
+
+/** What nokmod behaves as when nobody says otherwise. */
+export const NEWEST_KERNEL: KernelRelease = "6.18";
+
+/**
+ * The first version of Linux that does what the name says. Attributes and actions that are not in every kernel say so
+ * themselves, in src/schema (`since`); here is how kernels treat what all of them have.
+ */
+const SINCE = {
+  /** The policy dump of the controller leaves out dumps that look at attributes themselves. */
+  dumpPolicyOnlyIfChecked: kernelVersion(6, 2),
+  /** A device is named by its primary name only, not by an altname (families.md F-156). */
+  primaryNamesOnly: kernelVersion(6, 2),
+  /** OVS_HASH_ALG_SYM_L4 (actions.md A-049, A-220). */
+  symmetricHash: kernelVersion(6, 5),
+  /** Packets that the datapath drops have a reason of its own (actions.md A-232 to A-239). */
+  dropReasons: kernelVersion(6, 6),
+  /** Expected connections are tracked as others are (conntrack.md C-119, C-120). */
+  expectationsTracked: kernelVersion(6, 6),
+  /** CTA_ZONE narrows a dump or a flush (ctnetlink.md N-072, N-084). */
+  conntrackZoneFilter: kernelVersion(6, 8),
+  /** The attributes inside OVS_ACTION_ATTR_USERSPACE are parsed strictly (actions.md A-047). */
+  strictUserspaceAction: kernelVersion(6, 16),
+} as const;
+
+/** What depends on the kernel. */
+export type KernelFeature = keyof typeof SINCE;
+
+/** How one kernel behaves. Made by kernelProfile(). */
+export type KernelProfile = {
+  readonly release: KernelRelease;
+  /** kernelVersion() of the release, for AttributeSet.asOf(). */
+  readonly version: number;
+} & Readonly<Record<KernelFeature, boolean>>;
+
+function profileOf(release: KernelRelease): KernelProfile {
+  const [major, minor] = release.split(".").map(Number);
+  const version = kernelVersion(major, minor);
+  const features = Object.entries(SINCE).map(([feature, since]) => [feature, version >= since]);
+  return Object.freeze({ release, version, ...Object.fromEntries(features) }) as KernelProfile;
+}
+
+const PROFILES = new Map<string, KernelProfile>(KERNEL_RELEASES.map((release) => [release, profileOf(release)]));
+
+/**
+ * The profile of a release.
+ * @param release one of KERNEL_RELEASES; the newest by default
+ * @throws NokmodError ERR_KERNEL_UNKNOWN
+ */
+export function kernelProfile(release: string = NEWEST_KERNEL): KernelProfile {
+  const profile = PROFILES.get(release);
+  if (profile === undefined) {
+    const known = KERNEL_RELEASES.join(", ");
+    throw new NokmodError("ERR_KERNEL_UNKNOWN", `kernel ${JSON.stringify(release)} is not known: choose from ${known}`);
+  }
+  return profile;
+}
