@@ -1,6 +1,7 @@
 import type { SocketOpener } from "./client/requester.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { Conntrack } from "./conntrack/conntrack.ts";
+import { ConntrackSysctl } from "./conntrack/sysctl.ts";
 import { BatchClock } from "./datapath/batch-clock.ts";
 import { endBatch, receiveFrom } from "./datapath/datapath.ts";
 import { seedHash } from "./datapath/hash.ts";
@@ -23,6 +24,8 @@ export interface NokmodOptions {
   readonly tickInterval?: number;
   /** Release of the kernel to behave as: one of KERNEL_RELEASES (kernel-profile.ts), the newest by default. */
   readonly kernel?: string;
+  /** Settings of connection tracking by the names that sysctl(8) has for them (src/conntrack/sysctl.ts). */
+  readonly sysctl?: Readonly<Record<string, number | string>>;
   /** Possible processors, as the module would see them; bounds upcall port ids. */
   readonly processors?: number;
 }
@@ -34,7 +37,7 @@ const TICK_INTERVAL = 1000;
  * The module: datapaths, connection tracking and their netlink families over a set of ports. Netlink sockets are opened on
  * it in this process (open()), or by other processes through a server (src/server).
  *
- * @throws NokmodError ERR_KERNEL_UNKNOWN
+ * @throws NokmodError ERR_KERNEL_UNKNOWN; Errno ENOENT, EACCES or EINVAL of a setting
  *
  * @example
  * ```ts
@@ -47,7 +50,10 @@ export class Nokmod implements SocketOpener {
   readonly kernel: OvsKernel;
   readonly conntrack: Conntrack;
   readonly ports: PortDriver;
+  /** Settings of connection tracking by name. */
+  readonly sysctl: ConntrackSysctl;
   private readonly timer: NodeJS.Timeout | undefined;
+  private unfinished: NodeJS.Immediate | undefined;
 
   constructor(options: NokmodOptions) {
     const kernel = kernelProfile(options.kernel);
@@ -57,6 +63,8 @@ export class Nokmod implements SocketOpener {
     this.ports = options.ports;
     const { memory } = options.ports;
     this.conntrack = new Conntrack({ clock, random, memory });
+    this.sysctl = new ConntrackSysctl(this.conntrack);
+    for (const [name, value] of Object.entries(options.sysctl ?? {})) this.sysctl.set(name, value);
     this.kernel = new OvsKernel({
       kernel,
       clock,
@@ -74,7 +82,7 @@ export class Nokmod implements SocketOpener {
       onGone: (port) => this.kernel.deviceGone(port),
     });
     const interval = options.tickInterval ?? TICK_INTERVAL;
-    if (interval > 0) this.timer = setInterval(() => this.tick(), interval).unref();
+    if (interval > 0) this.timer = setInterval(() => this.turn(), interval).unref();
   }
 
   /** Opens a netlink socket in this process: NETLINK_GENERIC or NETLINK_NETFILTER. */
@@ -86,13 +94,28 @@ export class Nokmod implements SocketOpener {
   tick(): void {
     this.kernel.environment.clock.invalidate();
     this.kernel.tick();
-    this.conntrack.tick();
+    while (this.conntrack.tick());
+    this.kernel.environment.clock.invalidate();
+  }
+
+  /** tick() in slices, with packets and requests in between. */
+  private turn(): void {
+    if (this.unfinished !== undefined) return;
+    this.kernel.environment.clock.invalidate();
+    this.kernel.tick();
+    this.collect();
+  }
+
+  private collect(): void {
+    this.kernel.environment.clock.invalidate();
+    this.unfinished = this.conntrack.tick() ? setImmediate(() => this.collect()) : undefined;
     this.kernel.environment.clock.invalidate();
   }
 
   /** Takes everything down: datapaths, ports, timer. Devices are as they were found. */
   close(): void {
     clearInterval(this.timer);
+    clearImmediate(this.unfinished);
     this.kernel.shutdown();
     this.ports.close();
   }

@@ -40,6 +40,7 @@ program
   .option("--port <device>", "add a device to the bridge as the next port (repeatable)", many)
   .option("--flow <rule>", "an OpenFlow rule in ovs-ofctl syntax (repeatable)", many)
   .option("--flows <file>", "a file of such rules")
+  .option("--sysctl <name=value>", "a setting, such as net.netfilter.nf_conntrack_max=1000000 (repeatable)", many)
   .action(start);
 
 program

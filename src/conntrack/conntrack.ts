@@ -71,6 +71,7 @@ import { Manip, manipIcmpError, manipPacket, statusBit } from "./manip.ts";
 import { allowsClash, NatMapper, NatRange } from "./nat.ts";
 import { type ConntrackOptions, defaultOptions, TimeoutTable } from "./options.ts";
 import { trackOther, trackUdp } from "./protocols.ts";
+import { shuttingDown } from "./sctp.ts";
 import { adjustSegment, seqOffset } from "./seqadj.ts";
 import { ConnectionTable, sameTuple } from "./table.ts";
 import { closing, finished, isEstablished, setLiberal, tcpHeaderValid, trackTcp } from "./tcp.ts";
@@ -118,11 +119,16 @@ const EVICTION_RANGE = 8;
 const MIN_CHAIN = 50;
 const CHAIN_SPREAD = 30;
 
-/** How much of the table one slice of garbage collection walks, and how often slices come: a round in ten seconds. */
+/**
+ * Garbage collection walks the table once in ten seconds: with packets, a slice every GC_INTERVAL milliseconds; without,
+ * a tenth of it every second in slices of GC_SLICE slots. No slice destroys more than GC_DESTROYED entries, so that none
+ * keeps packets waiting.
+ */
 const GC_INTERVAL = 10;
 const GC_SLICES = 1000;
-/** Above this share of the limit closing connections are collected before their time (C-259). */
-const CROWDED = 0.95;
+const GC_TICKS = 10;
+const GC_SLICE = 16384;
+const GC_DESTROYED = 1500;
 
 const CLASH_TIMEOUT = 1000;
 
@@ -166,7 +172,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
 
   private readonly clock: Clock;
   readonly random: Random;
-  private readonly reassembler: Reassembler;
+  readonly reassembly: Reassembler;
   private readonly epoch: number;
   private readonly tuple = newTuple();
   private readonly scratchTuple = newTuple();
@@ -185,13 +191,18 @@ export class Conntrack implements ConntrackPort, HelperContext {
   private clockRead = false;
   private gcCursor = 0;
   private gcLast = 0;
+  /** Slots that the tick under way has still to look at. */
+  private gcLeft = 0;
+  /** A packet was refused for want of room: the next round evicts (C-259). */
+  private crowded = false;
+  private evicting = false;
 
   constructor(environment: ConntrackEnvironment) {
     this.clock = environment.clock;
     this.random = environment.random;
     this.options = { ...defaultOptions, ...environment.options };
     this.table = new ConnectionTable(this.options.max, this.random);
-    this.reassembler = new Reassembler(environment.memory, environment.clock);
+    this.reassembly = new Reassembler(environment.memory, environment.clock);
     this.epoch = this.clock.monotonic();
     this.mapper = new NatMapper(this, this.random);
     this.expectations = new ExpectationTable(
@@ -208,10 +219,10 @@ export class Conntrack implements ConntrackPort, HelperContext {
     return this.table.count;
   }
 
-  /** Changes nf_conntrack_max. */
+  /** Changes nf_conntrack_max; 0 is no limit: the table then grows as it fills. */
   setMax(max: number): void {
     this.options.max = max;
-    this.table.resize(max);
+    if (max !== 0) this.table.resize(max);
   }
 
   /** Table time: milliseconds since the instance was made, in 32 bits that wrap. */
@@ -241,9 +252,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
   /** Collects fragments (section 4). @returns 0 when the packet is whole, -EINPROGRESS when it was queued */
   private defragment(packet: Packet, key: Int32Array, action: CtAction): number {
     const error =
-      action.family === AF_INET
-        ? this.reassembler.ipv4(packet, action.zone)
-        : this.reassembler.ipv6(packet, action.zone);
+      action.family === AF_INET ? this.reassembly.ipv4(packet, action.zone) : this.reassembly.ipv6(packet, action.zone);
     if (error !== 0) return error;
     packet.hash = 0;
     packet.hashFlags = 0;
@@ -621,12 +630,11 @@ export class Conntrack implements ConntrackPort, HelperContext {
 
   /** Makes an unconfirmed entry for this.tuple (C-246). @returns slot, NO_ROOM or NO_INVERSE */
   private begin(hash: number, action: CtAction): number {
-    const { table, tuple, options } = this;
-    const { words } = table;
+    const { table, tuple } = this;
     if (!invert(tuple, 0, this.scratchTuple, 0)) return NO_INVERSE;
-    if (table.count >= options.max && !this.earlyDrop(hash)) return NO_ROOM;
-    const slot = table.allocate();
+    const slot = this.allocate(hash);
     if (slot < 0) return NO_ROOM;
+    const { words } = table;
     const entry = slot * E.WORDS;
     copyTuple(tuple, 0, words, entry);
     copyTuple(this.scratchTuple, 0, words, entry + E.REPLY);
@@ -642,6 +650,19 @@ export class Conntrack implements ConntrackPort, HelperContext {
     }
     if (action.helper !== undefined) this.attachHelper(entry, action);
     return slot;
+  }
+
+  /** A slot for one more entry, by eviction if need be (C-257, C-258). @returns -1 when the table is full */
+  private allocate(hash: number): number {
+    const { table, options } = this;
+    if (options.max !== 0 && table.count >= options.max && !this.earlyDrop(hash)) {
+      this.crowded = true;
+      return -1;
+    }
+    const slot = table.allocate();
+    if (slot >= 0 || options.max !== 0) return slot;
+    table.resize(table.count * 2);
+    return table.allocate();
   }
 
   /** Extensions that every new entry gets by the options of the moment. */
@@ -710,7 +731,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
       }
       if (dropped) return true;
     }
-    return table.count < this.options.max;
+    return false;
   }
 
   /** An unconfirmed entry that no packet refers to. */
@@ -794,6 +815,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
         return true;
       }
     }
+    this.stats.drop++;
     this.stats.insertFailed++;
     return false;
   }
@@ -1191,45 +1213,65 @@ export class Conntrack implements ConntrackPort, HelperContext {
     const now = this.readClock();
     if (((now - this.gcLast) | 0) >= GC_INTERVAL) {
       this.gcLast = now;
-      this.collect(Math.ceil(this.table.top / GC_SLICES));
+      this.collect(Math.ceil(this.table.top / GC_SLICES), GC_DESTROYED);
     }
     if (this.table.unsettled) this.table.endBatch(this.letGo);
     this.clockRead = false;
   }
 
   /**
-   * Walks a tenth of the table for expired entries, and the expectations: for a timer of about a second when no packets
-   * come.
+   * Collects garbage where no packets come, for a timer of about a second: a slice of the tenth of the table that is this
+   * tick's share, and the expectations.
+   * @returns true if the share is not done: call again as soon as others have had their turn
    */
-  tick(): void {
+  tick(): boolean {
     this.readClock();
-    this.collect(Math.ceil(this.table.top / 10));
-    this.expectations.gc(this.now);
+    if (this.gcLeft === 0) {
+      this.gcLeft = Math.ceil(this.table.top / GC_TICKS);
+      this.expectations.gc(this.now);
+    }
+    this.gcLeft = Math.max(this.gcLeft - this.collect(Math.min(this.gcLeft, GC_SLICE), GC_DESTROYED), 0);
     this.table.endBatch(this.letGo);
+    return this.gcLeft !== 0;
   }
 
   /** Destroys all expired entries now. */
   gc(): void {
     this.readClock();
-    this.collect(this.table.top);
+    this.beginRound();
+    this.collect(this.table.top, this.table.top);
     this.expectations.gc(this.now);
     this.table.endBatch(this.letGo);
   }
 
-  private collect(slots: number): void {
-    const { table, options } = this;
+  private beginRound(): void {
+    this.gcCursor = 0;
+    this.evicting = this.crowded;
+    this.crowded = false;
+  }
+
+  /**
+   * Looks at the next slots of the table. The round after a packet had to be refused also takes connections that are not
+   * assured or are closing, as long as the table is nearly full (C-259).
+   * @returns slots looked at, fewer than asked for when `destroyed` entries had to go
+   */
+  private collect(slots: number, destroyed: number): number {
+    const { table } = this;
     const { words } = table;
-    const crowded = table.count > options.max * CROWDED;
+    const nearlyFull = Math.floor(this.options.max / 100) * 95;
     for (let i = 0; i < slots; i++) {
-      if (this.gcCursor >= table.top) this.gcCursor = 0;
+      if (this.gcCursor >= table.top) this.beginRound();
       const slot = this.gcCursor++;
       const entry = slot * E.WORDS;
-      if (words[entry + E.SLOT] !== Slot.USED || (words[entry + E.STATUS] & IPS_CONFIRMED) === 0) continue;
-      if (this.expired(slot)) this.destroy(slot, 0, false);
-      else if (crowded && protoOf(words, entry) === IpProto.TCP && closing(words[entry + Tcp.STATE] & 0xff)) {
-        if (this.destroy(slot, 0, false)) this.stats.earlyDrop++;
+      const status = words[entry + E.STATUS];
+      if ((status & (IPS_CONFIRMED | IPS_DYING)) !== IPS_CONFIRMED) continue;
+      const evict = this.evicting && nearlyFull !== 0 && table.count >= nearlyFull;
+      if (this.expired(slot) || (evict && mayGo(words, entry))) {
+        this.destroy(slot, 0, false);
+        if (--destroyed <= 0) return i + 1;
       }
     }
+    return slots;
   }
 
   // Control plane
@@ -1295,11 +1337,10 @@ export class Conntrack implements ConntrackPort, HelperContext {
    * @returns slot, or a negative errno: -EINVAL, -ENOMEM when the table is full (N-093)
    */
   create(original: Int32Array, reply: Int32Array): number {
-    const { table, options } = this;
+    const { table } = this;
     this.readClock();
     const hash = table.hash(original, 0);
-    if (table.count >= options.max && !this.earlyDrop(hash)) return -ENOMEM;
-    const slot = table.allocate();
+    const slot = this.allocate(hash);
     if (slot < 0) return -ENOMEM;
     const { words } = table;
     const entry = slot * E.WORDS;
@@ -1362,6 +1403,20 @@ const STATE_OF_INFO = Uint8Array.of(
   OVS_CS_F_TRACKED | OVS_CS_F_ESTABLISHED | OVS_CS_F_REPLY_DIR,
   OVS_CS_F_TRACKED | OVS_CS_F_RELATED | OVS_CS_F_REPLY_DIR,
 );
+
+/** Whether a crowded table can do without a connection (C-259). */
+function mayGo(words: Int32Array, entry: number): boolean {
+  if ((words[entry + E.STATUS] & IPS_ASSURED) === 0) return true;
+  const state = words[entry + Tcp.STATE] & 0xff;
+  switch (protoOf(words, entry)) {
+    case IpProto.TCP:
+      return closing(state);
+    case IpProto.SCTP:
+      return shuttingDown(state);
+    default:
+      return false;
+  }
+}
 
 /** Adds a packet to a direction's 64-bit counters. */
 function account(words: Int32Array, entry: number, direction: number, bytes: number): void {

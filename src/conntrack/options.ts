@@ -2,7 +2,7 @@ import { IpProto } from "../packet/ip.ts";
 
 /** What /proc/sys/net/netfilter holds of nf_conntrack, by its names; times in seconds. */
 export interface ConntrackOptions {
-  /** nf_conntrack_max: entries, unconfirmed ones included; 0 is not taken as "no limit". */
+  /** nf_conntrack_max: entries, unconfirmed ones included; 0 = no limit. */
   max: number;
   /** nf_conntrack_buckets, as reported and as the expectation table's size derives from it. */
   buckets: number;

@@ -7,6 +7,8 @@ import {
   SCTP_CONNTRACK_CLOSED,
   SCTP_CONNTRACK_ESTABLISHED,
   SCTP_CONNTRACK_NONE,
+  SCTP_CONNTRACK_SHUTDOWN_ACK_SENT,
+  SCTP_CONNTRACK_SHUTDOWN_SENT,
 } from "../uapi/nfnetlink.ts";
 import { E, Sctp } from "./layout.ts";
 import { type Tracked, Verdict } from "./verdict.ts";
@@ -71,6 +73,11 @@ const FLAG_T = 1;
 const HEARTBEAT_FAILED = 0x100;
 
 const has = (map: number, chunk: Chunk): boolean => (map & (1 << chunk)) !== 0;
+
+/** States that a crowded table may evict although assured (C-259). */
+export function shuttingDown(state: number): boolean {
+  return state >= SCTP_CONNTRACK_SHUTDOWN_SENT && state <= SCTP_CONNTRACK_SHUTDOWN_ACK_SENT;
+}
 
 function newState(direction: number, state: number, chunk: number): number {
   const row = chunk < ROW.length ? ROW[chunk] : -1;

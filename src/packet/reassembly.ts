@@ -15,17 +15,17 @@ import { Csum, CtRef, Gso, type Packet } from "./packet.ts";
  * is a duplicate, one that touches a run otherwise is an overlap.
  */
 
-/** ipfrag_time, and nf_conntrack_frag6_timeout, in milliseconds (C-070, C-071). */
-const IPV4_TIMEOUT = 30_000;
-const IPV6_TIMEOUT = 60_000;
-/** Above this many bytes in queues of a family no fragment is taken (ipfrag_high_thresh; C-070). */
-const HIGH_THRESHOLD = 4 << 20;
-/** ipfrag_max_dist: so many fragments of the same source may come in between two of one datagram. */
-const MAX_DISTANCE = 64;
+/** How long a family's queues live, and how much they may hold. */
+export interface ReassemblyLimits {
+  /** ipfrag_time, nf_conntrack_frag6_timeout, in milliseconds (C-070, C-071). */
+  timeout: number;
+  /** Above this many bytes in all queues no fragment is taken (ipfrag_high_thresh, nf_conntrack_frag6_high_thresh; C-070). */
+  high: number;
+}
 /** What a fragment is counted with besides its bytes, and a queue: the sizes of the kernel's structures, about. */
 const FRAGMENT_OVERHEAD = 768;
 const QUEUE_OVERHEAD = 200;
-/** Sources remembered for MAX_DISTANCE before all are forgotten. */
+/** Sources remembered for maxDistance before all are forgotten. */
 const MAX_SOURCES = 4096;
 
 const MAX_QUEUES = 8192;
@@ -122,6 +122,13 @@ function combinedEcn(seen: number): number {
 /** Fragment queues of one conntrack instance. One per network namespace, as in the kernel. */
 export class Reassembler {
   readonly stats: ReassemblyStats = { requests: 0, ok: 0, fails: 0, timeouts: 0, overlaps: 0, queues: 0 };
+  /** IPv4, IPv6. */
+  readonly limits: readonly [ReassemblyLimits, ReassemblyLimits] = [
+    { timeout: 30_000, high: 4 << 20 },
+    { timeout: 60_000, high: 4 << 20 },
+  ];
+  /** ipfrag_max_dist: so many fragments of the same IPv4 source may come in between two of one datagram; 0 = any. */
+  maxDistance = 64;
 
   private readonly queues = new Int32Array(MAX_QUEUES * Q.WORDS);
   private readonly deadlines = new Float64Array(MAX_QUEUES);
@@ -133,7 +140,7 @@ export class Reassembler {
   private readonly oldest = new Int32Array(2).fill(NONE);
   private readonly newest = new Int32Array(2).fill(NONE);
   private readonly held = new Float64Array(2);
-  /** Fragments received by IPv4 source, for MAX_DISTANCE. */
+  /** Fragments received by IPv4 source, for maxDistance. */
   private readonly sources = new Map<number, number>();
   /** The key looked for: SRC and DST words. */
   private readonly wanted = new Int32Array(8);
@@ -164,7 +171,7 @@ export class Reassembler {
     this.stats.requests++;
     const end = packet.off + packet.len;
     if (!ipv4.isValid(view, l3, end - l3)) return this.failed(EINVAL);
-    if (this.held[0] > HIGH_THRESHOLD) return this.failed(ENOMEM);
+    if (this.held[0] > this.limits[0].high) return this.failed(ENOMEM);
     const { wanted } = this;
     wanted.fill(0);
     wanted[0] = view.getInt32(l3 + ipv4.SRC);
@@ -263,7 +270,7 @@ export class Reassembler {
     if (this.chainTruncated(fragmentAt, end)) return passed(packet);
     this.stats.requests++;
     if (fragmentAt + ipv6.FRAG_LEN > end) return this.failed(ENOMEM);
-    if (this.held[1] > HIGH_THRESHOLD) return this.failed(ENOMEM);
+    if (this.held[1] > this.limits[1].high) return this.failed(ENOMEM);
     const { wanted } = this;
     for (let i = 0; i < 8; i++) wanted[i] = view.getInt32(l3 + ipv6.SRC + 4 * i);
     const local = wanted[4] >>> 24 === 0xff || wanted[4] >>> 22 === 0x3fa;
@@ -405,8 +412,9 @@ export class Reassembler {
     return (queues[q + Q.FLAGS] & both) === both && queues[q + Q.MEAT] === queues[q + Q.LEN];
   }
 
-  /** Whether more than MAX_DISTANCE fragments of this source came since this queue's last one. Counts the fragment. */
+  /** Whether more than maxDistance fragments of this source came since this queue's last one. Counts the fragment. */
   private tooFar(queue: number, source: number): boolean {
+    if (this.maxDistance === 0) return false;
     const q = queue * Q.WORDS;
     const { queues, sources } = this;
     const start = queues[q + Q.RID];
@@ -414,7 +422,7 @@ export class Reassembler {
     const now = ((sources.get(source) ?? 0) + 1) & 0x7fffffff;
     sources.set(source, now);
     queues[q + Q.RID] = now;
-    return queues[q + Q.TAIL] !== NONE && now - start > MAX_DISTANCE;
+    return queues[q + Q.TAIL] !== NONE && now - start > this.maxDistance;
   }
 
   /** Empties the queue and gives it a full time to live again. */
@@ -480,7 +488,7 @@ export class Reassembler {
     const { queues } = this;
     const q = queue * Q.WORDS;
     const family = (queues[q + Q.FLAGS] & QueueFlag.V6) === 0 ? 0 : 1;
-    this.deadlines[queue] = this.clock.monotonic() + (family === 0 ? IPV4_TIMEOUT : IPV6_TIMEOUT);
+    this.deadlines[queue] = this.clock.monotonic() + this.limits[family].timeout;
     const last = this.newest[family];
     queues[q + Q.OLDER] = last;
     queues[q + Q.NEWER] = NONE;

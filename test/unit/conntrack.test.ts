@@ -235,13 +235,23 @@ describe("the table", () => {
     expect(open.conntrack.stats.earlyDrop).toBeGreaterThan(50);
   });
 
-  it("C-259: above 95 % the collector takes closing connections, assured or not", () => {
-    const lab = new CtLab({ max: 8 });
-    for (let port = 1; port <= 8; port++) established(lab, port);
+  it("C-259: once a packet was refused, the collector takes what closes or is not assured from a table 95 % full", () => {
+    const lab = new CtLab({ max: 200 });
+    for (let port = 1; port <= 198; port++) established(lab, port);
+    lab.send(flow(1), { commit: true });
     lab.send(frame(ethernet(), ipv4({ src: A, dst: B }), tcp({ src: 3, dst: 1, flags: 0x11, seq: 2, ack: 2 })));
     lab.conntrack.gc();
-    expect(lab.conntrack.count).toBe(7);
+    expect(lab.conntrack.count).toBe(199);
+    // Buckets far from that of the UDP flow are full of assured connections.
+    for (let port = 1000; lab.conntrack.stats.drop === 0; port++) lab.send(flow(port), { commit: true });
+    lab.conntrack.gc();
+    expect(lab.conntrack.count).toBe(197);
+    expect(lab.entries.every((line) => line.startsWith("6 "))).toBe(true);
+    expect(lab.entries.some((line) => line.includes(":3>"))).toBe(false);
     expect(lab.send(flow(100), { commit: true }).error).toBe(0);
+    // The round is over: no more than that.
+    lab.conntrack.gc();
+    expect(lab.conntrack.count).toBe(198);
   });
 
   it("C-257: the count includes unconfirmed entries, until their packet is gone", () => {

@@ -5,8 +5,9 @@ import { Errno, NokmodError } from "../../errors.ts";
 import { Nokmod } from "../../nokmod.ts";
 import { NativePorts } from "../../port/native.ts";
 import { NetlinkServer } from "../../server/index.ts";
+import { ENOENT } from "../../uapi/errno.ts";
 import { VSwitch } from "../../vswitch/index.ts";
-import { describeError, print } from "../output.ts";
+import { describeError, nearest, print } from "../output.ts";
 
 /** Options of `nokmod start`. */
 export interface StartOptions {
@@ -19,6 +20,7 @@ export interface StartOptions {
   readonly port?: readonly string[];
   readonly flows?: string;
   readonly flow?: readonly string[];
+  readonly sysctl?: readonly string[];
 }
 
 /** Printed when requests are taken; whoever starts nokmod may wait for it. */
@@ -52,6 +54,7 @@ export async function start(options: StartOptions): Promise<void> {
     if (options.pidfile !== undefined) rmSync(options.pidfile, { force: true });
   };
   try {
+    for (const setting of options.sysctl ?? []) set(nokmod, setting);
     server = new NetlinkServer(nokmod.kernel.bus, { path: options.socket });
     if (options.bridge !== undefined) {
       const name = options.bridge;
@@ -71,6 +74,20 @@ export async function start(options: StartOptions): Promise<void> {
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve());
   });
   stop();
+}
+
+/** Applies NAME=VALUE as sysctl(8) would. @throws NokmodError ERR_OPTION */
+function set(nokmod: Nokmod, setting: string): void {
+  const [, name, value] = /^\s*([^=\s]+)\s*=\s*(.*)$/.exec(setting) ?? [];
+  if (name === undefined) throw new NokmodError("ERR_OPTION", `--sysctl ${setting}: NAME=VALUE is wanted`);
+  try {
+    nokmod.sysctl.set(name, value);
+  } catch (cause) {
+    if (!(cause instanceof Errno)) throw cause;
+    const guess = cause.errno === ENOENT ? nearest(name, nokmod.sysctl.names()) : undefined;
+    const hint = guess === undefined ? "" : `; is ${guess} meant?`;
+    throw new NokmodError("ERR_OPTION", `--sysctl ${setting}: ${describeError(cause)}${hint}`, { cause });
+  }
 }
 
 /** Says what an errno of the datapath was about. */
