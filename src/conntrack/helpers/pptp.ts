@@ -269,9 +269,8 @@ function gotGre(context: HelperContext, slot: number, expectation: Expectation):
   for (let i = 0; i < 8; i++) scratch[i] = words[other + i];
   scratch[T.META] = expectation.tuple[T.META];
   const ids = master + CALL_IDS;
-  const nat = master + NAT_IDS;
-  scratch[T.PORTS] =
-    direction === 0 ? (pacId(words, ids) << 16) | pnsId(words, ids) : (pnsId(words, nat) << 16) | pacId(words, nat);
+  // Seen from the concentrator the kernel looks for call ids of 0, so that the other expectation stays.
+  scratch[T.PORTS] = direction === 0 ? (pacId(words, ids) << 16) | pnsId(words, ids) : 0;
   const sibling = expectations.find(scratch, now);
   if (sibling !== undefined) expectations.giveUp(sibling);
   range.setAddress(words, other + T.DST);

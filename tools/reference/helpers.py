@@ -1,0 +1,443 @@
+#!/usr/bin/env python3
+"""Records test/fixtures/helpers-6.18.json.gz: dialogues through the conntrack helpers of the running kernel.
+
+A router (a network namespace with nftables rules that set helper and NAT) stands between a client side `a` and a server
+side `b`; both ends are this program with raw sockets, so that every byte is its own. After each packet it notes what came
+out at the other side and the expectations as ctnetlink dumps them. Root, iproute2, nftables; nothing outside two
+namespaces of its own is touched.
+
+usage: helpers.py [FILE]
+"""
+import ctypes
+import gzip
+import json
+import os
+import select
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+PREFIX = f"nkh{os.getpid()}"
+ROUTER, ENDS = PREFIX + "r", PREFIX + "e"
+CLIENT, SERVER, SNAT, VIRTUAL = "10.0.0.1", "10.1.0.2", "10.1.0.100", "10.0.0.200"
+CLIENT6, SERVER6, SNAT6, VIRTUAL6 = "fd00::1", "fd01::2", "fd01::100", "fd00::200"
+TCP, UDP, GRE = 6, 17, 47
+FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
+
+
+def sh(command):
+    subprocess.run(command, shell=True, check=True)
+
+
+def enter(name):
+    with open(f"/run/netns/{name}") as f:
+        if ctypes.CDLL(None, use_errno=True).setns(f.fileno(), 0x40000000) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+
+
+def checksum(data):
+    if len(data) % 2:
+        data += b"\0"
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total > 0xFFFF:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def ip_packet(src, dst, proto, payload):
+    """An IP packet whose transport checksum stands right."""
+    v6 = ":" in src
+    family = socket.AF_INET6 if v6 else socket.AF_INET
+    s, d = socket.inet_pton(family, src), socket.inet_pton(family, dst)
+    if proto in (TCP, UDP):
+        pseudo = s + d + (struct.pack("!IHBB", len(payload), 0, 0, proto) if v6 else struct.pack("!BBH", 0, proto, len(payload)))
+        at = 16 if proto == TCP else 6
+        payload = payload[:at] + struct.pack("!H", checksum(pseudo + payload) or 0xFFFF) + payload[at + 2 :]
+    if v6:
+        return struct.pack("!IHBB", 6 << 28, len(payload), proto, 64) + s + d + payload
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 1, 0x4000, 64, proto, 0) + s + d
+    return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + payload
+
+
+class Netfilter:
+    """Raw NETLINK_NETFILTER in the router's namespace."""
+
+    def __init__(self):
+        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
+        self.socket.bind((0, 0))
+
+    def dump(self, kind):
+        self.socket.send(struct.pack("=IHHII", 20, kind, 0x301, 1, 0) + bytes(4))
+        records = []
+        while True:
+            data = self.socket.recv(1 << 16)
+            while data:
+                size, message = struct.unpack_from("=IH", data)
+                if message in (2, 3):
+                    return records
+                records.append(data[20:size].hex())
+                data = data[(size + 3) & ~3 :]
+
+
+class Lab:
+    def __init__(self):
+        for name in (ROUTER, ENDS):
+            sh(f"ip netns add {name}")
+        for side in "ab":
+            sh(f"ip -n {ROUTER} link add {side}0 address 02:00:00:00:00:0{side} type veth peer name {side}1 netns {ENDS} address 02:00:00:00:01:0{side}")
+            sh(f"ip netns exec {ENDS} sysctl -qw net.ipv6.conf.{side}1.disable_ipv6=1")
+            sh(f"ip -n {ENDS} link set {side}1 arp off up")
+            sh(f"ip netns exec {ROUTER} ethtool -K {side}0 tx off rx off gro off gso off tso off >/dev/null")
+            sh(f"ip netns exec {ENDS} ethtool -K {side}1 tx off rx off gro off gso off tso off >/dev/null")
+            sh(f"ip -n {ROUTER} link set {side}0 up")
+        sh(f"ip netns exec {ROUTER} sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.send_redirects=0 net.netfilter.nf_conntrack_acct=0")
+        sh(f"ip -n {ROUTER} address add 10.0.0.254/24 dev a0 && ip -n {ROUTER} address add 10.1.0.254/24 dev b0")
+        sh(f"ip -n {ROUTER} address add fd00::fe/64 dev a0 nodad && ip -n {ROUTER} address add fd01::fe/64 dev b0 nodad")
+        for side, addresses in (("a", (CLIENT, CLIENT6)), ("b", (SERVER, SERVER6, SNAT, SNAT6))):
+            for address in addresses:
+                sh(f"ip -n {ROUTER} neigh replace {address} lladdr 02:00:00:00:01:0{side} dev {side}0")
+        enter(ROUTER)
+        self.netfilter = Netfilter()
+        self.nft_namespace = ROUTER
+        enter(ENDS)
+        self.sockets = {}
+        for side in "ab":
+            s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+            s.bind((f"{side}1", 3))
+            self.sockets[side] = s
+        time.sleep(0.3)
+
+    def rules(self, helper, proto, port, nat, v6):
+        family = "ip6" if v6 else "ip"
+        server, snat, virtual = (SERVER6, SNAT6, VIRTUAL6) if v6 else (SERVER, SNAT, VIRTUAL)
+        text = "flush ruleset\n" + f"table {family} t {{\n"
+        name = {6: "tcp", 17: "udp"}[proto]
+        if helper:
+            text += f'  ct helper h {{ type "{helper}" protocol {name}; }}\n'
+            text += f"  chain help {{ type filter hook prerouting priority 0;\n    {name} dport {port} ct helper set \"h\"\n  }}\n"
+        text += "  chain seen { type filter hook forward priority 0;\n    ct state new accept\n  }\n"
+        if nat == "snat":
+            text += f"  chain post {{ type nat hook postrouting priority 100;\n    oifname b0 snat to {snat}\n  }}\n"
+        elif nat == "dnat":
+            text += f"  chain pre {{ type nat hook prerouting priority -100;\n    {family} daddr {virtual} dnat to {server}\n  }}\n"
+        text += "}\n"
+        subprocess.run(["ip", "netns", "exec", ROUTER, "nft", "-f", "-"], input=text.encode(), check=True)
+        sh(f"ip netns exec {ROUTER} conntrack -F >/dev/null 2>&1")
+
+    def drain(self):
+        for s in self.sockets.values():
+            while select.select([s], [], [], 0)[0]:
+                s.recv(1 << 16)
+
+    def through(self, side, packet):
+        """Sends an IP packet from a side. @returns what comes out at the other, or None"""
+        self.drain()
+        other = "b" if side == "a" else "a"
+        ether = struct.pack("!6s6sH", bytes.fromhex(f"02000000000{side}"), bytes.fromhex(f"02000000010{side}"), 0x86DD if packet[0] >> 4 == 6 else 0x0800)
+        self.sockets[side].send(ether + packet)
+        end = time.time() + 0.15
+        while time.time() < end:
+            ready = select.select([self.sockets[other]], [], [], max(0, end - time.time()))[0]
+            if not ready:
+                return None
+            data, address = self.sockets[other].recvfrom(1 << 16)
+            if address[2] == 4:
+                continue
+            inner = data[14:]
+            proto = inner[9] if inner[0] >> 4 == 4 else inner[6]
+            if proto not in (TCP, UDP, GRE):
+                continue
+            size = struct.unpack_from("!H", inner, 2)[0] if inner[0] >> 4 == 4 else 40 + struct.unpack_from("!H", inner, 4)[0]
+            return inner[:size]
+        return None
+
+    def close(self):
+        for name in (ROUTER, ENDS):
+            subprocess.run(["ip", "netns", "del", name])
+
+
+class Play:
+    """One dialogue: what is sent, as the ends see it, and what is recorded."""
+
+    def __init__(self, lab, name, helper, proto, port, nat=None, v6=False):
+        self.lab, self.steps = lab, []
+        self.record = {"name": name, "helper": helper, "proto": proto, "port": port, "nat": nat, "v6": v6, "steps": self.steps}
+        self.client, self.server = (CLIENT6, SERVER6) if v6 else (CLIENT, SERVER)
+        # How each side calls the other.
+        self.peer = {
+            "a": (VIRTUAL6 if v6 else VIRTUAL) if nat == "dnat" else self.server,
+            "b": (SNAT6 if v6 else SNAT) if nat == "snat" else self.client,
+        }
+        self.own = {"a": self.client, "b": self.server}
+        lab.rules(helper, proto, port, nat, v6)
+        self.port = port
+        self.streams = {}
+
+    def send(self, side, proto, payload):
+        packet = ip_packet(self.own[side], self.peer[side], proto, payload)
+        out = self.lab.through(side, packet)
+        self.steps.append(
+            {
+                "from": side,
+                "in": packet.hex(),
+                "out": out.hex() if out else None,
+                "expect": sorted(self.lab.netfilter.dump(0x0201)),
+                "table": sorted(self.lab.netfilter.dump(0x0101)),
+            }
+        )
+        return out
+
+    def udp(self, side, sport, dport, payload):
+        return self.send(side, UDP, struct.pack("!HHHH", sport, dport, 8 + len(payload), 0) + payload)
+
+    def tcp(self, side, sport, dport, flags, payload=b"", seq=None):
+        """Numbers follow what each end has sent and seen. Ports are those of the client's connection, as `side` sees them."""
+        key = (sport, dport) if side == "a" else (dport, sport)
+        state = self.streams.setdefault(key, {"a": [1000, 0], "b": [5000, 0]})
+        own = state[side]
+        number = own[0] if seq is None else seq
+        segment = struct.pack("!HHIIBBHHH", sport, dport, number & 0xFFFFFFFF, own[1] if flags & ACK else 0, 0x50, flags, 60000, 0, 0) + payload
+        out = self.send(side, TCP, segment)
+        if seq is None:
+            own[0] = number + len(payload) + (1 if flags & (SYN | FIN) else 0)
+        if out:
+            head = 40 if out[0] >> 4 == 6 else 20
+            got_seq = struct.unpack_from("!I", out, head + 4)[0]
+            data = out[head + (out[head + 12] >> 4) * 4 :]
+            other = state["b" if side == "a" else "a"]
+            other[1] = got_seq + len(data) + (1 if flags & (SYN | FIN) else 0)
+        return out
+
+    def open(self, sport=4000):
+        self.tcp("a", sport, self.port, SYN)
+        self.tcp("b", self.port, sport, SYN | ACK)
+        self.tcp("a", sport, self.port, ACK)
+
+    def say(self, side, payload, sport=4000):
+        if isinstance(payload, str):
+            payload = payload.encode("latin1")
+        ports = (sport, self.port) if side == "a" else (self.port, sport)
+        return self.tcp(side, *ports, PSH | ACK, payload)
+
+
+def comma(address, port):
+    return address.replace(".", ",") + f",{port >> 8},{port & 255}"
+
+
+def ftp(lab):
+    for nat in (None, "snat", "dnat"):
+        p = Play(lab, f"ftp: active and passive, nat {nat}", "ftp", TCP, 21, nat)
+        p.open()
+        p.say("b", "220 ready\r\n")
+        p.say("a", "USER me\r\n")
+        p.say("b", "331 password\r\n")
+        p.say("a", f"PORT {comma(CLIENT, 20000)}\r\n")
+        p.say("b", "200 ok\r\n")
+        p.tcp("b", 20, 20000, SYN)
+        p.tcp("a", 20000, 20, SYN | ACK)
+        p.say("a", f"EPRT |1|{CLIENT}|20001|\r\n")
+        p.say("b", "200 ok\r\n")
+        p.say("a", "PASV\r\n")
+        p.say("b", f"227 Entering Passive Mode ({comma(SERVER, 30000)})\r\n")
+        p.tcp("a", 4001, 30000, SYN)
+        p.say("a", "EPSV\r\n")
+        p.say("b", "229 Extended (|||30001|)\r\n")
+        p.tcp("a", 4002, 30001, SYN)
+        yield p
+    for nat in (None, "snat", "dnat"):
+        p = Play(lab, f"ftp: IPv6, nat {nat}", "ftp", TCP, 21, nat, True)
+        p.open()
+        p.say("b", "220 ready\r\n")
+        p.say("a", "NOOP\r\n")
+        p.say("a", f"EPRT |2|{CLIENT6}|20001|\r\n")
+        p.say("b", "200 ok\r\n")
+        p.tcp("b", 20, 20001, SYN)
+        p.say("a", "EPSV\r\n")
+        p.say("b", "229 Extended (|||30001|)\r\n")
+        p.tcp("a", 4002, 30001, SYN)
+        yield p
+    p = Play(lab, "ftp: split, repeated, retransmitted, odd commands", "ftp", TCP, 21, "snat")
+    p.open()
+    p.say("b", "220 ready\r\n")
+    p.say("a", "NOOP\r\n")
+    p.say("a", "PORT 10,0,0")
+    p.say("a", "NOOP\r\n")
+    for line in ("PORT 10,0,0,1,78,32\r\n",) * 2 + (
+        "port 10,0,0,1,78,33\r\n", "PORT 10,0,0,9,78,33\r\n", "PORT  10,0,0,1,78,34\r\n", "PORT 10,0,0,1,78,35 \r\n",
+        "EPRT |1|10.0.0.1|0|\r\n", "EPRT |3|10.0.0.1|5|\r\n", "EPRT !1!10.0.0.1!20002!\r\n", "EPRT |1|10.0.0.1|99999|\r\n",
+        "PORT 10,0,0,1,0,0\r\n", "PORT 266,0,0,1,1,1\r\n", "PORT\r\n", "PORT 10,0,0,1,1,2,3\r\n", "XPORT 10,0,0,1,1,2\r\n",
+    ):
+        p.say("a", line)
+        p.say("b", "200 ok\r\n")
+    for line in ("227 no numbers\r\n", "227 10,1,0,2,7,7\r\n", "227 x 10,1,0,2,7,7", "\r\n", "229 (|||1234|)\r\n", "229 (||1234|)\r\n", "229 |||\r\n", "229 (|||12345|)\r\n"):
+        p.say("b", line)
+    yield p
+
+
+def tftp(lab):
+    for nat, v6 in ((None, False), ("snat", False), ("dnat", False), ("snat", True)):
+        p = Play(lab, f"tftp: nat {nat}{', IPv6' if v6 else ''}", "tftp", UDP, 69, nat, v6)
+        p.udp("a", 3000, 69, b"\0\1file\0octet\0")
+        p.udp("b", 5555, 3000, b"\0\3\0\1data")
+        p.udp("a", 3000, 5555, b"\0\4\0\1")
+        p.udp("a", 3001, 69, b"\0\2file\0octet\0")
+        p.udp("a", 3002, 69, b"\0\3")
+        p.udp("a", 3003, 69, b"\0")
+        yield p
+
+
+def irc(lab):
+    ip = struct.unpack("!I", socket.inet_aton(CLIENT))[0]
+    public = struct.unpack("!I", socket.inet_aton(SNAT))[0]
+    for nat in (None, "snat", "dnat"):
+        p = Play(lab, f"irc: nat {nat}", "irc", TCP, 6667, nat)
+        p.open()
+        p.say("a", "NICK me\r\n")
+        for command in ("SEND file", "CHAT chat", "MOVE x", "TSEND y", "SCHAT z"):
+            p.say("a", f"PRIVMSG you :\x01DCC {command} {ip} 2500 99\x01\r\n")
+        p.tcp("b", 7777, 2500, SYN)
+        for line in (
+            f"PRIVMSG you :\x01DCC SEND f {public} 2600 1\x01\r\n",
+            f"PRIVMSG you :\x01DCC SEND f {ip + 1} 2601 1\x01\r\n",
+            f"PRIVMSG you :\x01DCC SEND f {ip} 0 1\x01\r\n",
+            f"PRIVMSG you :\x01DCC SEND f {ip}   2602 1\x01\r\n",
+            f" \r\nprivmsg you :\x01DCC SEND f {ip} 2603\x01\r\n",
+            f"PRIVMSG you :\x01DCC SEND f {ip + 4294967296} 2604\x01\n",
+            f"PRIVMSG you : :\x01DCC SEND f {ip} 2605\x01\r\n",
+            f"PRIVMSG you :hello, world, and more to read here\r\n",
+            f"PRIVMSG you :\x01DCC NONE :\x01DCC SEND f {ip} 2606\x01\r\n",
+            f"NOTICE you :\x01DCC SEND f {ip} 2607\x01\r\n",
+            f"PRIVMSG you :\x01DCC SEND f {ip} 2608\x01",
+            f"PRIVMSG you :\x01DCC SEND f {ip}\x01\r\n",
+            f"PRIVMSG you :\x01DCC SEND {'f' * 40}\r\n",
+        ):
+            p.say("a", line)
+        p.say("b", f"PRIVMSG you :\x01DCC SEND f {ip} 2700 1\x01\r\n")
+        yield p
+
+
+def amanda(lab):
+    for nat, v6 in ((None, False), ("snat", False), ("dnat", False), ("snat", True)):
+        p = Play(lab, f"amanda: nat {nat}{', IPv6' if v6 else ''}", "amanda", UDP, 10080, nat, v6)
+        p.udp("a", 850, 10080, b"SERVICE sendbackup CONNECT DATA 1 \n")
+        p.udp("b", 10080, 850, b"Amanda 2.5 REP HANDLE 1\nCONNECT DATA 1024 MESG 1025 INDEX 11026\nOPTIONS ;\n")
+        p.tcp("a", 851, 1024, SYN)
+        p.tcp("a", 852, 11026, SYN)
+        for line in (b"CONNECT STATE 5\n", b"CONNECT DATA 0 MESG 7\n", b"CONNECT DATA 99999 MESG 123456\n", b"CONNECT DATA 12", b"CONNECT DATA \n", b"CONNECT MESG 1 DATA 2\n", b"CONNECT  DATA9\nDATA 5\n", b"x"):
+            p.udp("b", 10080, 850, line)
+        p.udp("b", 10080, 850, b"")
+        yield p
+
+
+def sane(lab):
+    for nat, v6 in ((None, False), (None, True), ("snat", False)):
+        p = Play(lab, f"sane: nat {nat}{', IPv6' if v6 else ''}", "sane", TCP, 6566, nat, v6)
+        p.open()
+        p.say("a", struct.pack("!II", 0, 0))
+        p.say("b", struct.pack("!IHH", 0, 0, 1111))
+        p.say("a", struct.pack("!II", 7, 0))
+        p.say("b", struct.pack("!IHH", 0, 0, 40000) + bytes(4))
+        p.tcp("a", 4001, 40000, SYN)
+        for answer in (struct.pack("!IHH", 1, 0, 40001), struct.pack("!IHH", 0, 1, 40002), b"abc", struct.pack("!IHH", 0, 0, 40003)):
+            p.say("a", struct.pack("!II", 7, 0))
+            p.say("b", answer)
+        p.say("a", struct.pack("!III", 7, 0, 0))
+        p.say("b", struct.pack("!IHH", 0, 0, 40004))
+        yield p
+
+
+def pptp(lab):
+    def control(kind, body, size):
+        body = body + bytes(size - len(body))
+        return struct.pack("!HHIHH", 12 + len(body), 1, 0x1A2B3C4D, kind, 0) + body
+
+    start = control(1, struct.pack("!HH", 0x100, 0), 144)
+    started = control(2, struct.pack("!HBB", 0x100, 1, 0), 144)
+    for nat in (None, "snat", "dnat"):
+        p = Play(lab, f"pptp: outgoing call, nat {nat}", "pptp", TCP, 1723, nat)
+        p.open()
+        p.say("a", control(7, struct.pack("!HH", 0x11, 1), 156))
+        p.say("a", start)
+        p.say("b", started)
+        p.say("a", control(7, struct.pack("!HH", 0x11, 1), 156))
+        asked = 0x11 if nat is None else 4000
+        p.say("b", control(8, struct.pack("!HHBB", 0x22, asked + 1, 1, 0), 20))
+        p.say("b", control(8, struct.pack("!HHBB", 0x22, asked, 1, 0), 20))
+        p.say("b", control(8, struct.pack("!HHBB", 0x22, asked, 1, 0), 20))
+        gre = lambda call: struct.pack("!HHHHI", 0x3001, 0x880B, 4, call, 1) + b"data"
+        p.send("a", GRE, gre(0x22))
+        p.send("b", GRE, gre(asked))
+        p.send("a", GRE, gre(0x22))
+        p.send("a", GRE, gre(0x99))
+        p.send("a", GRE, struct.pack("!HH", 0, 0x800) + bytes(20))
+        p.say("a", control(15, struct.pack("!H", 0x22), 12))
+        p.say("b", control(15, struct.pack("!H", asked), 12))
+        p.say("a", control(12, struct.pack("!H", 0x11), 4))
+        p.say("b", control(13, struct.pack("!H", 0x22), 136))
+        p.say("a", control(3, b"\1", 4))
+        p.say("b", control(4, b"\1", 4))
+        yield p
+        p = Play(lab, f"pptp: incoming call, nat {nat}", "pptp", TCP, 1723, nat)
+        p.open()
+        p.say("a", start)
+        p.say("b", started)
+        p.say("b", control(9, struct.pack("!HH", 0x33, 1), 208))
+        p.say("a", control(10, struct.pack("!HHBB", 0x44, 0x33, 1, 0), 12))
+        p.say("b", control(11, struct.pack("!HH", 0x44, 0), 16))
+        p.send("b", GRE, gre(0x44))
+        p.send("a", GRE, gre(0x33))
+        p.say("b", control(14, struct.pack("!H", 0x44), 28))
+        p.say("b", control(99, b"", 4))
+        p.say("a", control(10, b"", 3))
+        p.say("a", b"short")
+        yield p
+
+
+def snmp(lab):
+    def ber(tag, *parts):
+        body = b"".join(parts)
+        return bytes([tag, len(body)]) + body if len(body) < 128 else bytes([tag, 0x81, len(body)]) + body
+
+    def message(pdu, *values, version=1):
+        bindings = b"".join(ber(0x30, ber(6, b"\x2b\6\1"), value) for value in values)
+        return ber(0x30, ber(2, bytes([version])), ber(4, b"public"), ber(pdu, ber(2, b"\1"), ber(2, b"\0"), ber(2, b"\0"), ber(0x30, bindings)))
+
+    client, public, server = (socket.inet_aton(a) for a in (CLIENT, SNAT, SERVER))
+    for nat in (None, "snat", "dnat"):
+        p = Play(lab, f"snmp: nat {nat}", "snmp", UDP, 161, nat)
+        own = ber(0x40, client)
+        p.udp("a", 3000, 161, message(0xA0, ber(5)))
+        p.udp("b", 161, 3000, message(0xA2, own))
+        p.udp("b", 161, 3000, message(0xA2, ber(2, b"\1"), own, ber(4, b"x"), own, ber(0x40, server), ber(0x43, b"\1\2"), ber(0x80)))
+        p.udp("b", 161, 3000, message(0xA2, ber(0x40, public)))
+        p.udp("a", 3000, 161, message(0xA3, own))
+        p.udp("a", 3000, 161, message(0xA3, own, version=3))
+        p.udp("b", 161, 3000, b"\x30\x03\x02\x01\x01")
+        p.udp("b", 161, 3000, b"rubbish")
+        p.udp("b", 161, 3000, message(0xA2, ber(0x40, b"\1\2\3")))
+        yield p
+
+
+GENERATORS = [ftp, tftp, irc, amanda, sane, pptp, snmp]
+
+
+def main():
+    target = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(__file__), "../../test/fixtures/helpers-6.18.json.gz")
+    lab = Lab()
+    plays = []
+    try:
+        for generator in GENERATORS:
+            for play in generator(lab):
+                plays.append(play.record)
+    finally:
+        lab.close()
+    text = json.dumps({"kernel": os.uname().release, "plays": plays}, separators=(",", ":"))
+    with open(target, "wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as file:
+        file.write(text.encode())
+    print(f"{len(plays)} dialogues, {sum(len(play['steps']) for play in plays)} packets")
+
+
+if __name__ == "__main__":
+    main()
