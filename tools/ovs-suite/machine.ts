@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { cache, type Suite, type Test } from "./suite.ts";
+import type { Suite, Test } from "./suite.ts";
 
 /** How a test ended; `none`: no word of it, for it hung or the machine ended before it. */
 export type Ending = "ok" | "failed" | "skipped" | "none";
@@ -35,14 +35,18 @@ const READY = /^nokmod is ready/;
  * Runs tests one after another on a machine of their own: new network, mount and process namespaces with one nokmod,
  * started before the first test and asked to end after the last. So every test but the first finds the datapath as the
  * ones before it left it, as with the module.
+ *
+ * @param parent directory for everything that the tests write
+ * @param root of the repository
  */
 export async function runBatch(
   suite: Suite,
   tests: readonly Test[],
+  parent: string,
   root: string,
   seen: (result: Result) => void,
 ): Promise<Batch> {
-  const directory = join(cache, "results", String(tests[0].number));
+  const directory = join(parent, String(tests[0].number));
   const tools = join(root, "tools/ovs-suite");
   suite.prepare(directory, join(tools, "bin"));
   const child = spawn(

@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -19,17 +19,18 @@ const { values: options, positionals } = parseArgs({
     quick: { type: "boolean", default: false },
     jobs: { type: "string", default: String(Math.max(1, Math.min(4, cpus().length))) },
     markdown: { type: "string" },
+    directory: { type: "string", default: join(cache, "results") },
     list: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
 });
 if (options.help) {
-  console.log(`usage: npm run test:ovs -- [NUMBER | FROM-TO | WORD …] [--quick] [--jobs N] [--markdown FILE] [--list]
+  console.log(`usage: npm run test:ovs -- [NUMBER | FROM-TO | WORD …] [--quick] [--jobs N] [--markdown FILE] [--directory DIRECTORY] [--list]
 
 Runs OVS's own suite for the kernel datapath (Debian's openvswitch-source) on nokmod and compares the results with
 tools/ovs-suite/expected.json. WORD chooses tests by title or keyword. --quick leaves out those whose set-up this kernel
-can't do. Fails when a test ends otherwise than the list says. What failed tests leave behind is kept in
-${join(cache, "results")}.`);
+can't do. Fails when a test ends otherwise than the list says. What failed tests leave behind is kept in DIRECTORY, by
+default ${join(cache, "results")}.`);
   process.exit(0);
 }
 
@@ -48,15 +49,15 @@ if (chosen.length === 0) {
   process.exit(2);
 }
 
-rmSync(join(cache, "results"), { recursive: true, force: true });
-mkdirSync(join(cache, "results"), { recursive: true });
+const directory = resolve(options.directory);
+mkdirSync(directory, { recursive: true });
 const batches: Test[][] = [];
 for (let at = 0; at < chosen.length; at += BATCH) batches.push(chosen.slice(at, at + BATCH));
 const results: Result[] = [];
 const faults: string[] = [];
 const workers = Array.from({ length: Number(options.jobs) }, async () => {
   for (let batch = batches.shift(); batch !== undefined; batch = batches.shift()) {
-    const done = await runBatch(suite, batch, root, show);
+    const done = await runBatch(suite, batch, directory, root, show);
     results.push(...done.results);
     faults.push(...done.faults);
   }
