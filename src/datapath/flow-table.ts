@@ -1,6 +1,7 @@
 import type { Program } from "./actions/program.ts";
 import { K } from "./flow-key.ts";
 import { jhash1word } from "./hash.ts";
+import { kernelSort } from "./kernel-sort.ts";
 
 /** Entries of the exact-match cache; a power of two. Two words each: hash, flow. */
 const EMC_ENTRIES = 1 << 16;
@@ -11,7 +12,6 @@ const REBALANCE_INTERVAL = 4000;
 /** Statistics are kept in jiffies by the kernel: HZ=250, 4 ms (families.md F-267). */
 const JIFFY = 4;
 const CACHE_SEGMENTS = 4;
-const MIN_MASK_ARRAY = 16;
 const INITIAL_FLOWS = 1024;
 
 /**
@@ -26,6 +26,8 @@ export class Mask {
   flows = 0;
   /** Lookups answered since the last rebalance. */
   hits = 0;
+  /** Its index in the array of masks. */
+  position = 0;
   /** Masked key words, `index.length` per slot. */
   private keys: Int32Array;
   private readonly stride: number;
@@ -145,6 +147,11 @@ export class Mask {
   }
 }
 
+/** What the mask cache knows a packet by: packets of one connection differ in it before and after recirculation (T-010). */
+function cacheKey(key: Int32Array, skbHash: number): number {
+  return (key[K.RECIRC_ID] === 0 ? skbHash : jhash1word(skbHash, key[K.RECIRC_ID])) | 0;
+}
+
 /** One round of a multiplicative hash. */
 function mix(h: number, word: number): number {
   h = Math.imul(h ^ word, 0x9e3779b1);
@@ -211,7 +218,6 @@ export class FlowTable {
   private cacheSize = 0;
   private cacheHash = new Int32Array(0);
   private cacheMask = new Int32Array(0);
-  private maskArraySize = MIN_MASK_ARRAY;
   private lastRebalance = 0;
 
   constructor() {
@@ -246,9 +252,7 @@ export class FlowTable {
     if (flow >= 0 && emc[at] === h) {
       const mask = this.maskOf[flow];
       if (mask?.equals(this.slots[flow], key)) {
-        this.maskHits++;
-        this.cacheHits++;
-        mask.hits++;
+        this.countCached(mask, key, hash);
         return flow;
       }
     }
@@ -257,9 +261,7 @@ export class FlowTable {
     if (flow >= 0 && emc[second] === h) {
       const mask = this.maskOf[flow];
       if (mask?.equals(this.slots[flow], key)) {
-        this.maskHits++;
-        this.cacheHits++;
-        mask.hits++;
+        this.countCached(mask, key, hash);
         return flow;
       }
     }
@@ -274,27 +276,54 @@ export class FlowTable {
 
   /** Through the mask cache (T-008 to T-014). */
   private lookupCached(key: Int32Array, skbHash: number): number {
-    const hash = (key[K.RECIRC_ID] !== 0 ? jhash1word(skbHash, key[K.RECIRC_ID]) : skbHash) | 0;
     const { cacheHash, cacheMask } = this;
+    const hash = cacheKey(key, skbHash);
+    const entry = this.cacheEntry(hash);
+    const at = entry < 0 ? ~entry : entry;
+    const flow = this.lookupMasks(key, cacheMask[at], entry >= 0);
+    if (flow >= 0) {
+      cacheHash[at] = hash;
+      cacheMask[at] = this.foundMask;
+    } else if (entry >= 0) cacheHash[at] = 0;
+    return flow;
+  }
+
+  /**
+   * Counts a lookup that the exact-match cache has answered with a flow of `mask`, and leaves the mask cache, as if masks
+   * had been tried. The module has no exact-match cache; flows that overlap, which it leaves to the user (T-003), are the
+   * only way to tell.
+   */
+  private countCached(mask: Mask, key: Int32Array, skbHash: number): void {
+    const { cacheHash, cacheMask } = this;
+    const hash = cacheKey(key, skbHash);
+    const entry = this.cacheEntry(hash);
+    const at = entry < 0 ? ~entry : entry;
+    const first = cacheMask[at];
+    const { position } = mask;
+    if (first === position) {
+      this.maskHits++;
+      if (entry >= 0) this.cacheHits++;
+    } else {
+      this.maskHits += position + (first > position && first < this.masks.length ? 2 : 1);
+      cacheMask[at] = position;
+    }
+    cacheHash[at] = hash;
+    mask.hits++;
+  }
+
+  /** The place of a hash in the mask cache, or ~(the place that it would take). */
+  private cacheEntry(hash: number): number {
+    const { cacheHash } = this;
+    const last = this.cacheSize - 1;
+    let victim = hash & last;
     let segment = hash;
-    let victim = -1;
     for (let i = 0; i < CACHE_SEGMENTS; i++) {
-      const at = segment & (this.cacheSize - 1);
-      if (cacheHash[at] === hash && hash !== 0) {
-        const flow = this.lookupMasks(key, cacheMask[at], true);
-        if (flow < 0) cacheHash[at] = 0;
-        else cacheMask[at] = this.foundMask;
-        return flow;
-      }
-      if (victim < 0 || cacheHash[at] >>> 0 < cacheHash[victim] >>> 0) victim = at;
+      const at = segment & last;
+      if (cacheHash[at] === hash) return at;
+      if (cacheHash[at] >>> 0 < cacheHash[victim] >>> 0) victim = at;
       segment >>>= 8;
     }
-    const flow = this.lookupMasks(key, cacheMask[victim], false);
-    if (flow >= 0) {
-      cacheHash[victim] = hash;
-      cacheMask[victim] = this.foundMask;
-    }
-    return flow;
+    return ~victim;
   }
 
   private foundMask = 0;
@@ -422,7 +451,6 @@ export class FlowTable {
       this.unmasked[flow] = undefined;
     }
     this.masks.length = 0;
-    this.maskArraySize = MIN_MASK_ARRAY;
     this.ufidBuckets = new Int32Array(INITIAL_FLOWS).fill(-1);
     this.limit = 0;
     this.freeFlow = -1;
@@ -487,7 +515,8 @@ export class FlowTable {
   rebalance(now: number): void {
     if (now - this.lastRebalance < REBALANCE_INTERVAL) return;
     this.lastRebalance = now;
-    this.masks.sort((a, b) => b.hits - a.hits);
+    kernelSort(this.masks, (a, b) => b.hits - a.hits);
+    for (let i = 0; i < this.masks.length; i++) this.masks[i].position = i;
     this.resetMaskHits();
   }
 
@@ -498,18 +527,18 @@ export class FlowTable {
   private internMask(words: Int32Array, range: number): Mask {
     for (const mask of this.masks) if (mask.range === range && sameKey(mask.words, words)) return mask;
     const mask = new Mask(words.slice(), range);
-    if (this.masks.length === this.maskArraySize) this.maskArraySize += MIN_MASK_ARRAY;
+    mask.position = this.masks.length;
     this.masks.push(mask);
     this.resetMaskHits();
     return mask;
   }
 
   private removeMask(mask: Mask): void {
-    const at = this.masks.indexOf(mask);
     const last = this.masks.pop() as Mask;
-    if (last !== mask) this.masks[at] = last;
-    if (this.maskArraySize >= 2 * MIN_MASK_ARRAY && this.masks.length <= this.maskArraySize / 3)
-      this.maskArraySize = this.maskArraySize / 2;
+    if (last !== mask) {
+      last.position = mask.position;
+      this.masks[last.position] = last;
+    }
     this.resetMaskHits();
   }
 
