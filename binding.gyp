@@ -22,6 +22,18 @@
       "ldflags": ["-Wl,--as-needed"],
     },
     {
+      # nokmod-seccomp, which `nokmod exec` puts in front of static programs. No part of Node's.
+      "target_name": "nokmod-seccomp",
+      "type": "executable",
+      "sources": ["<!@(cat native/seccomp/sources.txt)"],
+      "cflags!": ["-O3"],
+      "cflags": ["-O2", "-Wall", "-Wextra"],
+      "cflags_c": ["-std=gnu11"],
+      "cflags_cc!": ["-fno-exceptions", "-fno-rtti", "-O3", "-std=gnu++17"],
+      "cflags_cc": ["-std=c++17", "-fexceptions"],
+      "ldflags!": ["-rdynamic"],
+    },
+    {
       # The unit that Node-API cannot do. It is optional: its own build may fail without failing this one.
       "target_name": "nokmod_shared",
       "type": "none",

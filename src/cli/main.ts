@@ -80,6 +80,8 @@ program
   .description("run an unmodified program, such as ovs-vswitchd, ovs-dpctl or conntrack, on nokmod")
   .usage("[options] -- <command...>")
   .addOption(socket())
+  .option("--seccomp", "hold its system calls (the default for static programs and those written in Go)")
+  .option("--no-seccomp", "stand in front of its C library, whatever it is")
   .action(exec);
 
 program.command("demo").description("NAT between two network namespaces, shown step by step").action(demo);

@@ -4,10 +4,14 @@ import { constants } from "node:os";
 import { resolve } from "node:path";
 import { defaultSocketPath } from "../../netlink/transport.ts";
 import { preloadEnvironment } from "../../preload.ts";
+import { ProgramKind, programKind } from "../../program.ts";
+import { seccompSupervisor } from "../../seccomp.ts";
 
 /** Options of `nokmod exec`. */
 export interface ExecOptions {
   readonly socket?: string;
+  /** Hold the program's system calls instead of standing in front of its C library. Default: where it is static. */
+  readonly seccomp?: boolean;
 }
 
 /** Exit codes of a shell: the command was found but would not start; it was not found. */
@@ -30,9 +34,17 @@ const FORWARDED: readonly NodeJS.Signals[] = [
  * Ends as the command ends: with its exit code, or by its signal.
  */
 export async function exec(command: readonly string[], options: ExecOptions): Promise<void> {
-  const [file, ...args] = command;
+  const kind = programKind(command);
+  if (kind === ProgramKind.Foreign) {
+    process.stderr.write(
+      `nokmod exec: ${command[0]} is for another architecture: its netlink sockets are the kernel's\n`,
+    );
+  }
+  const held = options.seccomp ?? kind === ProgramKind.Static;
   // Absolute: the program may change its directory.
-  const env = preloadEnvironment(resolve(options.socket ?? defaultSocketPath()));
+  const socket = resolve(options.socket ?? defaultSocketPath());
+  const env = held ? { ...process.env, NOKMOD_SOCKET: socket } : preloadEnvironment(socket);
+  const [file, ...args] = held ? [seccompSupervisor(), ...command] : command;
   const child = spawn(file, args, { stdio: "inherit", env });
   const forward = (signal: NodeJS.Signals): void => void child.kill(signal);
   for (const signal of FORWARDED) process.on(signal, forward);
