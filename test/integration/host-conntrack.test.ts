@@ -85,7 +85,7 @@ describe.skipIf(!root)("packets of the host's stack", () => {
   const ping = (where: Namespace, ...options: string[]): Promise<unknown> =>
     where.execute("ping", "-q", "-c", "2", "-i", "0.1", "-W", "1", ...options, peer.address);
 
-  it("C-100, C-101: new, then established, with mark and original tuple, as nft's rules have set them", async () => {
+  it("K-269, C-100, C-101: new, then established, with mark and original tuple, as nft's rules have set them", async () => {
     nft("chain o { type filter hook output priority 0; ct state new ct mark set 0x77 accept; };");
     const [first, second] = await during(ping(lab.namespace));
     expect([state(first), state(second)]).toEqual([NEW, ESTABLISHED]);
