@@ -106,10 +106,8 @@ std::string TapPort::CurrentName() const {
 bool TapPort::Locate(RouteSocket& route, Place& place) const {
   place.name = CurrentName();
   if (place.name.empty()) return false;
-  place.nsid = route.NamespaceId(Namespace());
+  place.nsid = route.NamespaceId(Fd(Check(ioctl(fd_.get(), TUNGETDEVNETNS, 0), "TUNGETDEVNETNS")));
   return true;
 }
-
-Fd TapPort::Namespace() const { return Fd(Check(ioctl(fd_.get(), TUNGETDEVNETNS, 0), "TUNGETDEVNETNS")); }
 
 }  // namespace nokmod

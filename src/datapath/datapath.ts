@@ -4,11 +4,13 @@ import type { PacketMemory } from "../packet/memory.ts";
 import { Gso, Packet } from "../packet/packet.ts";
 import type { Port, PortProvider } from "../port/port.ts";
 import type { Random } from "../random.ts";
+import { E2BIG, EAGAIN, ENOMEM, EPROTONOSUPPORT } from "../uapi/errno.ts";
 import { OVS_DP_F_DISPATCH_UPCALL_PER_CPU, OVSP_LOCAL } from "../uapi/openvswitch.ts";
 import { ActionExecutor } from "./actions/execute.ts";
 import type { Program } from "./actions/program.ts";
 import type { BatchClock } from "./batch-clock.ts";
 import type { ConntrackPort } from "./conntrack-port.ts";
+import { DropReason, type DropSink, dropReasonBefore66 } from "./drop-reason.ts";
 import { extractHeaders, extractKey } from "./extract.ts";
 import { K, newKey } from "./flow-key.ts";
 import { FlowTable } from "./flow-table.ts";
@@ -32,6 +34,20 @@ function isTagged(packet: Packet): boolean {
   return type === ETH_P_8021Q || type === ETH_P_8021AD;
 }
 
+/** Why a packet that could not be fragmented is dropped (A-148, A-149). */
+function fragmentDropReason(error: number): DropReason {
+  switch (error) {
+    case -E2BIG:
+      return DropReason.FRAG_L2_TOO_LONG;
+    case -EPROTONOSUPPORT:
+      return DropReason.FRAG_INVALID_PROTO;
+    case -ENOMEM:
+      return DropReason.NOMEM;
+    default:
+      return DropReason.NOT_SPECIFIED;
+  }
+}
+
 /** What all datapaths of a namespace share. */
 export interface DatapathEnvironment {
   /** The kernel to behave as. */
@@ -44,6 +60,8 @@ export interface DatapathEnvironment {
   /** Generic-netlink id of the ovs_packet family. */
   readonly packetFamily: () => number;
   readonly upcalls: UpcallSink;
+  /** Who hears of dropped packets. */
+  readonly drops?: DropSink;
   /** psample messages, when somebody listens (actions.md A-244). */
   readonly psample?: (packet: Packet, key: Int32Array, group: number, cookie: Uint8Array, inIfindex: number) => void;
 }
@@ -113,7 +131,10 @@ export class Datapath implements ActionHost {
     const { key } = this;
     packet.inPort = vport.portNo;
     if (packet.len < MIN_TAGGED && !vport.internal && isTagged(packet)) return true;
-    if (extractKey(packet, key) !== 0) return false;
+    if (extractKey(packet, key) !== 0) {
+      this.dropped(packet, DropReason.NOT_SPECIFIED);
+      return false;
+    }
     this.process(packet, key);
     return true;
   }
@@ -141,11 +162,15 @@ export class Datapath implements ActionHost {
   private miss(packet: Packet, key: Int32Array): void {
     this.counters.missed++;
     const vport = this.vports[packet.inPort];
-    this.upcall(packet, key, vport === undefined ? 0 : vport.upcallPid(packet.hash), undefined);
+    const error = this.upcall(packet, key, vport === undefined ? 0 : vport.upcallPid(packet.hash), undefined);
+    if (error !== 0 && error !== -EAGAIN) this.dropped(packet, DropReason.NOT_SPECIFIED);
   }
 
-  /** Sends an upcall to `pid`, or where dispatch mode and EXECUTE's UPCALL_PID say (upcalls.md section 3). */
-  private upcall(packet: Packet, key: Int32Array, pid: number, userspace: UserspaceUpcall | undefined): void {
+  /**
+   * Sends an upcall to `pid`, or where dispatch mode and EXECUTE's UPCALL_PID say (upcalls.md section 3).
+   * @returns 0 or the negative errno for which it is lost
+   */
+  private upcall(packet: Packet, key: Int32Array, pid: number, userspace: UserspaceUpcall | undefined): number {
     if (packet.hash !== 0 && packet.hashFlags === 0) packet.hashFlags = skbHashFlags(key);
     if (packet.upcallPid !== 0) pid = packet.upcallPid;
     else if ((this.userFeatures & OVS_DP_F_DISPATCH_UPCALL_PER_CPU) !== 0) {
@@ -159,6 +184,7 @@ export class Datapath implements ActionHost {
       if (error === 0) vport.upcallSuccess++;
       else vport.upcallFail++;
     }
+    return error;
   }
 
   /**
@@ -173,7 +199,10 @@ export class Datapath implements ActionHost {
 
   output(packet: Packet, key: Int32Array, portNo: number): void {
     const vport = this.vports[portNo];
-    if (vport === undefined || !vport.port.running) return;
+    if (vport === undefined || !vport.port.running) {
+      this.dropped(packet, DropReason.DEV_READY);
+      return;
+    }
     const { len, mru } = packet;
     if (packet.maxLen !== 0 && len > packet.maxLen) packet.len = packet.maxLen;
     const hardHeader = vport.port.l3 ? 0 : ETH_HLEN;
@@ -181,7 +210,7 @@ export class Datapath implements ActionHost {
       this.transmit(packet, vport);
     } else if (mru <= vport.port.mtu) {
       this.fragmentPort = vport;
-      fragment(
+      const error = fragment(
         packet,
         key[K.ETH_TYPE] >>> 16,
         mru,
@@ -190,6 +219,9 @@ export class Datapath implements ActionHost {
         this.fragmentPacket,
         this.sendFragment,
       );
+      if (error !== 0) this.dropped(packet, fragmentDropReason(error));
+    } else {
+      this.dropped(packet, DropReason.PKT_TOO_BIG);
     }
     packet.len = len;
   }
@@ -209,7 +241,10 @@ export class Datapath implements ActionHost {
   /** Type and MTU checks, then out (A-136 to A-143). HOT PATH. */
   private transmit(packet: Packet, vport: Vport): void {
     const { port } = vport;
-    if (packet.macNone && !port.l3) return;
+    if (packet.macNone && !port.l3) {
+      this.dropped(packet, DropReason.NOT_SPECIFIED);
+      return;
+    }
     let length = packet.len;
     if (!port.l3) {
       length -= ETH_HLEN;
@@ -218,6 +253,7 @@ export class Datapath implements ActionHost {
     }
     if (length > port.mtu && packet.gsoType === Gso.NONE) {
       port.countTxError();
+      this.dropped(packet, DropReason.NOT_SPECIFIED);
       return;
     }
     port.send(packet);
@@ -229,6 +265,13 @@ export class Datapath implements ActionHost {
 
   recirculate(packet: Packet, key: Int32Array): void {
     this.process(packet, key);
+  }
+
+  dropped(packet: Packet, reason: DropReason): void {
+    const { drops } = this.environment;
+    if (drops === undefined || !drops.active) return;
+    const told = this.kernel.dropReasons ? reason : dropReasonBefore66(reason);
+    if (told !== 0) drops.dropped(packet, told, this.vports[packet.inPort]);
   }
 
   updateKey(packet: Packet, key: Int32Array): number {

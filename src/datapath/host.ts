@@ -2,6 +2,7 @@ import type { Clock } from "../clock.ts";
 import type { Packet } from "../packet/packet.ts";
 import type { Random } from "../random.ts";
 import type { ConntrackPort } from "./conntrack-port.ts";
+import type { DropReason } from "./drop-reason.ts";
 
 /** An upcall of the userspace action (OVS_PACKET_CMD_ACTION), as the action asks for it. */
 export interface UserspaceUpcall {
@@ -40,6 +41,8 @@ export interface ActionHost {
   updateKey(packet: Packet, key: Int32Array): number;
   /** Meter action. @returns true when the packet must be dropped */
   meter(packet: Packet, meterId: number): boolean;
+  /** The packet is dropped. */
+  dropped(packet: Packet, reason: DropReason): void;
   /** psample message; dropped when nobody listens. */
   psample(packet: Packet, key: Int32Array, group: number, cookie: Uint8Array): void;
 }

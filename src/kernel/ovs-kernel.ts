@@ -17,6 +17,7 @@ import { NETLINK_GENERIC } from "../uapi/netlink.ts";
 import { OVS_VPORT_CMD_DEL, OVS_VPORT_VERSION } from "../uapi/openvswitch.ts";
 import { ctLimitFamily } from "./ct-limit-family.ts";
 import { datapathFamily } from "./datapath-family.ts";
+import { DropMonitor } from "./drop-monitor.ts";
 import { flowFamily } from "./flow-family.ts";
 import { GenericNetlink, type RegisteredFamily } from "./genetlink.ts";
 import { meterFamily } from "./meter-family.ts";
@@ -54,6 +55,7 @@ export class OvsKernel {
   readonly zoneLimits: ZoneLimits;
   /** Devices that stand for tunnels: a netdev vport of such a name is a tunnel. */
   readonly tunnelDevices: TunnelDevices;
+  private readonly drops: DropMonitor;
   private readonly vports: RegisteredFamily;
   private readonly writer = new MessageWriter(1024);
 
@@ -63,6 +65,7 @@ export class OvsKernel {
     this.genl = new GenericNetlink(this.bus);
     this.zoneLimits = options.zoneLimits ?? new ZoneLimits();
     this.tunnelDevices = new TunnelDevices(options.ports);
+    this.drops = new DropMonitor(this.bus, () => options.clock.realtime());
     let packets = 0;
     const kernel = options.kernel ?? kernelProfile();
     this.environment = {
@@ -74,6 +77,7 @@ export class OvsKernel {
       ports: options.ports,
       packetFamily: () => packets,
       upcalls: (portId, message) => this.bus.unicast(NETLINK_GENERIC, portId, message),
+      drops: this.drops,
       psample: (packet, _key, group, cookie, inIfindex) => psample.send(packet, group, cookie, inIfindex),
     };
     const { environment } = this;
@@ -88,7 +92,8 @@ export class OvsKernel {
     packets = this.genl.add(packetFamily(this.datapaths, environment, environment, flush)).id;
     this.genl.add(meterFamily(this.datapaths));
     this.genl.add(ctLimitFamily(this.zoneLimits));
-    const psample = new Psample(this.genl, environment.clock);
+    const psample = new Psample(this.genl, environment.clock, kernel);
+    this.drops.register(this.genl);
   }
 
   /**
@@ -116,6 +121,7 @@ export class OvsKernel {
   /** Periodic work, once a second or so: sorts masks by use. */
   tick(): void {
     this.datapaths.tick(this.environment.clock.monotonic());
+    this.drops.tick();
     this.environment.clock.invalidate();
   }
 

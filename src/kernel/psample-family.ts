@@ -1,10 +1,13 @@
 import type { Clock } from "../clock.ts";
+import type { KernelProfile } from "../kernel-profile.ts";
 import { attributeSet } from "../netlink/schema.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import type { Packet } from "../packet/packet.ts";
+import { psampleMessage } from "../schema/psample.ts";
 import { NETLINK_GENERIC } from "../uapi/netlink.ts";
 import * as uapi from "../uapi/psample.ts";
 import { type GenericNetlink, type GenlRequest, RecordDump, type RegisteredFamily } from "./genetlink.ts";
+import { putNanoseconds } from "./nanoseconds.ts";
 
 /** The module checks no attribute of psample requests. */
 const nothing = attributeSet("psample", {});
@@ -28,12 +31,13 @@ export class Psample {
   constructor(
     private readonly genl: GenericNetlink,
     private readonly clock: Clock,
+    kernel: KernelProfile,
   ) {
     this.family = genl.add({
       name: uapi.PSAMPLE_GENL_NAME,
       version: uapi.PSAMPLE_GENL_VERSION,
       headerSize: 0,
-      maxAttr: uapi.PSAMPLE_ATTR_MAX,
+      maxAttr: psampleMessage.asOf(kernel.version).maxType,
       operations: [
         { cmd: uapi.PSAMPLE_CMD_GET_GROUP, flags: 0, attributes: nothing, dumpit: (request) => new NoGroups(request) },
       ],
@@ -59,23 +63,13 @@ export class Psample {
     writer.u32(uapi.PSAMPLE_ATTR_ORIGSIZE, packet.len);
     writer.u32(uapi.PSAMPLE_ATTR_SAMPLE_GROUP, group);
     writer.u32(uapi.PSAMPLE_ATTR_GROUP_SEQ, 0);
-    this.putNanoseconds(uapi.PSAMPLE_ATTR_TIMESTAMP);
+    putNanoseconds(writer, uapi.PSAMPLE_ATTR_TIMESTAMP, this.clock.realtime());
     writer.u16(uapi.PSAMPLE_ATTR_PROTO, packet.protocol);
     if (length > 0) writer.raw(uapi.PSAMPLE_ATTR_DATA, packet.memory.bytes, packet.off, packet.off + length);
     if (cookie.length !== 0) writer.raw(uapi.PSAMPLE_ATTR_USER_COOKIE, cookie);
     writer.flag(uapi.PSAMPLE_ATTR_SAMPLE_PROBABILITY);
     writer.endMessage(at);
     genl.bus.multicast(NETLINK_GENERIC, destination, writer.bytes.subarray(0, writer.length));
-  }
-
-  /** CLOCK_REALTIME in nanoseconds: more than a number holds exactly, so in two halves. */
-  private putNanoseconds(type: number): void {
-    const ms = Math.floor(this.clock.realtime());
-    const upper = Math.floor(ms / 0x10_0000) * 1_000_000;
-    const low = (upper % 0x1000) * 0x10_0000 + (ms % 0x10_0000) * 1_000_000;
-    const at = this.writer.attr(type, 8);
-    this.writer.view.setUint32(at, low % 0x1_0000_0000, true);
-    this.writer.view.setUint32(at + 4, Math.floor(upper / 0x1000) + Math.floor(low / 0x1_0000_0000), true);
   }
 }
 

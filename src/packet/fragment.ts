@@ -1,5 +1,5 @@
 import type { Random } from "../random.ts";
-import { EINVAL, EMSGSIZE, ENOMEM } from "../uapi/errno.ts";
+import { E2BIG, EINVAL, EMSGSIZE, ENOMEM, EPROTONOSUPPORT } from "../uapi/errno.ts";
 import { ETH_P_IP, ETH_P_IPV6, isMpls } from "./ethernet.ts";
 import { IpProto } from "./ip.ts";
 import * as ipv4 from "./ipv4.ts";
@@ -30,8 +30,9 @@ const IPV6_MIN_MTU = 1280;
  * @param mtu of the device that the fragments go to
  * @param random gives the identification of IPv6 fragments (A-154)
  * @param out the object that is pointed at each fragment in turn; not the packet itself
- * @returns 0; the first nonzero value that `each` returned; -EINVAL for an L2 header too long, a type that cannot be
- * fragmented or a malformed packet; -EMSGSIZE if the MTU is too small; -ENOMEM. Nothing is to be sent then.
+ * @returns 0; the first nonzero value that `each` returned; -E2BIG for an L2 header too long; -EPROTONOSUPPORT for a
+ * type that cannot be fragmented; -EINVAL for a malformed packet; -EMSGSIZE if the MTU is too small; -ENOMEM. Nothing is
+ * to be sent then.
  */
 export function fragment(
   packet: Packet,
@@ -43,10 +44,11 @@ export function fragment(
   each: (part: Packet) => number,
 ): number {
   const l3 = networkHeader(packet);
-  if (l3 < 0 || l3 - packet.off > MAX_L2_LEN) return -EINVAL;
+  if (l3 < 0) return -EINVAL;
+  if (l3 - packet.off > MAX_L2_LEN) return -E2BIG;
   if (etherType === ETH_P_IP) return fragmentIpv4(packet, l3, Math.min(mru, mtu), out, each);
   if (etherType === ETH_P_IPV6) return fragmentIpv6(packet, l3, mru, mtu, random, out, each);
-  return -EINVAL;
+  return -EPROTONOSUPPORT;
 }
 
 /** The IP header: packet.l3, or what stands behind the label stack. -1 if the stack has no end within the packet. */

@@ -2,6 +2,7 @@ import type { AnyAttributeSet } from "../netlink/schema.ts";
 import { CTRL_CMD_NEWFAMILY, GENL_ID_CTRL } from "../uapi/genetlink.ts";
 import * as nl from "../uapi/netlink.ts";
 import { extendedAck, nlctrl } from "./genetlink.ts";
+import { dropMonitorAttributes } from "./net-dropmon.ts";
 import * as schema from "./openvswitch.ts";
 import { psampleMessage } from "./psample.ts";
 
@@ -38,6 +39,22 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   ovs_packet: { set: schema.packetAttributes, commands: ["", "MISS", "ACTION", "EXECUTE"] },
   ovs_meter: { set: schema.meterAttributes, commands: ["", "FEATURES", "SET", "DEL", "GET"] },
   ovs_ct_limit: { set: schema.ctLimitAttributes, commands: ["", "SET", "DEL", "GET"] },
+  NET_DM: {
+    set: dropMonitorAttributes,
+    commands: [
+      "",
+      "ALERT",
+      "CONFIG",
+      "START",
+      "STOP",
+      "PACKET_ALERT",
+      "CONFIG_GET",
+      "CONFIG_NEW",
+      "STATS_GET",
+      "STATS_NEW",
+    ],
+    bare: true,
+  },
   psample: { set: psampleMessage, commands: ["SAMPLE", "GET_GROUP", "NEW_GROUP", "DEL_GROUP"], bare: true },
 };
 const CTRL_COMMANDS = [

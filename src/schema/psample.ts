@@ -1,5 +1,6 @@
-import { attributeSet, binary, flag, u16, u32, u64 } from "../netlink/schema.ts";
+import { attributeSet, binary, flag, since, u16, u32, u64 } from "../netlink/schema.ts";
 import * as uapi from "../uapi/psample.ts";
+import { kernelVersion } from "../uapi/version.ts";
 
 /** What psample sends (linux/psample.h; actions.md A-245). TIMESTAMP is in ns: as a number it is not exact. */
 export const psampleMessage = attributeSet("psample", {
@@ -13,6 +14,6 @@ export const psampleMessage = attributeSet("psample", {
   GROUP_REFCOUNT: u32(uapi.PSAMPLE_ATTR_GROUP_REFCOUNT),
   TIMESTAMP: u64(uapi.PSAMPLE_ATTR_TIMESTAMP),
   PROTO: u16(uapi.PSAMPLE_ATTR_PROTO),
-  USER_COOKIE: binary(uapi.PSAMPLE_ATTR_USER_COOKIE),
-  SAMPLE_PROBABILITY: flag(uapi.PSAMPLE_ATTR_SAMPLE_PROBABILITY),
+  USER_COOKIE: since(kernelVersion(6, 11), binary(uapi.PSAMPLE_ATTR_USER_COOKIE)),
+  SAMPLE_PROBABILITY: since(kernelVersion(6, 11), flag(uapi.PSAMPLE_ATTR_SAMPLE_PROBABILITY)),
 });

@@ -1,5 +1,6 @@
 import { systemClock } from "../../src/clock.ts";
 import type { ActionExecutor } from "../../src/datapath/actions/index.ts";
+import { type DropReason, dropReasonName } from "../../src/datapath/drop-reason.ts";
 import { extractHeaders } from "../../src/datapath/extract.ts";
 import { K } from "../../src/datapath/flow-key.ts";
 import type { ActionHost, UserspaceUpcall } from "../../src/datapath/host.ts";
@@ -54,6 +55,8 @@ export class RecordingHost implements ActionHost {
   readonly clock = systemClock;
   readonly random = new SeededRandom(1);
   readonly events: HostEvent[] = [];
+  /** Why packets were dropped, in order. */
+  readonly drops: string[] = [];
   executor: ActionExecutor | undefined;
   /** What ct answers. */
   ctResult = 0;
@@ -131,6 +134,10 @@ export class RecordingHost implements ActionHost {
   meter(_packet: Packet, id: number): boolean {
     this.events.push({ kind: "meter", id });
     return this.dropping.has(id);
+  }
+
+  dropped(_packet: Packet, reason: DropReason): void {
+    this.drops.push(dropReasonName(reason));
   }
 
   psample(packet: Packet, _key: Int32Array, group: number, cookie: Uint8Array): void {

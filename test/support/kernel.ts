@@ -72,6 +72,8 @@ export interface Request {
   readonly version?: number;
   readonly ifindex?: number;
   readonly seq?: number;
+  /** To a family without ovs_header. */
+  readonly headless?: boolean;
   readonly attributes?: (writer: MessageWriter) => void;
 }
 
@@ -93,7 +95,7 @@ export class TestClient {
     const flags = NLM_F_REQUEST | (request.flags ?? 0);
     const at = writer.beginMessage(family, flags, request.seq ?? ++this.seq, 0);
     writer.genl(request.cmd, request.version ?? 1);
-    if (request.family !== "nlctrl") writer.rawU32(request.ifindex ?? 0);
+    if (request.family !== "nlctrl" && request.headless !== true) writer.rawU32(request.ifindex ?? 0);
     request.attributes?.(writer);
     writer.endMessage(at);
     return writer.finish();

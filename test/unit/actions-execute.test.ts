@@ -211,7 +211,7 @@ describe("recirculation", () => {
     expect(kinds()).toEqual([]);
   });
 
-  it("A-124: the sixth execution within each other fails with ENETDOWN", () => {
+  it("A-124, A-236: the sixth execution within each other fails with ENETDOWN", () => {
     const errors: number[] = [];
     let nested = 0;
     // A device that loops back within an output.
@@ -220,6 +220,7 @@ describe("recirculation", () => {
     };
     run(UDP, a.output(1));
     expect(errors).toEqual([-ENETDOWN, 0, 0, 0, 0]);
+    expect(host.drops).toEqual(["OVS_DROP_RECURSION_LIMIT"]);
     expect(run(UDP, a.output(1)).error).toBe(0);
   });
 
@@ -253,7 +254,7 @@ describe("recirculation", () => {
     expect(depth).toBe(0);
   });
 
-  it("A-126, A-127: nine deferrals per packet, the tenth is dropped and nothing else", () => {
+  it("A-126, A-127, A-237: nine deferrals per packet, the tenth is dropped and nothing else", () => {
     const deep = (actions: Uint8Array) =>
       a.clone(edit(), a.clone(edit(), a.clone(edit(), actions, a.output(50)), a.output(51)), a.output(52));
     const list = Array.from({ length: 12 }, (_, i) => a.recirc(i));
@@ -261,6 +262,7 @@ describe("recirculation", () => {
     const ids = host.events.flatMap((event) => (event.kind === "recirculate" ? [event.id] : []));
     expect(ids).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
     expect(ports()).toEqual([50, 51, 52, 53]);
+    expect(host.drops).toEqual(Array(3).fill("OVS_DROP_DEFERRED_LIMIT"));
     // The queue is empty again for the next packet.
     host.events.length = 0;
     run(UDP, deep(a.recirc(77)), a.output(53));

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { expect, it } from "vitest";
 import * as errno from "../../src/uapi/errno.ts";
 import * as genetlink from "../../src/uapi/genetlink.ts";
+import * as dropmon from "../../src/uapi/net_dropmon.ts";
 import * as netlink from "../../src/uapi/netlink.ts";
 import * as nfnetlink from "../../src/uapi/nfnetlink.ts";
 import * as openvswitch from "../../src/uapi/openvswitch.ts";
@@ -28,6 +29,7 @@ const HEADERS: Record<string, { numbers: object; includes: string[] }> = {
       "linux/netfilter/nf_nat.h",
     ],
   },
+  net_dropmon: { numbers: dropmon, includes: ["linux/net_dropmon.h"] },
   psample: { numbers: psample, includes: ["linux/psample.h"] },
   rtnetlink: {
     numbers: rtnetlink,

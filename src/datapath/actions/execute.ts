@@ -36,6 +36,7 @@ import * as tcp from "../../packet/tcp.ts";
 import * as udp from "../../packet/udp.ts";
 import { EHOSTUNREACH, EINPROGRESS, ENETDOWN } from "../../uapi/errno.ts";
 import { OVS_HASH_ALG_L4 } from "../../uapi/openvswitch.ts";
+import { DropReason } from "../drop-reason.ts";
 import { K, newKey } from "../flow-key.ts";
 import { dpHash, packetHash, symmetricL4Hash } from "../hash.ts";
 import type { ActionHost } from "../host.ts";
@@ -83,6 +84,8 @@ export class ActionExecutor {
   private depth = 0;
   private readonly deferred: Deferred[] = [];
   private queued = 0;
+  /** The packet of the list that just failed has been dropped already. */
+  private freed = false;
   /** The masked address of set ipv6. */
   private readonly address = new Int32Array(4);
 
@@ -102,7 +105,10 @@ export class ActionExecutor {
    */
   execute(packet: Packet, key: Int32Array, program: Program): number {
     const level = this.level + 1;
-    if (level > RECURSION_LIMIT) return -ENETDOWN;
+    if (level > RECURSION_LIMIT) {
+      this.host.dropped(packet, DropReason.RECURSION_LIMIT);
+      return -ENETDOWN;
+    }
     this.level = level;
     try {
       const error = this.run(packet, key, program, Mode.VALID | Mode.OWNED);
@@ -110,6 +116,7 @@ export class ActionExecutor {
       return error;
     } finally {
       this.level = level - 1;
+      this.freed = false;
       if (level === 1) {
         this.depth = 0;
         this.queued = 0;
@@ -121,14 +128,25 @@ export class ActionExecutor {
   private drain(): void {
     for (let i = 0; i < this.queued; i++) {
       const { packet, key, program, mode } = this.deferred[i];
+      this.freed = false;
       if (program === undefined) this.host.recirculate(packet, key);
       else this.run(packet, key, program, mode);
     }
     this.queued = 0;
   }
 
-  /** One list. HOT PATH. */
+  /** One list; what it could not finish is dropped. HOT PATH. */
   private run(packet: Packet, key: Int32Array, program: Program, mode: number): number {
+    const error = this.interpret(packet, key, program, mode);
+    if (error !== 0 && !this.freed) {
+      this.host.dropped(packet, DropReason.ACTION_ERROR);
+      this.freed = true;
+    }
+    return error;
+  }
+
+  /** HOT PATH. */
+  private interpret(packet: Packet, key: Int32Array, program: Program, mode: number): number {
     const { host } = this;
     const { code } = program;
     let pc = 0;
@@ -136,6 +154,14 @@ export class ActionExecutor {
     for (;;) {
       switch (code[pc]) {
         case Op.END:
+          host.dropped(packet, DropReason.LAST_ACTION);
+          return 0;
+
+        case Op.CONSUME:
+          return 0;
+
+        case Op.DROP:
+          host.dropped(packet, code[pc + 1]);
           return 0;
 
         case Op.OUTPUT_LAST:
@@ -304,7 +330,11 @@ export class ActionExecutor {
         case Op.RECIRC_LAST:
           if ((mode & Mode.VALID) === 0) {
             error = this.updateKey(packet, key);
-            if (error !== 0) return error;
+            if (error !== 0) {
+              // Here the module forgets the packet.
+              this.freed = true;
+              return error;
+            }
           }
           this.recirculateLast(packet, key, code[pc + 1], mode);
           return 0;
@@ -330,6 +360,7 @@ export class ActionExecutor {
             if (error !== 0 || (flags & Nested.LAST) !== 0) return error;
             packet.probability = outer;
           } else if ((flags & Nested.LAST) !== 0) {
+            host.dropped(packet, DropReason.LAST_ACTION);
             return 0;
           }
           pc += 4;
@@ -355,7 +386,7 @@ export class ActionExecutor {
 
         case Op.DEC_TTL:
           error = decTtl(packet);
-          if (error === -EHOSTUNREACH) return this.run(packet, key, program.programs[code[pc + 1]], mode);
+          if (error === -EHOSTUNREACH) return this.expired(packet, key, program.programs[code[pc + 1]], mode);
           if (error !== 0) return error;
           if (packet.protocol === ETH_P_IP) setKeyTtl(key, ipv4.ttl(packet.memory.view, packet.l3));
           else if (packet.protocol === ETH_P_IPV6) setKeyTtl(key, ipv6.hopLimit(packet.memory.view, packet.l3));
@@ -375,7 +406,12 @@ export class ActionExecutor {
           }
           error = host.conntrack.execute(packet, key, program.cts[code[pc + 1]]);
           // A fragment that waits for others is not an error (C-061).
-          if (error !== 0) return error === -EINPROGRESS ? 0 : error;
+          if (error === -EINPROGRESS) return 0;
+          if (error !== 0) {
+            host.dropped(packet, DropReason.CONNTRACK);
+            this.freed = true;
+            return error;
+          }
           pc += 2;
           break;
 
@@ -385,7 +421,10 @@ export class ActionExecutor {
           break;
 
         case Op.METER:
-          if (host.meter(packet, code[pc + 1] >>> 0)) return 0;
+          if (host.meter(packet, code[pc + 1] >>> 0)) {
+            host.dropped(packet, DropReason.METER);
+            return 0;
+          }
           pc += 2;
           break;
 
@@ -441,6 +480,7 @@ export class ActionExecutor {
     if ((flags & Nested.SHARES_KEY) !== 0) {
       const error = this.run(this.clone(packet), key, program, mode & ~Mode.OWNED);
       this.depth--;
+      this.freed = false;
       return error;
     }
     const { level } = this;
@@ -454,7 +494,15 @@ export class ActionExecutor {
     const error = this.run(this.clone(packet), copy, program, mode | Mode.OWNED);
     this.depth--;
     this.level = level;
+    this.freed = false;
     return error;
+  }
+
+  /** What dec_ttl does with a packet whose time is over. */
+  private expired(packet: Packet, key: Int32Array, program: Program, mode: number): number {
+    if (!program.empty) return this.run(packet, key, program, mode);
+    this.host.dropped(packet, DropReason.IP_TTL);
+    return 0;
   }
 
   private recirculateCopy(packet: Packet, key: Int32Array, recircId: number): void {
@@ -495,7 +543,10 @@ export class ActionExecutor {
     mode: number,
     shared: boolean,
   ): Deferred | undefined {
-    if (this.queued === DEFERRED_MAX) return undefined;
+    if (this.queued === DEFERRED_MAX) {
+      this.host.dropped(packet, DropReason.DEFERRED_LIMIT);
+      return undefined;
+    }
     if (shared) share(packet);
     const entry = this.deferred[this.queued++];
     entry.packet.copyFrom(packet);

@@ -4,7 +4,7 @@ import type { UserspaceUpcall } from "../host.ts";
 
 /**
  * Instructions of a compiled action list. Each stands in Program.code followed by its arguments, all 32-bit words; a
- * list ends with END or with an instruction that consumes the packet. "index" is one into a side table of the program.
+ * list ends with END (the packet is dropped), or with an instruction that consumes the packet. "index" is one into a side table of the program.
  * Values of masked sets are already masked.
  */
 export const enum Op {
@@ -69,6 +69,10 @@ export const enum Op {
   USERSPACE = 33,
   /** group, index of the cookie */
   PSAMPLE = 34,
+  /** DropReason: ends the list. */
+  DROP = 35,
+  /** The list ends with an action that keeps the packet: none is dropped. */
+  CONSUME = 36,
 }
 
 /** How a nested list runs. */

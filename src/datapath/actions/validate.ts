@@ -20,6 +20,7 @@ import { actionAttributes } from "../../schema/openvswitch.ts";
 import { EINVAL, EMSGSIZE, EOVERFLOW, ERANGE } from "../../uapi/errno.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
 import type { ConntrackPort } from "../conntrack-port.ts";
+import { DropReason } from "../drop-reason.ts";
 import { K, newKey } from "../flow-key.ts";
 import type { UserspaceUpcall } from "../host.ts";
 import { parseTunnel, putTunnel } from "../key-codec.ts";
@@ -208,6 +209,7 @@ class Compiler {
       case ovs.OVS_ACTION_ATTR_USERSPACE:
         draft.upcalls.push(userspace(reader, draft, this.context.kernel.strictUserspaceAction));
         draft.emit(Op.USERSPACE, draft.upcalls.length - 1);
+        consume(draft, last);
         break;
       case ovs.OVS_ACTION_ATTR_SET:
         this.set(reader, state, draft, false);
@@ -319,9 +321,12 @@ class Compiler {
         return;
       case ovs.OVS_ACTION_ATTR_DROP:
         if (!last) throw new Errno(EINVAL);
+        draft.emit(Op.DROP, reader.u32() === 0 ? DropReason.EXPLICIT : DropReason.EXPLICIT_WITH_ERROR);
+        draft.ended = true;
         break;
       case ovs.OVS_ACTION_ATTR_PSAMPLE:
         psample(reader, draft);
+        consume(draft, last);
         break;
     }
     this.copy(reader, draft);
@@ -602,6 +607,12 @@ class Compiler {
     if (this.key[K.IP] >>> 24 !== proto) throw new Errno(EINVAL);
     draft.emit(op, bytes.getInt32(0), bytes.getInt32(4));
   }
+}
+
+/** A last action that hands the packet to user space: it is not dropped then. */
+function consume(draft: Draft, last: boolean): void {
+  if (last) draft.emit(Op.CONSUME);
+  draft.ended = last;
 }
 
 function addSize(draft: Draft, size: number): void {
