@@ -33,6 +33,8 @@ interface Entry {
   /** Where it is not `ok` although everything it needs is there. */
   readonly result?: Ending;
   readonly reason?: string;
+  /** Why it must have a machine of its own. */
+  readonly alone?: string;
 }
 
 /** What a test should end with, and why if that is not `ok`. */
@@ -66,6 +68,11 @@ export class Expected {
       return { endings: ["failed", "skipped"], reason };
     }
     return { endings: [entry.result ?? "ok"], reason: entry.reason ?? "" };
+  }
+
+  /** Whether what a test leaves behind would spoil others, also with the module. */
+  alone(test: Test): boolean {
+    return this.entries.get(test.number)?.alone !== undefined;
   }
 
   /** Whether a result is as the list says. */

@@ -51,8 +51,9 @@ if (chosen.length === 0) {
 
 const directory = resolve(options.directory);
 mkdirSync(directory, { recursive: true });
-const batches: Test[][] = [];
-for (let at = 0; at < chosen.length; at += BATCH) batches.push(chosen.slice(at, at + BATCH));
+const [single, sociable] = [true, false].map((alone) => chosen.filter((test) => expected.alone(test) === alone));
+const batches = single.map((test) => [test]);
+for (let at = 0; at < sociable.length; at += BATCH) batches.push(sociable.slice(at, at + BATCH));
 const results: Result[] = [];
 const faults: string[] = [];
 const workers = Array.from({ length: Number(options.jobs) }, async () => {
