@@ -28,6 +28,8 @@ export interface NokmodOptions {
   readonly sysctl?: Readonly<Record<string, number | string>>;
   /** Possible processors, as the module would see them; bounds upcall port ids. */
   readonly processors?: number;
+  /** Leave the seed of packet hashes, which the process has one of, as it is. */
+  readonly keepSeed?: boolean;
 }
 
 /** Periodic work every second, as often as mask use or connection timeouts can be seen from outside. */
@@ -59,7 +61,7 @@ export class Nokmod implements SocketOpener {
     const kernel = kernelProfile(options.kernel);
     const clock = new BatchClock(options.clock ?? systemClock);
     const random = options.random ?? new SystemRandom();
-    seedHash(random.u32());
+    if (!options.keepSeed) seedHash(random.u32());
     this.ports = options.ports;
     const { memory } = options.ports;
     this.conntrack = new Conntrack({ clock, random, memory });

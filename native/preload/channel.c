@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -17,14 +18,16 @@
 
 #include "sockets.h"
 
-enum { MAGIC = 0x314d4b4e, VERSION = 1, KIND_CONTROL = 0, KIND_DATA = 1 };
+enum { MAGIC = 0x314d4b4e, VERSION = 1, KIND_CONTROL = 0, KIND_DATA = 1, OWN_NAMESPACE = 1 };
+// linux/socket.h of Linux 5.14.
+enum { NETNS_COOKIE = 71 };
 // Hidden descriptors start here where the limit allows: above what programs use, below what select() can name.
 enum { HIDDEN_BASE = 768 };
 
 struct hello {
   uint32_t magic;
   uint16_t version, kind;
-  uint32_t protocol, pid, cookie_low, cookie_high, receive_length, zero;
+  uint32_t protocol, pid, cookie_low, cookie_high, receive_length, flags;
 };
 
 struct request {
@@ -71,19 +74,25 @@ static int dial(int flags) {
   return error;
 }
 
-/// Sends a record and waits for its answer. A signal does not part the two.
-static int exchange(int fd, struct iovec *parts, size_t count, struct answer *answer) {
+/// Sends a record and waits for its answer. A signal does not part the two. `reply` takes what follows the answer's
+/// fields; its length becomes that of it.
+static int exchange(int fd, struct iovec *parts, size_t count, struct answer *answer, struct iovec *reply) {
   struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
   int result;
   do {
     result = sys(syscall(SYS_sendmsg, fd, &message, MSG_NOSIGNAL));
   } while (result == -EINTR);
   if (result < 0) return result;
+  struct iovec answers[2] = {{answer, sizeof *answer}};
+  if (reply != NULL) answers[1] = *reply;
+  message = (struct msghdr){.msg_iov = answers, .msg_iovlen = reply == NULL ? 1 : 2};
   do {
-    result = sys(syscall(SYS_recvfrom, fd, answer, sizeof *answer, 0, NULL, NULL));
+    result = sys(syscall(SYS_recvmsg, fd, &message, 0));
   } while (result == -EINTR);
   if (result < 0) return result;
-  return result == sizeof *answer ? 0 : -ECONNRESET;
+  if ((size_t)result < sizeof *answer) return -ECONNRESET;
+  if (reply != NULL) reply->iov_len = (size_t)result - sizeof *answer;
+  return 0;
 }
 
 static uint64_t cookie_of(int fd) {
@@ -104,9 +113,10 @@ static int greet(int fd, uint16_t kind, int protocol, uint32_t pid, uint32_t rec
       .cookie_low = (uint32_t)cookie,
       .cookie_high = (uint32_t)(cookie >> 32),
       .receive_length = receive_length,
+      .flags = OWN_NAMESPACE,
   };
   struct iovec part = {&hello, sizeof hello};
-  const int error = exchange(fd, &part, 1, answer);
+  const int error = exchange(fd, &part, 1, answer, NULL);
   return error != 0 ? error : -(int)answer->error;
 }
 
@@ -187,6 +197,25 @@ static int control_channel(void) {
   return control = fd;
 }
 
+/// A request on the calling thread's control channel: 0 or a negative errno.
+static int ask(struct iovec *parts, size_t count, struct answer *answer, struct iovec *reply) {
+  int error = -ECONNREFUSED;
+  // The second time if the server is another one than last time.
+  for (int attempt = 0; attempt < 2; attempt++) {
+    const int fd = control_channel();
+    if (fd < 0) return fd;
+    error = exchange(fd, parts, count, answer, reply);
+    if (error == -EMSGSIZE) {
+      const int bytes = 2 * REQUEST_MAX;
+      if (syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes) != 0) return error;
+      error = exchange(fd, parts, count, answer, reply);
+    }
+    if (error != -EPIPE && error != -ECONNRESET) return error;
+    drop_control();
+  }
+  return error;
+}
+
 int channel_request(enum op op, struct id id, uint32_t a, uint32_t b, const struct iovec *payload, size_t count,
                     struct answer *answer) {
   struct request request = {op, id.low, id.high, a, b, 0};
@@ -194,19 +223,45 @@ int channel_request(enum op op, struct id id, uint32_t a, uint32_t b, const stru
   if (count >= IOV_MAX) return -EMSGSIZE;
   parts[0] = (struct iovec){&request, sizeof request};
   if (count != 0) memcpy(parts + 1, payload, count * sizeof *payload);
-  int error = -ECONNREFUSED;
-  // The second time if the server is another one than last time.
-  for (int attempt = 0; attempt < 2; attempt++) {
-    const int fd = control_channel();
-    if (fd < 0) return fd;
-    error = exchange(fd, parts, count + 1, answer);
-    if (error == -EMSGSIZE) {
-      const int bytes = 2 * REQUEST_MAX;
-      if (syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes) != 0) return error;
-      error = exchange(fd, parts, count + 1, answer);
-    }
-    if (error != -EPIPE && error != -ECONNRESET) return error;
+  return ask(parts, count + 1, answer, NULL);
+}
+
+/// SO_NETNS_COOKIE, 0 where the kernel has none (before Linux 5.14).
+static uint64_t namespace_of(int fd) {
+  uint64_t cookie = 0;
+  socklen_t length = sizeof cookie;
+  syscall(SYS_getsockopt, fd, SOL_SOCKET, NETNS_COOKIE, &cookie, &length);
+  return cookie;
+}
+
+int channel_ask(enum op op, int fd, const void *payload, size_t size, struct answer *answer, void *reply, size_t *length) {
+  int own = control_channel();
+  if (own >= 0 && namespace_of(own) != namespace_of(fd)) {
+    // The thread has gone to another namespace since (setns).
     drop_control();
+    own = control_channel();
+    if (own >= 0 && namespace_of(own) != namespace_of(fd)) return -EOPNOTSUPP;
   }
+  if (own < 0) return own;
+  struct request request = {.op = op};
+  struct iovec parts[2] = {{&request, sizeof request}, {(void *)payload, size}};
+  struct iovec rest = {reply, *length};
+  const int error = ask(parts, 2, answer, &rest);
+  *length = rest.iov_len;
+  return error;
+}
+
+int channel_watch(void) {
+  struct sockaddr_un address;
+  if (!server_address(&address)) return -ENAMETOOLONG;
+  char *slash = strrchr(address.sun_path, '/');
+  if (slash == NULL) return -ENOTDIR;
+  *(slash == address.sun_path ? slash + 1 : slash) = '\0';
+  const int fd = sys(syscall(SYS_inotify_init1, IN_CLOEXEC | IN_NONBLOCK));
+  if (fd < 0) return fd;
+  // A server binds, listens, and sets the mode last.
+  const int error = sys(syscall(SYS_inotify_add_watch, fd, address.sun_path, IN_CREATE | IN_MOVED_TO | IN_ATTRIB));
+  if (error >= 0) return fd;
+  syscall(SYS_close, fd);
   return error;
 }

@@ -12,7 +12,20 @@
 extern "C" {
 #endif
 
-enum op { OP_SEND = 1, OP_MORE, OP_BIND, OP_JOIN, OP_LEAVE, OP_OPTION, OP_RECEIVE_BUFFER, OP_FIND, OP_DESCRIBE };
+enum op {
+  OP_SEND = 1,
+  OP_MORE,
+  OP_BIND,
+  OP_JOIN,
+  OP_LEAVE,
+  OP_OPTION,
+  OP_RECEIVE_BUFFER,
+  OP_FIND,
+  OP_DESCRIBE,
+  OP_NEW_LINK,
+  OP_LINKS,
+  OP_LOST,
+};
 
 enum { ANSWER_DUMPING = 1, MARKER_BYTES = 4, REQUEST_HEADER_BYTES = 24, REQUEST_MAX = 1 << 20 };
 
@@ -36,6 +49,14 @@ bool channel_is_ours(int fd, uint64_t *cookie);
 /// negative errno when there is no server.
 int channel_request(enum op op, struct id id, uint32_t a, uint32_t b, const struct iovec *payload, size_t count,
                     struct answer *answer);
+
+/// A request that is about the network namespace of a socket, and no netlink socket of the server's. The answer's payload
+/// goes to `reply`, of *length bytes; *length becomes the payload's. As channel_request(); -EOPNOTSUPP when the calling
+/// thread is in another namespace than the socket.
+int channel_ask(enum op op, int fd, const void *payload, size_t size, struct answer *answer, void *reply, size_t *length);
+
+/// A descriptor that becomes readable when a server may have come to the path, or a negative errno.
+int channel_watch(void);
 
 /// Moves a descriptor out of the program's way, closed on exec.
 int channel_hide(int fd);

@@ -13,12 +13,14 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "channel.h"
+#include "links.h"
 #include "routing.h"
 #include "sockets.h"
 
@@ -50,6 +52,9 @@ static int result(int error) {
   return -1;
 }
 
+/// True for a descriptor of which we read and change nothing.
+static bool is_kernels(int fd) { return sockets_get(fd) == NULL && !fds_route(fd); }
+
 static size_t length_of(const struct iovec *parts, size_t count) {
   size_t length = 0;
   for (size_t i = 0; i < count; i++) length += parts[i].iov_len;
@@ -66,7 +71,9 @@ EXPORT int socket(int domain, int type, int protocol) {
     // No server: as on a machine without the module.
   }
   const int fd = NEXT(socket)(domain, type, protocol);
-  if (fd >= 0) fds_forget(fd); // The number was closed behind our back, as fclose() does.
+  if (fd < 0) return fd;
+  if (domain == AF_NETLINK && protocol == NETLINK_ROUTE) fds_add_route(fd);
+  else fds_forget(fd); // The number was closed behind our back, as fclose() does.
   return fd;
 }
 
@@ -282,8 +289,30 @@ static ssize_t transmit(int fd, struct netlink_socket *socket, const struct msgh
   return error == 0 ? (ssize_t)length : result(error);
 }
 
+/// To a NETLINK_ROUTE socket of the kernel.
+static ssize_t transmit_route(int fd, const struct msghdr *message, int flags) {
+  // Tunnel devices are made by short messages; what is longer is something else.
+  char bytes[4096], changed[4096];
+  const size_t length = length_of(message->msg_iov, message->msg_iovlen);
+  if (length > sizeof bytes) return NEXT(sendmsg)(fd, message, flags);
+  size_t at = 0, changed_length = 0;
+  for (size_t i = 0; i < message->msg_iovlen; i++) {
+    if (message->msg_iov[i].iov_len != 0) memcpy(bytes + at, message->msg_iov[i].iov_base, message->msg_iov[i].iov_len);
+    at += message->msg_iov[i].iov_len;
+  }
+  const int verdict = links_outgoing(fd, bytes, length, changed, &changed_length);
+  if (verdict < 0) return result(-verdict);
+  if (verdict == 0) return NEXT(sendmsg)(fd, message, flags);
+  struct msghdr copy = *message;
+  struct iovec part = {changed, changed_length};
+  copy.msg_iov = &part;
+  copy.msg_iovlen = 1;
+  return NEXT(sendmsg)(fd, &copy, flags) < 0 ? -1 : (ssize_t)length;
+}
+
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
   struct netlink_socket *socket = sockets_get(fd);
+  if (socket == NULL && fds_route(fd)) return transmit_route(fd, message, flags);
   if (socket != NULL) {
     bool foreign;
     const ssize_t sent = transmit(fd, socket, message, flags, &foreign);
@@ -294,7 +323,7 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
 
 EXPORT ssize_t sendto(int fd, const void *bytes, size_t length, int flags, __CONST_SOCKADDR_ARG address,
                       socklen_t address_length) {
-  if (sockets_get(fd) == NULL) return NEXT(sendto)(fd, bytes, length, flags, address, address_length);
+  if (is_kernels(fd)) return NEXT(sendto)(fd, bytes, length, flags, address, address_length);
   struct iovec part = {(void *)bytes, length};
   const struct msghdr message = {
       .msg_name = (void *)address.__sockaddr__, .msg_namelen = address_length, .msg_iov = &part, .msg_iovlen = 1};
@@ -302,25 +331,25 @@ EXPORT ssize_t sendto(int fd, const void *bytes, size_t length, int flags, __CON
 }
 
 EXPORT ssize_t send(int fd, const void *bytes, size_t length, int flags) {
-  if (sockets_get(fd) == NULL) return NEXT(send)(fd, bytes, length, flags);
+  if (is_kernels(fd)) return NEXT(send)(fd, bytes, length, flags);
   struct iovec part = {(void *)bytes, length};
   const struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
   return sendmsg(fd, &message, flags);
 }
 
 EXPORT ssize_t write(int fd, const void *bytes, size_t length) {
-  return sockets_get(fd) == NULL ? NEXT(write)(fd, bytes, length) : send(fd, bytes, length, 0);
+  return is_kernels(fd) ? NEXT(write)(fd, bytes, length) : send(fd, bytes, length, 0);
 }
 
 EXPORT ssize_t writev(int fd, const struct iovec *parts, int count) {
-  if (sockets_get(fd) == NULL) return NEXT(writev)(fd, parts, count);
+  if (is_kernels(fd)) return NEXT(writev)(fd, parts, count);
   if (count < 0 || count > IOV_MAX) return result(EINVAL);
   const struct msghdr message = {.msg_iov = (struct iovec *)parts, .msg_iovlen = (size_t)count};
   return sendmsg(fd, &message, 0);
 }
 
 EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
-  if (sockets_get(fd) == NULL) return NEXT(sendmmsg)(fd, messages, count, flags);
+  if (is_kernels(fd)) return NEXT(sendmmsg)(fd, messages, count, flags);
   for (unsigned i = 0; i < count; i++) {
     const ssize_t sent = sendmsg(fd, &messages[i].msg_hdr, flags);
     if (sent < 0) return i != 0 ? (int)i : -1;
@@ -330,6 +359,60 @@ EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 }
 
 // ------------------------------------------------------------------------------------------------------------- receive
+
+/// Copies a datagram into a program's buffers. How much of it there was room for.
+static size_t scatter(const char *bytes, size_t length, const struct msghdr *message) {
+  size_t at = 0;
+  for (size_t i = 0; i < message->msg_iovlen && at < length; i++) {
+    const struct iovec *part = &message->msg_iov[i];
+    const size_t take = part->iov_len < length - at ? part->iov_len : length - at;
+    if (take != 0) memcpy(part->iov_base, bytes + at, take);
+    at += take;
+  }
+  return at;
+}
+
+enum { DATAGRAM_BYTES = 65536 };
+
+/// From a NETLINK_ROUTE socket of the kernel. Its length is known only after what it tells of links was changed.
+static ssize_t receive_route(int fd, struct msghdr *message, int flags) {
+  _Alignas(struct nlmsghdr) char buffer[DATAGRAM_BYTES];
+  const size_t room = length_of(message->msg_iov, message->msg_iovlen);
+  struct iovec part = {buffer, sizeof buffer};
+  char *large = room > sizeof buffer ? malloc(room) : NULL;
+  if (large != NULL) part = (struct iovec){large, room};
+  struct msghdr copy = *message;
+  copy.msg_iov = &part;
+  copy.msg_iovlen = 1;
+  ssize_t received = NEXT(recvmsg)(fd, &copy, flags | MSG_TRUNC);
+  if (received >= 0) {
+    size_t length = (size_t)received;
+    char *changed = length <= part.iov_len ? links_incoming(fd, part.iov_base, &length) : NULL;
+    const size_t known = length < part.iov_len || changed != NULL ? length : part.iov_len;
+    const size_t copied = scatter(changed != NULL ? changed : part.iov_base, known, message);
+    free(changed);
+    message->msg_namelen = copy.msg_namelen;
+    message->msg_controllen = copy.msg_controllen;
+    message->msg_flags = (copy.msg_flags & ~MSG_TRUNC) | (copied < length ? MSG_TRUNC : 0);
+    received = (flags & MSG_TRUNC) != 0 ? (ssize_t)length : (ssize_t)copied;
+  }
+  free(large);
+  return received;
+}
+
+/// Descriptors that somebody handed over may be netlink sockets of nokmod's.
+static void take_over(const struct msghdr *message) {
+  struct msghdr *whole = (struct msghdr *)message;
+  for (struct cmsghdr *control = CMSG_FIRSTHDR(whole); control != NULL; control = CMSG_NXTHDR(whole, control)) {
+    if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS) continue;
+    for (size_t at = CMSG_LEN(0); at + sizeof(int) <= control->cmsg_len; at += sizeof(int)) {
+      int fd;
+      memcpy(&fd, (const char *)control + at, sizeof fd);
+      fds_forget(fd);
+      sockets_adopt(fd);
+    }
+  }
+}
 
 /// Who asked for credentials (SO_PASSCRED) is to see the kernel's, not the server's.
 static void hide_sender(struct msghdr *message) {
@@ -367,22 +450,28 @@ static ssize_t receive(int fd, struct netlink_socket *socket, struct msghdr *mes
   }
   for (;;) {
     const unsigned epoch = atomic_load(&socket->epoch);
+    if (atomic_load(&socket->parked)) {
+      const int error = sockets_wait(fd, socket, (flags & MSG_DONTWAIT) == 0);
+      if (error != 0) return result(error);
+    }
     const bool dumping = atomic_load(&socket->dumping);
     struct msghdr copy = *message;
     copy.msg_name = NULL;
     copy.msg_namelen = 0;
     // With MSG_TRUNC the length is the true one: a marker shows whatever the buffer's size.
     const ssize_t length = NEXT(recvmsg)(fd, &copy, flags | MSG_TRUNC | (dumping ? MSG_DONTWAIT : 0));
+    if (length == 0 || (length < 0 && errno == ECONNRESET)) {
+      // If there is a new server, its channel begins with ENOBUFS. Half a dump must not look like a whole one.
+      if (sockets_lost(socket, epoch) || !dumping) continue;
+      return result(ENOBUFS);
+    }
     if (length < 0) {
+      if (errno == ENOTSOCK && atomic_load(&socket->epoch) != epoch) continue; // Another thread has parked it.
       if (!dumping || errno != EAGAIN) return -1;
       // An empty queue would be taken for the end of the dump: have the server go on.
       struct answer answer;
       if (sockets_request(socket, OP_MORE, told, 0, NULL, 0, &answer) != 0) atomic_store(&socket->dumping, false);
       continue;
-    }
-    if (length == 0) {
-      sockets_lost(socket, epoch);
-      return result(ENOBUFS); // What the program knew of the datapath is void.
     }
     if (length == MARKER_BYTES) return take_marker(fd, &copy, flags);
     hide_sender(&copy);
@@ -400,50 +489,57 @@ static ssize_t receive(int fd, struct netlink_socket *socket, struct msghdr *mes
 
 EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
   struct netlink_socket *socket = sockets_get(fd);
-  return socket == NULL ? NEXT(recvmsg)(fd, message, flags) : receive(fd, socket, message, flags);
+  if (socket != NULL) return receive(fd, socket, message, flags);
+  if (fds_route(fd)) return receive_route(fd, message, flags);
+  const ssize_t received = NEXT(recvmsg)(fd, message, flags);
+  if (received >= 0 && message->msg_controllen != 0) take_over(message);
+  return received;
 }
 
 EXPORT ssize_t recvfrom(int fd, void *bytes, size_t length, int flags, __SOCKADDR_ARG address,
                         socklen_t *address_length) {
-  struct netlink_socket *socket = sockets_get(fd);
-  if (socket == NULL) return NEXT(recvfrom)(fd, bytes, length, flags, address, address_length);
+  if (is_kernels(fd)) return NEXT(recvfrom)(fd, bytes, length, flags, address, address_length);
   struct iovec part = {bytes, length};
   struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
   if (address.__sockaddr__ != NULL && address_length != NULL) {
     message.msg_name = address.__sockaddr__;
     message.msg_namelen = *address_length;
   }
-  const ssize_t received = receive(fd, socket, &message, flags);
+  const ssize_t received = recvmsg(fd, &message, flags);
   if (received >= 0 && message.msg_name != NULL) *address_length = message.msg_namelen;
   return received;
 }
 
 EXPORT ssize_t recv(int fd, void *bytes, size_t length, int flags) {
-  if (sockets_get(fd) == NULL) return NEXT(recv)(fd, bytes, length, flags);
+  if (is_kernels(fd)) return NEXT(recv)(fd, bytes, length, flags);
   const __SOCKADDR_ARG nobody = {NULL};
   return recvfrom(fd, bytes, length, flags, nobody, NULL);
 }
 
 EXPORT ssize_t read(int fd, void *bytes, size_t length) {
-  return sockets_get(fd) == NULL ? NEXT(read)(fd, bytes, length) : recv(fd, bytes, length, 0);
+  return is_kernels(fd) ? NEXT(read)(fd, bytes, length) : recv(fd, bytes, length, 0);
 }
 
 EXPORT ssize_t readv(int fd, const struct iovec *parts, int count) {
-  struct netlink_socket *socket = sockets_get(fd);
-  if (socket == NULL) return NEXT(readv)(fd, parts, count);
+  if (is_kernels(fd)) return NEXT(readv)(fd, parts, count);
   if (count < 0 || count > IOV_MAX) return result(EINVAL);
   struct msghdr message = {.msg_iov = (struct iovec *)parts, .msg_iovlen = (size_t)count};
-  return receive(fd, socket, &message, 0);
+  return recvmsg(fd, &message, 0);
 }
 
 /// The timeout, which the kernel looks at only between messages, is not looked at.
 EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout) {
-  struct netlink_socket *socket = sockets_get(fd);
-  if (socket == NULL) return NEXT(recvmmsg)(fd, messages, count, flags, timeout);
+  if (is_kernels(fd)) {
+    const int received = NEXT(recvmmsg)(fd, messages, count, flags, timeout);
+    for (int i = 0; i < received; i++) {
+      if (messages[i].msg_hdr.msg_controllen != 0) take_over(&messages[i].msg_hdr);
+    }
+    return received;
+  }
   const bool for_one = (flags & MSG_WAITFORONE) != 0;
   flags &= ~MSG_WAITFORONE;
   for (unsigned i = 0; i < count; i++) {
-    const ssize_t received = receive(fd, socket, &messages[i].msg_hdr, flags);
+    const ssize_t received = recvmsg(fd, &messages[i].msg_hdr, flags);
     if (received < 0) return i != 0 ? (int)i : -1;
     messages[i].msg_len = (unsigned)received;
     if (for_one) flags |= MSG_DONTWAIT;
@@ -468,6 +564,12 @@ EXPORT ssize_t __read_chk(int fd, void *bytes, size_t length, size_t room) {
 }
 
 // --------------------------------------------------------------------------------------------------------- descriptors
+
+EXPORT int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event) {
+  const int done = NEXT(epoll_ctl)(epoll, operation, fd, event);
+  if (done == 0 && sockets_get(fd) != NULL) fds_polled(epoll, operation, fd, event);
+  return done;
+}
 
 EXPORT int close(int fd) {
   // The program never opened it: one that closes all numbers there are must not cut a thread off.

@@ -6,30 +6,63 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/netlink.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { MAX_FDS = 65536 };
+/// Kinds of slots: these bits of the address of a netlink_socket are 0.
+enum { HIDDEN = 1, ROUTE = 2, EPOLL = 4, KINDS = 7 };
 
-// What a descriptor stands for: 0, a netlink_socket, or with the lowest bit set the owner of a hidden descriptor.
+// What a descriptor stands for: 0, a netlink_socket, HIDDEN and the address of its owner, ROUTE, or EPOLL.
 static atomic_uintptr_t slots[MAX_FDS];
 static atomic_int end;
 // Of changes; reading needs none.
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct netlink_socket *free_sockets;
 static int parked_sockets;
-static pid_t owner;
+
+/// A file of an epoll instance.
+struct registration {
+  struct registration *next;
+  int epoll, fd;
+  struct epoll_event event;
+};
+static struct registration *registrations;
+
+// Whose the table is. On a page of its own that the kernel clears in the child of a fork, also of one that tells no
+// library (clone, _Fork), but not of vfork().
+static pid_t *owner;
+
+static void become_owner(void) {
+  if (owner == NULL) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    void *memory = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED || madvise(memory, page, MADV_WIPEONFORK) != 0) abort();
+    owner = memory;
+  }
+  *owner = (pid_t)syscall(SYS_getpid);
+}
+
+static void in_child(void);
+
+/// In a child of fork(), what was the parent's alone goes.
+static void fds_after_fork(void) {
+  if (owner == NULL) become_owner(); // Another library's constructor came before ours.
+  else if (*owner == 0) in_child();
+}
 
 /// False in a child of vfork(): the table is its parent's.
 static bool ours(void) {
-  const pid_t self = (pid_t)syscall(SYS_getpid);
-  if (owner == 0) owner = self; // Another library's constructor came before ours.
-  return self == owner;
+  fds_after_fork();
+  return (pid_t)syscall(SYS_getpid) == *owner;
 }
 
 static uintptr_t slot(int fd) { return fd < 0 || fd >= MAX_FDS ? 0 : atomic_load_explicit(&slots[fd], memory_order_acquire); }
@@ -41,38 +74,53 @@ static void set_slot(int fd, uintptr_t value) {
 }
 
 int fds_end(void) { return atomic_load(&end); }
-bool fds_hidden(int fd) { return slot(fd) & 1; }
-bool fds_is_hidden(int fd, const void *by) { return slot(fd) == ((uintptr_t)by | 1); }
+bool fds_hidden(int fd) { return slot(fd) & HIDDEN; }
+bool fds_is_hidden(int fd, const void *by) {
+  fds_after_fork();
+  return slot(fd) == ((uintptr_t)by | HIDDEN);
+}
+bool fds_route(int fd) { return slot(fd) == ROUTE; }
 
 bool fds_hide(int fd, const void *by) {
   if (fd >= MAX_FDS) return false;
-  set_slot(fd, (uintptr_t)by | 1);
+  set_slot(fd, (uintptr_t)by | HIDDEN);
   return true;
 }
 
 bool fds_unhide(int fd, const void *by) {
-  uintptr_t expected = (uintptr_t)by | 1;
+  uintptr_t expected = (uintptr_t)by | HIDDEN;
   return fd >= 0 && fd < MAX_FDS && atomic_compare_exchange_strong(&slots[fd], &expected, 0);
 }
 
 struct netlink_socket *sockets_get(int fd) {
   const uintptr_t value = slot(fd);
-  return value & 1 ? NULL : (struct netlink_socket *)value;
+  return value & KINDS ? NULL : (struct netlink_socket *)value;
 }
 
-static void close_parked(struct netlink_socket *socket) {
-  if (socket->parked < 0) return;
-  if (fds_unhide(socket->parked, socket)) syscall(SYS_close, socket->parked);
-  socket->parked = -1;
-  parked_sockets--;
+/// Forgets those that fit. With the lock held.
+static void drop_registrations(int epoll, int fd) {
+  for (struct registration **at = &registrations; *at != NULL;) {
+    struct registration *one = *at;
+    if (one->fd == fd || one->epoll == epoll) {
+      *at = one->next;
+      free(one);
+    } else {
+      at = &one->next;
+    }
+  }
 }
 
 /// With the lock held.
 static void forget(int fd) {
   struct netlink_socket *socket = sockets_get(fd);
-  if (slot(fd) != 0) set_slot(fd, 0);
-  if (socket == NULL || --socket->descriptors != 0) return;
-  close_parked(socket);
+  const uintptr_t was = slot(fd);
+  if (was == 0) return;
+  set_slot(fd, 0);
+  if (was == EPOLL) drop_registrations(fd, -1);
+  if (socket == NULL) return;
+  if (registrations != NULL) drop_registrations(-1, fd);
+  if (--socket->descriptors != 0) return;
+  if (atomic_load(&socket->parked)) parked_sockets--;
   socket->next_free = free_sockets;
   free_sockets = socket;
 }
@@ -85,14 +133,45 @@ void fds_forget(int fd) {
 }
 
 void fds_copied(int fd, int copy) {
-  struct netlink_socket *socket = sockets_get(fd);
-  if (fd == copy || (socket == NULL && slot(copy) == 0) || !ours()) return;
+  const uintptr_t value = slot(fd) & (HIDDEN | EPOLL) ? 0 : slot(fd);
+  if (fd == copy || (value == 0 && slot(copy) == 0) || !ours()) return;
   pthread_mutex_lock(&lock);
   forget(copy);
   // A copy beyond the table works as far as the kernel serves it: it can receive.
-  if (socket != NULL && copy < MAX_FDS) {
-    socket->descriptors++;
-    set_slot(copy, (uintptr_t)socket);
+  if (value != 0 && copy >= 0 && copy < MAX_FDS) {
+    struct netlink_socket *socket = sockets_get(fd);
+    if (socket != NULL) socket->descriptors++;
+    set_slot(copy, value);
+  }
+  pthread_mutex_unlock(&lock);
+}
+
+void fds_add_route(int fd) {
+  if (fd < 0 || fd >= MAX_FDS || !ours()) return;
+  pthread_mutex_lock(&lock);
+  forget(fd); // A number that was closed behind our back, as fclose() does.
+  set_slot(fd, ROUTE);
+  pthread_mutex_unlock(&lock);
+}
+
+void fds_polled(int epoll, int operation, int fd, const struct epoll_event *event) {
+  if (epoll < 0 || epoll >= MAX_FDS || !ours()) return;
+  pthread_mutex_lock(&lock);
+  struct registration **at = &registrations;
+  while (*at != NULL && ((*at)->epoll != epoll || (*at)->fd != fd)) at = &(*at)->next;
+  struct registration *one = *at;
+  if (operation == EPOLL_CTL_DEL) {
+    if (one != NULL) {
+      *at = one->next;
+      free(one);
+    }
+  } else {
+    if (one == NULL && (one = malloc(sizeof *one)) != NULL) {
+      *one = (struct registration){registrations, epoll, fd, *event};
+      registrations = one;
+    }
+    if (one != NULL) one->event = *event;
+    if (slot(epoll) == 0) set_slot(epoll, EPOLL);
   }
   pthread_mutex_unlock(&lock);
 }
@@ -113,7 +192,6 @@ static struct netlink_socket *new_socket(int type, int protocol, struct id id) {
   socket->id = id;
   socket->protocol = protocol;
   socket->type = type;
-  socket->parked = -1;
   return socket;
 }
 
@@ -155,15 +233,23 @@ static void replace(struct netlink_socket *socket, int fd) {
     if (first) {
       const long status = syscall(SYS_fcntl, i, F_GETFL);
       if (status >= 0) syscall(SYS_fcntl, fd, F_SETFL, status);
-      struct timeval limit;
-      socklen_t length = sizeof limit;
-      if (syscall(SYS_getsockopt, i, SOL_SOCKET, SO_RCVTIMEO, &limit, &length) == 0) {
-        syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_RCVTIMEO, &limit, length);
+      socklen_t length = sizeof socket->timeout;
+      if (!atomic_load(&socket->parked)) {
+        syscall(SYS_getsockopt, i, SOL_SOCKET, SO_RCVTIMEO, &socket->timeout, &length);
       }
+      // A file that waits for a server is no socket: this fails there.
+      syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_RCVTIMEO, &socket->timeout, sizeof socket->timeout);
       first = false;
+    }
+    // Another process may hold the old file open: it must not stay in the epoll instance.
+    for (struct registration *one = registrations; one != NULL; one = one->next) {
+      if (one->fd == i) syscall(SYS_epoll_ctl, one->epoll, EPOLL_CTL_DEL, i, &one->event);
     }
     const long flags = syscall(SYS_fcntl, i, F_GETFD);
     syscall(SYS_dup3, fd, i, flags > 0 && (flags & FD_CLOEXEC) ? O_CLOEXEC : 0);
+    for (struct registration *one = registrations; one != NULL; one = one->next) {
+      if (one->fd == i) syscall(SYS_epoll_ctl, one->epoll, EPOLL_CTL_ADD, i, &one->event);
+    }
   }
   syscall(SYS_close, fd);
 }
@@ -175,6 +261,13 @@ static int request(struct netlink_socket *socket, enum op op, uint32_t a, uint32
 
 static bool has_group(const struct netlink_socket *socket, int group) {
   return socket->groups[(group - 1) / 32] >> (group - 1) % 32 & 1;
+}
+
+static bool has_groups(const struct netlink_socket *socket) {
+  for (int word = 0; word < GROUP_WORDS; word++) {
+    if (socket->groups[word] != 0) return true;
+  }
+  return false;
 }
 
 /// A new channel with all that was set on the old one. With the lock held.
@@ -203,29 +296,26 @@ static bool revive(struct netlink_socket *socket) {
   for (int group = 1; group <= 32 * GROUP_WORDS; group++) {
     if (has_group(socket, group)) request(socket, OP_JOIN, (uint32_t)group, 0, &answer);
   }
+  if (socket->missed) request(socket, OP_LOST, 0, 0, &answer);
+  socket->missed = false;
   atomic_store(&socket->dumping, false);
   replace(socket, fd);
   atomic_fetch_add(&socket->epoch, 1);
-  close_parked(socket);
+  if (atomic_exchange(&socket->parked, false)) parked_sockets--;
   return true;
 }
 
 /// An idle file in place of a channel that has ended: one that is readable for ever would make the program spin. With
 /// the lock held.
 static void park(struct netlink_socket *socket) {
-  if (socket->parked >= 0) return;
-  int pair[2];
-  if (syscall(SYS_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return;
-  pair[1] = channel_hide(pair[1]);
-  if (!fds_hide(pair[1], socket)) {
-    syscall(SYS_close, pair[0]);
-    syscall(SYS_close, pair[1]);
-    return;
-  }
-  socket->parked = pair[1];
-  parked_sockets++;
+  if (atomic_load(&socket->parked)) return;
+  const int fd = channel_watch();
+  const int idle = fd >= 0 ? fd : (int)syscall(SYS_eventfd2, 0, EFD_CLOEXEC);
+  if (idle < 0) return;
+  replace(socket, idle);
   atomic_store(&socket->dumping, false);
-  replace(socket, pair[0]);
+  atomic_store(&socket->parked, true);
+  parked_sockets++;
   atomic_fetch_add(&socket->epoch, 1);
 }
 
@@ -233,14 +323,15 @@ static void park(struct netlink_socket *socket) {
 static void revive_parked(void) {
   for (int fd = 0; fd < fds_end() && parked_sockets != 0; fd++) {
     struct netlink_socket *socket = sockets_get(fd);
-    if (socket != NULL && socket->parked >= 0 && !revive(socket)) return;
+    if (socket != NULL && atomic_load(&socket->parked) && !revive(socket)) return;
   }
 }
 
-static bool lost(struct netlink_socket *socket, unsigned epoch) {
+static bool lost(struct netlink_socket *socket, unsigned epoch, bool missed) {
   pthread_mutex_lock(&lock);
   bool alive = atomic_load(&socket->epoch) != epoch; // Another thread was faster.
   if (!alive) {
+    socket->missed |= missed;
     alive = revive(socket);
     if (alive) revive_parked();
     else park(socket);
@@ -249,7 +340,47 @@ static bool lost(struct netlink_socket *socket, unsigned epoch) {
   return alive;
 }
 
-void sockets_lost(struct netlink_socket *socket, unsigned epoch) { lost(socket, epoch); }
+bool sockets_lost(struct netlink_socket *socket, unsigned epoch) { return lost(socket, epoch, true); }
+
+static bool readable(int fd) {
+  struct pollfd wanted = {.fd = fd, .events = POLLIN};
+  return poll(&wanted, 1, 0) == 1;
+}
+
+int sockets_wait(int fd, struct netlink_socket *socket, bool block) {
+  const struct timeval *limit = &socket->timeout;
+  struct timespec now, end = {0};
+  const bool bounded = limit->tv_sec != 0 || limit->tv_usec != 0;
+  if (bounded) {
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec += limit->tv_sec + (end.tv_nsec / 1000 + limit->tv_usec) / 1000000;
+    end.tv_nsec = (end.tv_nsec / 1000 + limit->tv_usec) % 1000000 * 1000;
+  }
+  for (;;) {
+    pthread_mutex_lock(&lock);
+    char events[4096];
+    while (atomic_load(&socket->parked) && readable(fd) && syscall(SYS_read, fd, events, sizeof events) > 0) continue;
+    if (atomic_load(&socket->parked) && revive(socket)) revive_parked();
+    const bool alive = !atomic_load(&socket->parked);
+    pthread_mutex_unlock(&lock);
+    if (alive) return 0;
+    const long status = syscall(SYS_fcntl, fd, F_GETFL);
+    if (!block || (status >= 0 && (status & O_NONBLOCK))) return EAGAIN;
+    struct timespec left = {3600, 0};
+    if (bounded) {
+      clock_gettime(CLOCK_MONOTONIC, &now);
+      left.tv_sec = end.tv_sec - now.tv_sec;
+      left.tv_nsec = end.tv_nsec - now.tv_nsec;
+      if (left.tv_nsec < 0) {
+        left.tv_sec--;
+        left.tv_nsec += 1000000000;
+      }
+      if (left.tv_sec < 0) return EAGAIN;
+    }
+    struct pollfd wanted = {.fd = fd, .events = POLLIN};
+    if (ppoll(&wanted, 1, &left, NULL) < 0) return errno;
+  }
+}
 
 int sockets_request(struct netlink_socket *socket, enum op op, uint32_t a, uint32_t b, const struct iovec *payload,
                     size_t count, struct answer *answer) {
@@ -261,7 +392,8 @@ int sockets_request(struct netlink_socket *socket, enum op op, uint32_t a, uint3
       return (int)answer->error;
     }
     if (error == -EMSGSIZE || error == -EMFILE || error == -ENFILE) return -error;
-    if (!lost(socket, epoch)) break;
+    // A request and its answers are one: who only asks has missed nothing.
+    if (!lost(socket, epoch, has_groups(socket))) break;
   }
   return ECONNREFUSED;
 }
@@ -312,22 +444,26 @@ static void after_fork(void) { pthread_mutex_unlock(&lock); }
 
 /// A control channel is one thread's of the parent: two processes on it would take each other's answers.
 static void in_child(void) {
-  owner = (pid_t)syscall(SYS_getpid);
+  // Whoever held it is not in this process.
+  lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+  become_owner();
   for (int fd = 0; fd < fds_end(); fd++) {
-    const uintptr_t value = slot(fd);
-    if (!(value & 1)) continue;
-    struct netlink_socket *socket = (struct netlink_socket *)(value & ~(uintptr_t)1);
-    bool parked = false;
-    for (int i = 0; i < fds_end() && !parked; i++) parked = sockets_get(i) == socket;
-    if (parked) continue;
+    if (!fds_hidden(fd)) continue;
     set_slot(fd, 0);
     syscall(SYS_close, fd);
   }
-  pthread_mutex_unlock(&lock);
 }
 
-/// A data channel that came over exec(): the server tells what it is.
-static void recover(int fd) {
+void sockets_adopt(int fd) {
+  int domain = 0, protocol = -1;
+  socklen_t length = sizeof domain;
+  if (syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) != 0) return;
+  length = sizeof protocol;
+  if (domain == AF_NETLINK && syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) == 0) {
+    if (protocol == NETLINK_ROUTE) fds_add_route(fd);
+    return;
+  }
+  // A data channel: the server tells what it is.
   uint64_t cookie;
   if (!channel_is_ours(fd, &cookie)) return;
   struct answer answer;
@@ -354,7 +490,7 @@ static void recover(int fd) {
 }
 
 __attribute__((constructor)) static void start(void) {
-  owner = (pid_t)syscall(SYS_getpid);
+  become_owner();
   if (pthread_atfork(before_fork, after_fork, in_child) != 0) abort();
   DIR *open_files = opendir("/proc/self/fd");
   if (open_files == NULL) return;
@@ -362,7 +498,7 @@ __attribute__((constructor)) static void start(void) {
   while ((entry = readdir(open_files)) != NULL) {
     char *rest;
     const long fd = strtol(entry->d_name, &rest, 10);
-    if (rest != entry->d_name && *rest == '\0' && fd != dirfd(open_files)) recover((int)fd);
+    if (rest != entry->d_name && *rest == '\0' && fd != dirfd(open_files)) sockets_adopt((int)fd);
   }
   closedir(open_files);
 }

@@ -5,6 +5,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 
 #include "channel.h"
@@ -33,8 +35,12 @@ struct netlink_socket {
   int options[OPTIONS];
   int receive_buffer, receive_buffer_told;
   bool receive_buffer_forced;
-  /// The far end of the idle socket that stands in while there is no server; -1 otherwise.
-  int parked;
+  /// There is no server: what stands behind the descriptors is a file that is idle until one may have come.
+  atomic_bool parked;
+  /// Its reader may have missed something.
+  bool missed;
+  /// SO_RCVTIMEO while it is parked.
+  struct timeval timeout;
 };
 
 /// The socket behind a descriptor, or NULL.
@@ -46,10 +52,21 @@ int sockets_request(struct netlink_socket *socket, enum op op, uint32_t a, uint3
                     size_t count, struct answer *answer);
 /// Binds it to a port id if it is not yet: 0 or an errno.
 int sockets_autobind(struct netlink_socket *socket);
-/// The channel of that epoch has come to its end.
-void sockets_lost(struct netlink_socket *socket, unsigned epoch);
+/// The channel of that epoch has come to its end: true if there is another one now.
+bool sockets_lost(struct netlink_socket *socket, unsigned epoch);
+/// A parked socket is to be read: 0 when a server is there again, EAGAIN when not, or when the time is over.
+int sockets_wait(int fd, struct netlink_socket *socket, bool block);
 /// Puts a socket of the kernel in its place: 0 or an errno. The descriptors stay.
 int sockets_give_to_kernel(struct netlink_socket *socket);
+
+/// A descriptor that somebody handed to us may be one of nokmod's.
+void sockets_adopt(int fd);
+
+/// True for a NETLINK_ROUTE socket.
+bool fds_route(int fd);
+void fds_add_route(int fd);
+/// epoll_ctl() was done: a channel that takes another one's place takes its place in the epoll instance too.
+void fds_polled(int epoll, int operation, int fd, const struct epoll_event *event);
 
 /// True for a descriptor that the program does not know of.
 bool fds_hidden(int fd);

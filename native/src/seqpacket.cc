@@ -116,6 +116,7 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
                            InstanceMethod("queued", &SeqpacketServer::Queued),
                            InstanceMethod("watchDrain", &SeqpacketServer::WatchDrain),
                            InstanceMethod("setSendBuffer", &SeqpacketServer::SetSendBuffer),
+                           InstanceMethod("netns", &SeqpacketServer::Netns),
                            InstanceMethod("disconnect", &SeqpacketServer::Disconnect),
                            InstanceMethod("close", &SeqpacketServer::CloseMethod),
                        });
@@ -167,7 +168,8 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
       throw SystemError(env, errno, path_);
     }
     bound_ = true;
-    if (chmod(path_.c_str(), mode) != 0 || listen(listener_.get(), kBacklog) != 0) throw SystemError(env, errno, path_);
+    // The mode last: who watches the directory for a server may connect then.
+    if (listen(listener_.get(), kBacklog) != 0 || chmod(path_.c_str(), mode) != 0) throw SystemError(env, errno, path_);
     reserve_ = Fd(open("/dev/null", O_RDONLY | O_CLOEXEC));
     epoll_ = Fd(epoll_create1(EPOLL_CLOEXEC));
     if (!epoll_ || !Control(EPOLL_CTL_ADD, listener_.get(), EPOLLIN, kListener)) {
@@ -379,6 +381,13 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
       getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &result, &size);
     }
     return Napi::Number::New(info.Env(), result);
+  }
+
+  /// netns(id): a descriptor of the namespace that the connection was made in, for the caller to close, or a negative errno.
+  Napi::Value Netns(const Napi::CallbackInfo& info) {
+    const Connection* connection = Find(Argument(info, 0));
+    const int fd = connection == nullptr ? -1 : ioctl(connection->fd.get(), SIOCGSKNS);
+    return Napi::Number::New(info.Env(), fd >= 0 ? fd : connection == nullptr ? -EBADF : -errno);
   }
 
   /// disconnect(id): closed() is not called.

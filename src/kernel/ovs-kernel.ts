@@ -20,6 +20,7 @@ import { datapathFamily } from "./datapath-family.ts";
 import { DropMonitor } from "./drop-monitor.ts";
 import { flowFamily } from "./flow-family.ts";
 import { GenericNetlink, type RegisteredFamily } from "./genetlink.ts";
+import { Links } from "./links.ts";
 import { meterFamily } from "./meter-family.ts";
 import { addController } from "./nlctrl.ts";
 import { packetFamily } from "./packet-family.ts";
@@ -55,6 +56,8 @@ export class OvsKernel {
   readonly zoneLimits: ZoneLimits;
   /** Devices that stand for tunnels: a netdev vport of such a name is a tunnel. */
   readonly tunnelDevices: TunnelDevices;
+  /** Those and the ports of datapaths, as rtnetlink is to show them. */
+  readonly links: Links;
   private readonly drops: DropMonitor;
   private readonly vports: RegisteredFamily;
   private readonly writer = new MessageWriter(1024);
@@ -82,6 +85,7 @@ export class OvsKernel {
     };
     const { environment } = this;
     this.datapaths = new Datapaths(environment, processors);
+    this.links = new Links(this.datapaths, this.tunnelDevices);
     const flush = (): void => endBatch(environment);
     this.genl.onDatagram = flush;
 

@@ -132,7 +132,8 @@ export class BusSocket {
   closed = false;
   private extAck = false;
   private capAck = false;
-  private noEnobufs = false;
+  /** NETLINK_NO_ENOBUFS */
+  noEnobufs = false;
   private broadcastError = false;
   private congested = false;
   private dump: Dump | undefined = undefined;

@@ -3,9 +3,9 @@
  * order unless a width is given.
  *
  * ```
- * hello    | magic | version u16, kind u16 | protocol | pid | cookie low | cookie high | receive length | 0 |   32 bytes
- * request  | op | socket id low | socket id high | a | b | 0 | payload …                                        24 bytes +
- * answer   | errno | flags | a | b |                                                                            16 bytes
+ * hello    | magic | version u16, kind u16 | protocol | pid | cookie low | cookie high | receive length | flags |  32 bytes
+ * request  | op | socket id low | socket id high | a | b | 0 | payload …                                          24 bytes +
+ * answer   | errno | flags | a | b | payload …                                                                    16 bytes +
  * ```
  */
 
@@ -17,6 +17,9 @@ export const TRANSPORT_VERSION = 1;
 export const HELLO_BYTES = 32;
 export const REQUEST_BYTES = 24;
 export const ANSWER_BYTES = 16;
+
+/** Flag of a hello: what it asks is about the network namespace that the connection was made in, not the server's. */
+export const HELLO_OWN_NAMESPACE = 1;
 
 /** What a connection is for; told by its first packet. */
 export const enum ChannelKind {
@@ -48,6 +51,19 @@ export const enum TransportOp {
   Find = 8,
   /** Answer a: the port id (0 = unbound), b: the protocol. */
   Describe = 9,
+  /**
+   * Makes a tunnel device. Payload: the RTM_NEWLINK that a program would send the kernel. EOPNOTSUPP: it is none of ours,
+   * let the kernel have it. Socket id: 0.
+   */
+  NewLink = 10,
+  /**
+   * What programs are to see of devices. Payload: a u32 ifindex for each. Answer payload, for each that there is something
+   * to tell of: u32 ifindex, u32 ifindex of its master (0: none), u32 length, and so many bytes that stand for the payload
+   * of its IFLA_LINKINFO, padded to 4 (none: as the kernel tells). Socket id: 0.
+   */
+  Links = 11,
+  /** The reader is to be told that messages were lost (ENOBUFS): its last server has died. */
+  Lost = 12,
 }
 
 /** Answer flag: a dump is under way; an empty queue is not its end, More continues it. */

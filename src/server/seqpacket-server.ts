@@ -1,14 +1,16 @@
-import { mkdirSync } from "node:fs";
+import { closeSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { Errno, NokmodError } from "../errors.ts";
 import { native } from "../native.ts";
-import type { BusSocket, NetlinkBus, NetlinkSink } from "../netlink/bus.ts";
+import type { BusSocket, NetlinkSink } from "../netlink/bus.ts";
+import type { NetlinkHost } from "../netlink/host.ts";
 import {
   ANSWER_BYTES,
   ANSWER_DUMPING,
   ChannelKind,
   defaultSocketPath,
   HELLO_BYTES,
+  HELLO_OWN_NAMESPACE,
   MARKER_BYTES,
   REQUEST_BYTES,
   REQUEST_MAX,
@@ -16,12 +18,14 @@ import {
   TRANSPORT_VERSION,
   TransportOp,
 } from "../netlink/transport.ts";
+import { netnsInode } from "../netns.ts";
 import { type Random, SystemRandom } from "../random.ts";
 import {
   EBADF,
   EINVAL,
   EIO,
   EMSGSIZE,
+  ENOBUFS,
   ENODATA,
   ENOENT,
   EOPNOTSUPP,
@@ -37,6 +41,7 @@ interface NativeServer {
   queued(id: number): number;
   watchDrain(id: number): void;
   setSendBuffer(id: number, bytes: number, force: boolean): number;
+  netns(id: number): number;
   disconnect(id: number): void;
   close(): void;
 }
@@ -71,6 +76,13 @@ export interface NetlinkServerOptions {
   readonly mode?: number;
   /** Overrides the test for CAP_NET_ADMIN. */
   readonly isPrivileged?: (pid: number) => boolean;
+  /**
+   * What programs of another network namespace than the server's get, if they ask for what is theirs.
+   * @param inode of the namespace
+   * @param path of it, valid during the call
+   * @throws Errno they are refused with it
+   */
+  readonly foreign?: (inode: number, path: string) => NetlinkHost;
   readonly random?: Random;
 }
 
@@ -107,15 +119,18 @@ export class NetlinkServer {
   private readonly sockets = new Map<number, ServerSocket>();
   private readonly random: Random;
   private readonly isPrivileged: (pid: number) => boolean;
+  private readonly foreign: NetlinkServerOptions["foreign"];
+  private readonly inode = netnsInode();
 
   /**
    * Listens at once.
    * @throws NokmodError ERR_ADDRESS_IN_USE when another server serves the path; ERR_SOCKET_PATH when it cannot be made
    */
   constructor(
-    private readonly bus: NetlinkBus,
+    private readonly host: NetlinkHost,
     options: NetlinkServerOptions = {},
   ) {
+    this.foreign = options.foreign;
     this.path = options.path ?? defaultSocketPath();
     this.random = options.random ?? new SystemRandom();
     this.isPrivileged = options.isPrivileged ?? hasNetAdmin;
@@ -123,7 +138,7 @@ export class NetlinkServer {
     const handlers: NativeHandlers = {
       accept: (id, pid, uid, gid, netns) => {
         this.stats.connections++;
-        this.channels.set(id, new Channel({ pid, uid, gid, netns, privileged: this.isPrivileged(pid) }));
+        this.channels.set(id, new Channel({ pid, uid, gid, netns, privileged: this.isPrivileged(pid) }, this.host));
       },
       packet: (id, length) => this.onPacket(id, length),
       drained: (id) => this.channels.get(id)?.socket?.onDrained(),
@@ -171,12 +186,19 @@ export class NetlinkServer {
       this.reject(id, EPROTONOSUPPORT);
       return;
     }
+    try {
+      channel.host = this.hostFor(id, channel.peer, view.getUint32(28, true));
+    } catch (error) {
+      if (!(error instanceof Errno)) this.host.bus.onFault?.(error);
+      this.reject(id, error instanceof Errno ? error.errno : EIO);
+      return;
+    }
     channel.kind = kind;
     if (kind === ChannelKind.Control) {
       this.reply(id, 0, 0, TRANSPORT_VERSION, 0);
       return;
     }
-    const socket = new ServerSocket(this.bus, this.server, id, channel.peer, this.freeId(), this.random.u32(), {
+    const socket = new ServerSocket(channel.host, this.server, id, channel.peer, this.freeId(), this.random.u32(), {
       protocol: view.getUint32(8, true),
       pid: view.getUint32(12, true),
       cookieLow: view.getUint32(16, true),
@@ -205,6 +227,10 @@ export class NetlinkServer {
       else this.reply(id, 0, found.flags, found.idLow, found.idHigh);
       return;
     }
+    if (op === TransportOp.NewLink || op === TransportOp.Links) {
+      this.onLinks(id, channel, op, length);
+      return;
+    }
     const socket = this.sockets.get(view.getUint32(4, true));
     if (socket === undefined || socket.idHigh !== view.getUint32(8, true)) {
       this.reply(id, EBADF, 0, 0, 0);
@@ -212,43 +238,90 @@ export class NetlinkServer {
     }
     socket.answerA = 0;
     socket.answerB = 0;
-    let errno = 0;
-    try {
-      switch (op) {
-        case TransportOp.Send:
-          // A copy: what a handler keeps, or a nested request brings, must not change under it.
-          socket.send(this.input.slice(REQUEST_BYTES, length), a);
-          break;
-        case TransportOp.More:
-          socket.more(a);
-          break;
-        case TransportOp.Bind:
-          socket.bind(a, b);
-          break;
-        case TransportOp.Join:
-          socket.bound().join(a);
-          break;
-        case TransportOp.Leave:
-          socket.bound().leave(a);
-          break;
-        case TransportOp.Option:
-          socket.setOption(a, b);
-          break;
-        case TransportOp.ReceiveBuffer:
-          socket.setReceiveBuffer(a, b !== 0);
-          break;
-        case TransportOp.Describe:
-          socket.describe();
-          break;
-        default:
-          errno = EOPNOTSUPP;
+    const { host } = socket;
+    const errno = this.attempt(() => {
+      if (host.run === undefined) this.carryOut(socket, op, a, b, length);
+      else host.run(() => this.carryOut(socket, op, a, b, length));
+    });
+    this.reply(id, errno, socket.flags, socket.answerA, socket.answerB);
+  }
+
+  private carryOut(socket: ServerSocket, op: number, a: number, b: number, length: number): void {
+    switch (op) {
+      case TransportOp.Send:
+        // A copy: what a handler keeps, or a nested request brings, must not change under it.
+        socket.send(this.input.slice(REQUEST_BYTES, length), a);
+        break;
+      case TransportOp.More:
+        socket.more(a);
+        break;
+      case TransportOp.Bind:
+        socket.bind(a, b);
+        break;
+      case TransportOp.Join:
+        socket.bound().join(a);
+        break;
+      case TransportOp.Leave:
+        socket.bound().leave(a);
+        break;
+      case TransportOp.Option:
+        socket.setOption(a, b);
+        break;
+      case TransportOp.ReceiveBuffer:
+        socket.setReceiveBuffer(a, b !== 0);
+        break;
+      case TransportOp.Describe:
+        socket.describe();
+        break;
+      case TransportOp.Lost:
+        socket.tellLost();
+        break;
+      default:
+        throw new Errno(EOPNOTSUPP);
+    }
+  }
+
+  private onLinks(id: number, { host, peer }: Channel, op: TransportOp, length: number): void {
+    let payload: Uint8Array | undefined;
+    const errno = this.attempt(() => {
+      const { links } = host;
+      if (links === undefined) throw new Errno(EOPNOTSUPP);
+      const bytes = this.input.slice(REQUEST_BYTES, length);
+      if (op === TransportOp.Links) {
+        payload = links.describe(new Uint32Array(bytes.buffer, 0, bytes.length >> 2));
+        return;
       }
+      if (!peer.privileged) throw new Errno(EPERM);
+      if (host.run === undefined) links.create(bytes);
+      else host.run(() => links.create(bytes));
+    });
+    this.reply(id, errno, 0, 0, 0, payload);
+  }
+
+  /** Runs what a request asks for. @returns its errno */
+  private attempt(action: () => void): number {
+    try {
+      action();
+      return 0;
     } catch (error) {
       // A fault of ours must not take the other clients with it.
-      if (!(error instanceof Errno)) this.bus.onFault?.(error);
-      errno = error instanceof Errno ? error.errno : EIO;
+      if (!(error instanceof Errno)) this.host.bus.onFault?.(error);
+      return error instanceof Errno ? error.errno : EIO;
     }
-    this.reply(id, errno, socket.flags, socket.answerA, socket.answerB);
+  }
+
+  /** The host that a connection speaks to. @throws Errno */
+  private hostFor(id: number, peer: Peer, flags: number): NetlinkHost {
+    const { foreign } = this;
+    if (foreign === undefined || (flags & HELLO_OWN_NAMESPACE) === 0) return this.host;
+    if (peer.netns === 0 || peer.netns === this.inode) return this.host;
+    const fd = this.server.netns(id);
+    if (fd < 0) throw new Errno(-fd);
+    try {
+      return foreign(peer.netns, `/proc/self/fd/${fd}`);
+    } finally {
+      closeSync(fd);
+    }
   }
 
   /** After exec or when a descriptor was passed on: the same user may pick its socket up again. */
@@ -261,14 +334,15 @@ export class NetlinkServer {
     return undefined;
   }
 
-  private reply(id: number, errno: number, flags: number, a: number, b: number): void {
+  private reply(id: number, errno: number, flags: number, a: number, b: number, payload?: Uint8Array): void {
     const { answer } = this;
     answer.setUint32(0, errno, true);
     answer.setUint32(4, flags, true);
     answer.setUint32(8, a, true);
     answer.setUint32(12, b, true);
     // One request, one answer: who lets answers pile up is not speaking this protocol.
-    if (this.server.send(id, this.answerBytes) !== 0) this.drop(id);
+    const record = payload === undefined ? this.answerBytes : Buffer.concat([this.answerBytes, payload]);
+    if (this.server.send(id, record) !== 0) this.drop(id);
   }
 
   private reject(id: number, errno: number): void {
@@ -282,11 +356,15 @@ export class NetlinkServer {
   }
 
   private forget(id: number): void {
-    const socket = this.channels.get(id)?.socket;
+    const channel = this.channels.get(id);
     this.channels.delete(id);
-    if (socket === undefined) return;
-    this.sockets.delete(socket.idLow);
-    socket.close();
+    if (channel === undefined) return;
+    const { socket, host } = channel;
+    if (socket !== undefined) {
+      this.sockets.delete(socket.idLow);
+      socket.close();
+    }
+    if (channel.kind !== undefined) host.release?.();
   }
 
   private freeId(): number {
@@ -301,7 +379,10 @@ export class NetlinkServer {
 class Channel {
   kind: ChannelKind | undefined = undefined;
   socket: ServerSocket | undefined = undefined;
-  constructor(readonly peer: Peer) {}
+  constructor(
+    readonly peer: Peer,
+    public host: NetlinkHost,
+  ) {}
 }
 
 /** What a data channel's hello tells. */
@@ -329,7 +410,7 @@ class ServerSocket implements NetlinkSink {
   private readonly marker = new Uint8Array(MARKER_BYTES);
 
   constructor(
-    private readonly bus: NetlinkBus,
+    readonly host: NetlinkHost,
     private readonly server: NativeServer,
     private readonly connection: number,
     readonly peer: Peer,
@@ -415,6 +496,13 @@ class ServerSocket implements NetlinkSink {
     this.runAhead();
   }
 
+  /** The reader's last server took messages with it. */
+  tellLost(): void {
+    if (this.bound().noEnobufs) return;
+    this.pendingError = ENOBUFS;
+    this.tellPending();
+  }
+
   private tellPending(): void {
     if (this.pendingError === 0) return;
     new DataView(this.marker.buffer).setUint32(0, this.pendingError, true);
@@ -443,7 +531,7 @@ class ServerSocket implements NetlinkSink {
 
   private open(portId: number): BusSocket {
     const { protocol, pid, receiveLength } = this.hello;
-    const handle = this.bus.open(protocol, { sink: this, privileged: this.peer.privileged, portId, pid });
+    const handle = this.host.bus.open(protocol, { sink: this, privileged: this.peer.privileged, portId, pid });
     handle.receiveLength = receiveLength;
     for (const [option, value] of this.options.splice(0)) handle.setOption(option, value);
     this.handle = handle;

@@ -24,7 +24,7 @@ const bus = new NetlinkBus(new SeededRandom(7));
 const faults: unknown[] = [];
 bus.onFault = (error) => faults.push(error);
 bus.register(NETLINK_GENERIC, new EchoProtocol());
-const server = new NetlinkServer(bus, { path: directory.file("fuzz.sock"), random: new SeededRandom(3) });
+const server = new NetlinkServer({ bus }, { path: directory.file("fuzz.sock"), random: new SeededRandom(3) });
 afterAll(() => {
   server.close();
   directory.dispose();

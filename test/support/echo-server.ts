@@ -8,7 +8,7 @@ import { EchoProtocol } from "./echo-protocol.ts";
 const bus = new NetlinkBus(new SeededRandom(1));
 bus.register(NETLINK_GENERIC, new EchoProtocol());
 try {
-  const server = new NetlinkServer(bus, { path: process.argv[2] });
+  const server = new NetlinkServer({ bus }, { path: process.argv[2] });
   process.on("message", (message) => {
     if (message === "stats") {
       process.send?.({ ...server.stats, sockets: server.size, memory: process.memoryUsage().rss });

@@ -8,7 +8,7 @@ import { NetlinkServer } from "../../src/server/index.ts";
 const ports = new MemoryPorts();
 for (const name of ["left", "right"]) ports.addDevice(name);
 const nokmod = new Nokmod({ ports, clock: new ManualClock(), random: new SeededRandom(1), tickInterval: 0 });
-const server = new NetlinkServer(nokmod.kernel.bus, { path: process.argv[2] });
+const server = new NetlinkServer(nokmod.kernel, { path: process.argv[2] });
 process.on("message", () => {
   server.close();
   nokmod.close();

@@ -8,5 +8,5 @@ import { EchoProtocol } from "./echo-protocol.ts";
 
 const bus = new NetlinkBus(new SeededRandom(1));
 bus.register(NETLINK_GENERIC, new EchoProtocol());
-new NetlinkServer(bus, { path: workerData as string });
+new NetlinkServer({ bus }, { path: workerData as string });
 parentPort?.postMessage("ready");

@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import type { Readable } from "node:stream";
 import { Errno, NokmodError } from "../../errors.ts";
+import { Namespaces } from "../../namespaces.ts";
 import { Nokmod } from "../../nokmod.ts";
 import { NativePorts } from "../../port/native.ts";
 import { NetlinkServer } from "../../server/index.ts";
@@ -41,21 +42,32 @@ export async function start(options: StartOptions): Promise<void> {
   if (options.bridge === undefined && (rules.length > 0 || (options.port ?? []).length > 0)) {
     throw new NokmodError("ERR_OPTION", "--port, --flow and --flows belong to a bridge: give --bridge NAME");
   }
-  const nokmod = attempt("packet memory", () => new Nokmod({ ports: new NativePorts(), kernel: options.kernel }));
-  nokmod.kernel.bus.onFault = (error) => {
+  const onFault = (error: unknown): void => {
     process.stderr.write(`nokmod: fault in a request: ${error instanceof Error ? error.stack : error}\n`);
   };
+  const make = (keepSeed: boolean): Nokmod => {
+    const made = new Nokmod({ ports: new NativePorts(), kernel: options.kernel, keepSeed });
+    made.kernel.bus.onFault = onFault;
+    return made;
+  };
+  const nokmod = attempt("packet memory", () => make(false));
+  const namespaces = new Namespaces(() => {
+    const made = make(true);
+    for (const setting of options.sysctl ?? []) set(made, setting);
+    return made;
+  });
   let server: NetlinkServer | undefined;
   let bridge: VSwitch | undefined;
   const stop = (): void => {
     bridge?.close();
     server?.close();
+    namespaces.close();
     nokmod.close();
     if (options.pidfile !== undefined) rmSync(options.pidfile, { force: true });
   };
   try {
     for (const setting of options.sysctl ?? []) set(nokmod, setting);
-    server = new NetlinkServer(nokmod.kernel.bus, { path: options.socket });
+    server = new NetlinkServer(nokmod.kernel, { path: options.socket, foreign: namespaces.enter });
     if (options.bridge !== undefined) {
       const name = options.bridge;
       const made = attempt(`bridge ${name}`, () => new VSwitch({ opener: nokmod, name }));

@@ -1,0 +1,75 @@
+import type { Datapaths } from "../datapath/datapaths.ts";
+import type { Vport } from "../datapath/vport.ts";
+import { Errno } from "../errors.ts";
+import type { LinkHost } from "../netlink/host.ts";
+import { AttributeReader } from "../netlink/reader.ts";
+import { parseLinkInfo, type TunnelDevices } from "../tunnel/devices.ts";
+import { EINVAL, EOPNOTSUPP } from "../uapi/errno.ts";
+import { NLM_F_CREATE, NLMSG_HDRLEN } from "../uapi/netlink.ts";
+import {
+  IFLA_IFNAME,
+  IFLA_INFO_KIND,
+  IFLA_LINKINFO,
+  IFLA_NET_NS_FD,
+  IFLA_NET_NS_PID,
+  RTM_NEWLINK,
+} from "../uapi/rtnetlink.ts";
+
+/** sizeof(struct ifinfomsg), whose third field is the ifindex. */
+const IFINFOMSG = 16;
+
+/** What rtnetlink would tell of the devices of datapaths, had the kernel made them. */
+export class Links implements LinkHost {
+  constructor(
+    private readonly datapaths: Datapaths,
+    private readonly tunnels: TunnelDevices,
+  ) {}
+
+  create(message: Uint8Array): void {
+    const view = new DataView(message.buffer, message.byteOffset, message.length);
+    const start = NLMSG_HDRLEN + IFINFOMSG;
+    if (message.length < start || view.getUint32(0, true) !== message.length) throw new Errno(EINVAL);
+    if (view.getUint16(4, true) !== RTM_NEWLINK) throw new Errno(EOPNOTSUPP);
+    if ((view.getUint16(6, true) & NLM_F_CREATE) === 0) throw new Errno(EOPNOTSUPP);
+    const reader = new AttributeReader(view, start, message.length);
+    let name = "";
+    let info: Uint8Array | undefined;
+    while (reader.next()) {
+      if (reader.type === IFLA_IFNAME) name = reader.string();
+      else if (reader.type === IFLA_LINKINFO) info = reader.bytes().slice();
+      else if (reader.type === IFLA_NET_NS_PID || reader.type === IFLA_NET_NS_FD) throw new Errno(EOPNOTSUPP);
+    }
+    // A wanted ifindex, a name of the kernel's choosing: not for devices that OVS finds by their names.
+    if (info === undefined || name === "" || view.getInt32(NLMSG_HDRLEN + 4, true) !== 0) throw new Errno(EOPNOTSUPP);
+    if (!parseLinkInfo(info).collectsMetadata) throw new Errno(EOPNOTSUPP);
+    this.tunnels.create(name, info);
+  }
+
+  describe(ifindexes: Uint32Array): Uint8Array {
+    const wanted = new Set(ifindexes);
+    const records: number[] = [];
+    const put = (ifindex: number, master: number, info: Uint8Array): void => {
+      for (const word of [ifindex, master, info.length])
+        records.push(word & 0xff, (word >>> 8) & 0xff, (word >>> 16) & 0xff, word >>> 24);
+      records.push(...info);
+      while (records.length % 4 !== 0) records.push(0);
+    };
+    for (const datapath of this.datapaths.list) {
+      for (const vport of datapath.vports) {
+        if (vport === undefined || vport.port.netnsid !== undefined || !wanted.delete(vport.port.ifindex)) continue;
+        put(vport.port.ifindex, vport.internal ? 0 : datapath.ifindex, this.linkInfo(vport));
+      }
+    }
+    for (const { face, info } of this.tunnels) if (wanted.has(face.ifindex)) put(face.ifindex, 0, info);
+    return Uint8Array.from(records);
+  }
+
+  private linkInfo(vport: Vport): Uint8Array {
+    if (vport.internal) return INTERNAL;
+    return this.tunnels.get(vport.name)?.info ?? NOTHING;
+  }
+}
+
+const NOTHING = new Uint8Array(0);
+/** The kind of an internal port's device, with the NUL that the kernel puts. */
+const INTERNAL = Uint8Array.of(4 + 12, 0, IFLA_INFO_KIND, 0, ...Buffer.from("openvswitch", "latin1"), 0);
