@@ -123,6 +123,8 @@ class InternalPort : public IoPort {
   virtual int32_t peer() const { return 0; }
   // Returns false once the device is gone.
   virtual bool Locate(RouteSocket& route, Place& place) const = 0;
+  // The network namespace of the device. Throws EOPNOTSUPP where it cannot be told.
+  virtual Fd Namespace() const { Throw(EOPNOTSUPP, "network namespace of a port"); }
 };
 
 }  // namespace nokmod

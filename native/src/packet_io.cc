@@ -65,6 +65,7 @@ void PacketIo::Init(Napi::Env env, Napi::Object exports) {
                                           InstanceMethod<&PacketIo::ClosePort>("closePort"),
                                           InstanceMethod<&PacketIo::Renamed>("renamed"),
                                           InstanceMethod<&PacketIo::LocateInternal>("locateInternal"),
+                                          InstanceMethod<&PacketIo::AskNetfilter>("askNetfilter"),
                                           InstanceMethod<&PacketIo::Exchange>("exchange"),
                                           InstanceMethod<&PacketIo::Release>("release"),
                                           InstanceMethod<&PacketIo::Flush>("flush"),
@@ -184,6 +185,7 @@ Napi::Value PacketIo::ClosePort(const Napi::CallbackInfo& info) {
   const auto index = static_cast<size_t>(handle);
   ready_.erase(std::remove(ready_.begin(), ready_.end(), handle), ready_.end());
   is_ready_[index] = false;
+  netfilter_.erase(handle);
   if (in_batch_) closing_.push_back(std::move(ports_[index]));
   else ports_[index].reset();
   return info.Env().Undefined();
@@ -206,12 +208,35 @@ Napi::Value PacketIo::LocateInternal(const Napi::CallbackInfo& info) {
   return Guard(env, [&]() -> Napi::Value {
     const auto* port = dynamic_cast<InternalPort*>(Find(IntArgument(info, 0)));
     Place place;
+    netfilter_.erase(IntArgument(info, 0));  // it may have moved
     if (port == nullptr || !port->Locate(route_, place)) return env.Undefined();
     Napi::Object o = Napi::Object::New(env);
     o.Set("ifindex", place.ifindex);
     o.Set("name", place.name);
     o.Set("nsid", place.nsid);
     return o;
+  });
+}
+
+// askNetfilter(handle, request, length, reply): asks nfnetlink where the internal port's device is. Returns the length of
+// the answer, or a negative errno.
+Napi::Value PacketIo::AskNetfilter(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return Guard(env, [&]() -> Napi::Value {
+    const int32_t handle = IntArgument(info, 0);
+    auto request = info[1].As<Napi::Uint8Array>();
+    auto reply = info[3].As<Napi::Uint8Array>();
+    const auto length = static_cast<size_t>(IntArgument(info, 2));
+    if (length > request.ByteLength()) Throw(EINVAL, "askNetfilter");
+    auto found = netfilter_.find(handle);
+    if (found == netfilter_.end()) {
+      const auto* port = dynamic_cast<InternalPort*>(Find(handle));
+      if (port == nullptr) Throw(EINVAL, "askNetfilter");
+      const HomeNamespace place(port->Namespace());
+      const HomeNamespace::Scope inside(place);
+      found = netfilter_.try_emplace(handle).first;
+    }
+    return Napi::Number::New(env, found->second.Ask(request.Data(), length, reply.Data(), reply.ByteLength()));
   });
 }
 

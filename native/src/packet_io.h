@@ -4,10 +4,12 @@
 #include <napi.h>
 #include <uv.h>
 
+#include <map>
 #include <memory>
 #include <vector>
 
 #include "io_port.h"
+#include "netfilter.h"
 #include "rtnl.h"
 
 namespace nokmod {
@@ -41,6 +43,7 @@ class PacketIo : public Napi::ObjectWrap<PacketIo> {
   Napi::Value ClosePort(const Napi::CallbackInfo& info);
   Napi::Value Renamed(const Napi::CallbackInfo& info);
   Napi::Value LocateInternal(const Napi::CallbackInfo& info);
+  Napi::Value AskNetfilter(const Napi::CallbackInfo& info);
   Napi::Value Exchange(const Napi::CallbackInfo& info);
   Napi::Value Release(const Napi::CallbackInfo& info);
   Napi::Value Flush(const Napi::CallbackInfo& info);
@@ -72,6 +75,7 @@ class PacketIo : public Napi::ObjectWrap<PacketIo> {
   std::vector<TxHead> heads_;
   Fd epoll_;
   RouteSocket route_;
+  std::map<int32_t, NetfilterSocket> netfilter_;  // by handle, each in the namespace of the port's device
   LinkWatch watch_;
   std::vector<std::unique_ptr<IoPort>> ports_;   // by handle
   std::vector<std::unique_ptr<IoPort>> closing_;  // closed during a batch whose frames may lie in their rings

@@ -55,10 +55,11 @@ inline ino_t Inode(const Fd& fd) {
   return status.st_ino;
 }
 
-// The network namespace that a thread was in, and a block that runs in it wherever the thread may be by then.
+// A network namespace, by default the one the thread is in, and a block that runs in it wherever the thread may be by then.
 class HomeNamespace {
  public:
   HomeNamespace() : fd_(Check(open(kOwn, O_RDONLY | O_CLOEXEC), kOwn)) {}
+  explicit HomeNamespace(Fd fd) : fd_(std::move(fd)) {}
   class Scope {
    public:
     // Mostly the thread is there already, and setns would ask for CAP_SYS_ADMIN.

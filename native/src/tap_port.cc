@@ -106,8 +106,10 @@ std::string TapPort::CurrentName() const {
 bool TapPort::Locate(RouteSocket& route, Place& place) const {
   place.name = CurrentName();
   if (place.name.empty()) return false;
-  place.nsid = route.NamespaceId(Fd(Check(ioctl(fd_.get(), TUNGETDEVNETNS, 0), "TUNGETDEVNETNS")));
+  place.nsid = route.NamespaceId(Namespace());
   return true;
 }
+
+Fd TapPort::Namespace() const { return Fd(Check(ioctl(fd_.get(), TUNGETDEVNETNS, 0), "TUNGETDEVNETNS")); }
 
 }  // namespace nokmod

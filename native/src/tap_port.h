@@ -16,6 +16,7 @@ class TapPort final : public InternalPort {
 
   std::string name() const override { return name_; }
   bool Locate(RouteSocket& route, Place& place) const override;
+  Fd Namespace() const override;
   int poll_fd() const override { return fd_.get(); }
   int Receive(RxDescriptor* out, int max, LargeBuffers& large) override;
   void Release() override {}

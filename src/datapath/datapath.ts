@@ -34,6 +34,13 @@ function isTagged(packet: Packet): boolean {
   return type === ETH_P_8021Q || type === ETH_P_8021AD;
 }
 
+/** Implemented by src/kernel/host-conntrack.ts. */
+export interface HostState {
+  /** Puts the state of the packet's connection into its key, if it has one. */
+  fill(packet: Packet, key: Int32Array, port: Port): void;
+  endBatch(): void;
+}
+
 /** Why a packet that could not be fragmented is dropped. */
 function fragmentDropReason(error: number): DropReason {
   switch (error) {
@@ -56,6 +63,8 @@ export interface DatapathEnvironment {
   readonly random: Random;
   readonly memory: PacketMemory;
   readonly conntrack: ConntrackPort;
+  /** Knows what the host's own conntrack thinks of a packet that its stack sends through an internal port. */
+  readonly hostConntrack: HostState;
   readonly ports: PortProvider;
   /** Generic-netlink id of the ovs_packet family. */
   readonly packetFamily: () => number;
@@ -135,6 +144,8 @@ export class Datapath implements ActionHost {
       this.dropped(packet, DropReason.NOT_SPECIFIED);
       return false;
     }
+    if (vport.internal && vport.port.askNetfilter !== undefined)
+      this.environment.hostConntrack.fill(packet, key, vport.port);
     this.process(packet, key);
     return true;
   }
@@ -301,6 +312,7 @@ export class Datapath implements ActionHost {
 export function endBatch(environment: DatapathEnvironment): void {
   environment.ports.flush();
   environment.conntrack.endBatch();
+  environment.hostConntrack.endBatch();
   environment.memory.resetScratch();
   environment.clock.invalidate();
 }

@@ -20,6 +20,7 @@ import { datapathFamily } from "./datapath-family.ts";
 import { DropMonitor } from "./drop-monitor.ts";
 import { flowFamily } from "./flow-family.ts";
 import { GenericNetlink, type RegisteredFamily } from "./genetlink.ts";
+import { HostConntrack } from "./host-conntrack.ts";
 import { Links } from "./links.ts";
 import { meterFamily } from "./meter-family.ts";
 import { addController } from "./nlctrl.ts";
@@ -71,12 +72,14 @@ export class OvsKernel {
     this.drops = new DropMonitor(this.bus, () => options.clock.realtime());
     let packets = 0;
     const kernel = options.kernel ?? kernelProfile();
+    const clock = options.clock instanceof BatchClock ? options.clock : new BatchClock(options.clock);
     this.environment = {
       kernel,
-      clock: options.clock instanceof BatchClock ? options.clock : new BatchClock(options.clock),
+      clock,
       random: options.random,
       memory: options.memory,
       conntrack: options.conntrack,
+      hostConntrack: new HostConntrack(clock),
       ports: options.ports,
       packetFamily: () => packets,
       upcalls: (portId, message) => this.bus.unicast(NETLINK_GENERIC, portId, message),

@@ -1,4 +1,5 @@
 import { Csum, Gso, type Packet } from "../packet/packet.ts";
+import { EOPNOTSUPP } from "../uapi/errno.ts";
 import type { PacketIo } from "./packet-io.ts";
 import { TX_BATCH, Tx } from "./packet-io.ts";
 import type { DeviceStats, Port } from "./port.ts";
@@ -80,6 +81,17 @@ export class NativePort implements Port {
       }
     }
     return { ...this.last };
+  }
+
+  /** See Port. */
+  askNetfilter(request: Uint8Array, length: number, reply: Uint8Array): number {
+    try {
+      return this.queue.io.askNetfilter(this.handle, request, length, reply);
+    } catch (error) {
+      // No nfnetlink there, or no right to go there.
+      const { errno } = error as { errno?: number };
+      return -(errno || EOPNOTSUPP);
+    }
   }
 
   private read(): DeviceStats {

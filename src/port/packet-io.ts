@@ -88,6 +88,11 @@ export interface PacketIo {
   renamed(handle: number, name: string): void;
   /** Where an internal port's device is now (by ifindex, or by name where that is 0); undefined if it is no more. */
   locateInternal(handle: number): { ifindex: number; name: string; nsid: number } | undefined;
+  /**
+   * Asks nfnetlink in the network namespace of an internal port's device: one request of `length` bytes, one answer.
+   * @returns the answer's length, or a negative errno
+   */
+  askNetfilter(handle: number, request: Uint8Array, length: number, reply: Uint8Array): number;
   /** Sends `queued` records of tx, gives the last batch back, fills rx with the next. @returns its number of records */
   exchange(queued: number): number;
   /** Sends, and gives the last batch back. */

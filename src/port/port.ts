@@ -36,6 +36,11 @@ export interface Port {
    * tag, checksum and GSO state. The bytes must stay unchanged until the batch is flushed (PortSet.flush).
    */
   send(packet: Packet): void;
+  /**
+   * Internal ports: asks the nfnetlink of the namespace that the device is in, one request of `length` bytes.
+   * @returns the length of the answer, or a negative errno; absent where there is nobody to ask
+   */
+  askNetfilter?(request: Uint8Array, length: number, reply: Uint8Array): number;
   /** Live counters of the device. */
   stats(): DeviceStats;
   /** Over-MTU drop at output: counts a tx error (A-140). */

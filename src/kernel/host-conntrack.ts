@@ -1,0 +1,148 @@
+import { T } from "../conntrack/layout.ts";
+import { AF_INET, AF_INET6, findTransport, invert, newTuple, protoOf, Transport, tupleOf } from "../conntrack/tuple.ts";
+import type { BatchClock } from "../datapath/batch-clock.ts";
+import { K } from "../datapath/flow-key.ts";
+import { MessageWriter } from "../netlink/writer.ts";
+import { ETH_P_IP, ETH_P_IPV6 } from "../packet/ethernet.ts";
+import { IpProto } from "../packet/ip.ts";
+import type { Packet } from "../packet/packet.ts";
+import type { Port } from "../port/port.ts";
+import { ENOENT } from "../uapi/errno.ts";
+import { NLM_F_REQUEST, NLMSG_HDRLEN } from "../uapi/netlink.ts";
+import * as nf from "../uapi/nfnetlink.ts";
+import {
+  OVS_CS_F_DST_NAT,
+  OVS_CS_F_ESTABLISHED,
+  OVS_CS_F_NEW,
+  OVS_CS_F_RELATED,
+  OVS_CS_F_REPLY_DIR,
+  OVS_CS_F_SRC_NAT,
+  OVS_CS_F_TRACKED,
+  OVS_FRAG_TYPE_LATER,
+} from "../uapi/openvswitch.ts";
+import { Attributes, CT_POLICY, NFGENMSG_LEN, parseTuple, putTuple } from "./ctnetlink-codec.ts";
+
+const GET = (nf.NFNL_SUBSYS_CTNETLINK << 8) | nf.IPCTNL_MSG_CT_GET;
+const GET_STATS = (nf.NFNL_SUBSYS_CTNETLINK << 8) | nf.IPCTNL_MSG_CT_GET_STATS;
+const MAX_REPLY = 4096;
+/** Milliseconds until a namespace that has no conntrack is asked again. */
+const RETRY = 1000;
+
+/**
+ * Connection state that the host's own conntrack has given a packet before an internal port hands it over. The module finds
+ * it on the skb, so that flows and upcalls see ct_state, zone, mark, labels and original tuple without a ct action
+ * (keys.md, ct_* of packets that come with an entry). A frame from a TAP device has lost it: ctnetlink is asked for it, in
+ * the namespace of the device. Nothing is asked while that namespace tracks no connection.
+ *
+ * Not seen: entries in zones other than 0, later fragments, and the relation of an ICMP error that the host itself sends.
+ */
+export class HostConntrack {
+  private readonly writer = new MessageWriter(512);
+  private readonly reply = new Uint8Array(MAX_REPLY);
+  private readonly replyView = new DataView(this.reply.buffer);
+  private readonly transport = new Transport();
+  private readonly tuple = newTuple();
+  private readonly answer = newTuple();
+  /** Of this batch: the port that was asked whether anything is tracked there, and what it said. */
+  private asked: Port | undefined = undefined;
+  private active = false;
+  /** Ports whose namespace cannot be asked, and when to try again. */
+  private readonly deaf = new WeakMap<Port, number>();
+
+  constructor(private readonly clock: BatchClock) {}
+
+  /** Called between batches: what was found may have changed. */
+  endBatch(): void {
+    this.asked = undefined;
+  }
+
+  /** Puts the state of the packet's connection into its key, which has just been extracted. */
+  fill(packet: Packet, key: Int32Array, port: Port): void {
+    const { tuple, answer, transport } = this;
+    const etherType = key[K.ETH_TYPE] >>> 16;
+    if (etherType !== ETH_P_IP && etherType !== ETH_P_IPV6) return;
+    if ((key[K.IP] & 0xff) === OVS_FRAG_TYPE_LATER || !this.isActive(port)) return;
+    const family = etherType === ETH_P_IP ? AF_INET : AF_INET6;
+    const { view } = packet.memory;
+    const end = packet.off + packet.len;
+    if (!findTransport(view, packet.l3, end, family, transport)) return;
+    if (!tupleOf(view, packet.l3, end, family, transport.proto, transport.offset, 0, tuple)) return;
+    // The packet may have been translated: what its answers look like is what the entry knows for certain.
+    if (!invert(tuple, 0, answer, 0)) return;
+    const length = this.ask(port, GET, family, answer);
+    if (length < 0) return;
+    this.toKey(this.attributes(length), family, key);
+  }
+
+  private isActive(port: Port): boolean {
+    if (this.asked === port) return this.active;
+    this.asked = port;
+    this.active = false;
+    const retry = this.deaf.get(port);
+    const now = this.clock.monotonic();
+    if (retry !== undefined && now < retry) return false;
+    const length = this.ask(port, GET_STATS, 0, undefined);
+    if (length < 0) {
+      this.deaf.set(port, now + RETRY);
+      return false;
+    }
+    const found = new Attributes(this.replyView, NLMSG_HDRLEN + NFGENMSG_LEN, length, nf.CTA_STATS_GLOBAL_MAX, {});
+    this.active = found.has(nf.CTA_STATS_GLOBAL_ENTRIES) && found.be32(nf.CTA_STATS_GLOBAL_ENTRIES) !== 0;
+    return this.active;
+  }
+
+  /** @returns length of the answer in this.reply, or a negative errno */
+  private ask(port: Port, type: number, family: number, tuple: Int32Array | undefined): number {
+    if (port.askNetfilter === undefined) return -ENOENT;
+    const writer = this.writer.reset();
+    const at = writer.beginMessage(type, NLM_F_REQUEST, 0, 0);
+    writer.bytes[writer.reserve(NFGENMSG_LEN)] = family;
+    if (tuple !== undefined) putTuple(writer, nf.CTA_TUPLE_ORIG, tuple, 0);
+    writer.endMessage(at);
+    return port.askNetfilter(writer.bytes, writer.length, this.reply);
+  }
+
+  private attributes(length: number): Attributes {
+    return new Attributes(this.replyView, NLMSG_HDRLEN + NFGENMSG_LEN, length, nf.CTA_MAX, CT_POLICY);
+  }
+
+  private toKey(found: Attributes, family: number, key: Int32Array): void {
+    const status = found.be32(nf.CTA_STATUS);
+    const isReply = !sameTuple(parseTuple(found, nf.CTA_TUPLE_REPLY, family, 0), this.answer);
+    const hasMaster = found.has(nf.CTA_TUPLE_MASTER);
+    let state = OVS_CS_F_TRACKED;
+    if (isReply) state |= OVS_CS_F_ESTABLISHED | OVS_CS_F_REPLY_DIR;
+    else if ((status & nf.IPS_SEEN_REPLY) !== 0) state |= OVS_CS_F_ESTABLISHED;
+    else state |= (status & nf.IPS_EXPECTED) !== 0 ? OVS_CS_F_RELATED : OVS_CS_F_NEW;
+    if (hasMaster) state |= OVS_CS_F_RELATED;
+    if ((status & nf.IPS_SRC_NAT) !== 0) state |= OVS_CS_F_SRC_NAT;
+    if ((status & nf.IPS_DST_NAT) !== 0) state |= OVS_CS_F_DST_NAT;
+    key[K.CT_MARK] = found.has(nf.CTA_MARK) ? found.be32(nf.CTA_MARK) : 0;
+    const labels = found.length(nf.CTA_LABELS) === 16 ? found.bytes(nf.CTA_LABELS) : undefined;
+    for (let i = 0; i < 4; i++) key[K.CT_LABELS + i] = labels === undefined ? 0 : be32(labels, 4 * i);
+    const original = parseTuple(found, hasMaster ? nf.CTA_TUPLE_MASTER : nf.CTA_TUPLE_ORIG, family, 0);
+    const proto = protoOf(original, 0);
+    let ports = original[T.PORTS];
+    if (proto === IpProto.ICMP || proto === IpProto.ICMPV6) ports = ((ports & 0xff00) << 8) | (ports & 0xff);
+    if (family === AF_INET) {
+      key[K.CT_ORIG4_SRC] = original[T.SRC];
+      key[K.CT_ORIG4_DST] = original[T.DST];
+      key[K.CT_ORIG4_TP] = ports;
+    } else {
+      for (let i = 0; i < 4; i++) {
+        key[K.CT_ORIG6_SRC + i] = original[T.SRC + i];
+        key[K.CT_ORIG6_DST + i] = original[T.DST + i];
+      }
+      key[K.CT_ORIG6_TP] = ports;
+    }
+    key[K.CT] = (proto << 8) | state;
+  }
+}
+
+const be32 = (bytes: Uint8Array, at: number): number =>
+  (bytes[at] << 24) | (bytes[at + 1] << 16) | (bytes[at + 2] << 8) | bytes[at + 3];
+
+function sameTuple(a: Int32Array, b: Int32Array): boolean {
+  for (let i = 0; i <= T.META; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
