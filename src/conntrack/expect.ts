@@ -83,7 +83,7 @@ export class Expectation {
    * @param direction of the master that the expected connection goes with
    * @param port that it is translated to, at the end that expects it
    */
-  translate(direction: number, port: number, name: string | undefined, set: ExpectFunction): this {
+  translate(direction: number, port: number, name: string, set: ExpectFunction | undefined): this {
     this.direction = direction;
     this.savedPort = port;
     this.functionName = name;
@@ -163,14 +163,14 @@ export class ExpectationTable {
     return AddResult.OK;
   }
 
-  /** Adds both or none, each as add() does. */
+  /** Adds both or none, each as add() does with `anyMaster`. */
   addPair(first: Expectation, second: Expectation, now: number): AddResult {
     for (const expectation of [first, second]) {
-      const result = this.check(expectation, now, false);
+      const result = this.check(expectation, now, true);
       if (result !== AddResult.OK) return result;
     }
-    const result = this.add(first, now);
-    return result === AddResult.OK ? this.add(second, now) : result;
+    const result = this.add(first, now, 0, false, true);
+    return result === AddResult.OK ? this.add(second, now, 0, false, true) : result;
   }
 
   /** Whether there is room for an expectation; makes some by what it replaces. */

@@ -20,6 +20,8 @@ export interface HelperContext {
   readonly now: number;
   /** The NAT side of an expected connection whose master is translated: both ends follow it (C-232). */
   readonly followMaster: ExpectFunction;
+  /** What expectations may be given to do when they are met, by the name that CTA_EXPECT_FN has for it. */
+  readonly expectFunctions: ReadonlyMap<string, ExpectFunction>;
   /** The live confirmed entry with this tuple: slot << 1 | direction, or -1. */
   findLive(tuple: Int32Array): number;
   /** Number of a helper, 0 if there is none of that name for family and protocol. */

@@ -206,7 +206,9 @@ export class CtLab {
   /** One action on a packet under way. */
   apply(flight: Flight, o: Ct = {}): Flight {
     const v6 = flight.key[K.ETH_TYPE] >>> 16 === 0x86dd;
-    flight.error = this.conntrack.execute(flight.packet, flight.key, ct({ v6, ...o }));
+    const action = ct({ v6, ...o });
+    action.helperProto = flight.key[K.IP] >>> 24;
+    flight.error = this.conntrack.execute(flight.packet, flight.key, action);
     return flight;
   }
 

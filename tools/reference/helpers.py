@@ -12,6 +12,7 @@ import ctypes
 import gzip
 import json
 import os
+import random
 import select
 import socket
 import struct
@@ -367,8 +368,8 @@ def pptp(lab):
         p.say("b", control(8, struct.pack("!HHBB", 0x22, asked, 1, 0), 20))
         p.say("b", control(8, struct.pack("!HHBB", 0x22, asked, 1, 0), 20))
         gre = lambda call: struct.pack("!HHHHI", 0x3001, 0x880B, 4, call, 1) + b"data"
-        p.send("a", GRE, gre(0x22))
-        p.send("b", GRE, gre(asked))
+        for side in "ab" if nat != "dnat" else "ba":
+            p.send(side, GRE, gre(0x22 if side == "a" else asked))
         p.send("a", GRE, gre(0x22))
         p.send("a", GRE, gre(0x99))
         p.send("a", GRE, struct.pack("!HH", 0, 0x800) + bytes(20))
@@ -420,7 +421,133 @@ def snmp(lab):
         yield p
 
 
-GENERATORS = [ftp, tftp, irc, amanda, sane, pptp, snmp]
+def sdp(address, port, media="audio", extra="", own=None):
+    kind = "IP6" if ":" in address else "IP4"
+    lines = ["v=0", f"o=me 1 1 IN {kind} {address}", "s=-", f"c=IN {kind} {address}", "t=0 0", f"m={media} {port} RTP/AVP 0"]
+    if own:
+        lines.append(f"c=IN {kind} {own}")
+    return "\r\n".join(lines) + "\r\n" + extra
+
+
+def sip_message(first, headers, body=""):
+    lines = [first] + headers + [f"Content-Length: {len(body)}"]
+    return "\r\n".join(lines) + "\r\n\r\n" + body
+
+
+def sip(lab):
+    for transport, nat, v6 in (("UDP", None, False), ("UDP", "snat", False), ("UDP", "dnat", False), ("UDP", "snat", True), ("UDP", None, True), ("TCP", None, False), ("TCP", "snat", False), ("TCP", "dnat", True)):
+        p = Play(lab, f"sip: {transport}, nat {nat}{', IPv6' if v6 else ''}", "sip", TCP if transport == "TCP" else UDP, 5060, nat, v6)
+        uri = lambda address: f"[{address}]" if v6 else address
+        client, server, to, back = uri(p.client), uri(p.server), uri(p.peer["a"]), uri(p.peer["b"])
+        if transport == "TCP":
+            p.open(5060)
+            say = lambda side, message: p.say(side, message, 5060)
+        else:
+            say = lambda side, message: p.udp(side, 5060, 5060, message.encode("latin1"))
+
+        def via(address, extra=""):
+            return f"Via: SIP/2.0/{transport} {address}:5060;branch=z9{extra}"
+
+        ids = ["Call-ID: 1@me", "Max-Forwards: 70"]
+        say("a", sip_message(f"REGISTER sip:{to} SIP/2.0", [via(client, ";rport"), f"From: <sip:me@{to}>;tag=1", f"To: <sip:me@{to}>", "CSeq: 1 REGISTER", f"Contact: <sip:me@{client}:5060>;expires=3600", "Expires: 1800"] + ids))
+        say("b", sip_message("SIP/2.0 100 Trying", [via(back, f";received={p.peer['b']};rport=5060"), "CSeq: 1 REGISTER"] + ids))
+        say("b", sip_message("SIP/2.0 200 OK", [via(back, f";received={p.peer['b']};rport=5060"), "CSeq: 1 REGISTER", f"Contact: <sip:me@{back}:5060>;expires=600, <sip:other@{server}:5070>"] + ids))
+        body = sdp(p.client, 40000)
+        call = [f"From: \"Me\" <sip:me@{client}:5060>;tag=2", f"To: <sip:you@{to}:5060>"]
+        say("a", sip_message(f"INVITE sip:you@{to}:5060 SIP/2.0", [via(client), "CSeq: 2 INVITE", f"Contact: <sip:me@{client}:5060>", "Content-Type: application/sdp"] + call + ids, body))
+        answer = sdp(p.server, 50000, extra="m=video 50002 RTP/AVP 31\r\n")
+        say("b", sip_message("SIP/2.0 180 Ringing", [via(back), "CSeq: 2 INVITE", f"Contact: <sip:you@{server}:5060>"] + ids))
+        say("b", sip_message("SIP/2.0 200 OK", [via(back), "CSeq: 2 INVITE", f"Contact: <sip:you@{server}:5060>", "Content-Type: application/sdp"] + ids, answer))
+        say("a", sip_message(f"ACK sip:you@{to}:5060 SIP/2.0", [via(client), "CSeq: 2 ACK"] + call + ids))
+        p.udp("a", 40000, 50000, b"rtp")
+        p.udp("b", 50001, 40001, b"rtcp")
+        if nat != "snat":
+            p.udp("b", 50002, 40002, b"video")
+        # Again with other media, an address of its own, a port that is off, one that is wrong.
+        for cseq, media in enumerate((sdp(p.client, 40010, own=p.client), sdp(p.client, 0, extra="m=audio 40020 RTP/AVP 0\r\n"), sdp(p.client, 40030, "image"), sdp(p.client, 40041), sdp(p.client, 700), sdp(p.client, 99999), sdp("fd00::99" if v6 else "10.0.0.99", 40050), sdp(p.client, 40060, "text", "m=video 40070 x\r\nm=audio 40072 x\r\nm=image 40074 x\r\nm=audio 40076 x\r\n"), "v=0\r\nm=audio 40080 RTP/AVP 0\r\n"), 3):
+            say("a", sip_message(f"INVITE sip:you@{to}:5060 SIP/2.0", [via(client), f"CSeq: {cseq} INVITE", f"m: <sip:me@{client}:5060>", "Content-Type: application/sdp"] + call + ids, media))
+        say("b", sip_message("SIP/2.0 486 Busy", [via(back), "CSeq: 10 INVITE"] + ids))
+        say("b", sip_message("SIP/2.0 486 Busy", [via(back), "CSeq: 11 INVITE"] + ids))
+        say("a", sip_message(f"UPDATE sip:you@{to}:5060 SIP/2.0", [via(client), "CSeq: 20 UPDATE"] + ids, sdp(p.client, 40100)))
+        say("a", sip_message(f"BYE sip:you@{to}:5060 SIP/2.0", [via(client), "CSeq: 21 BYE"] + ids))
+        for message in ("SIP/2.0 abc nothing\r\n\r\n", "SIP/2.0 200 no cseq\r\n\r\n", f"INVITE sip:{to} SIP/2.0\r\nno: cseq\r\n\r\n", "OPTIONS sip:x SIP/2.0\r\n\r\n", "\r\n\r\n", "keep-alive"):
+            say("a", message)
+        # Called by the registrar's side, and registered elsewhere.
+        say("b", sip_message(f"INVITE sip:me@{back}:5060 SIP/2.0", [via(server), "CSeq: 30 INVITE", f"Contact: <sip:you@{server}:5060>"] + ids, sdp(p.server, 50100)))
+        say("a", sip_message(f"REGISTER sip:{to} SIP/2.0", [via(client), "CSeq: 31 REGISTER", f"Contact: <sip:me@{client}:5071;transport={transport.lower()}>;expires=60"] + ids))
+        say("b", sip_message("SIP/2.0 200 OK", [via(back), "CSeq: 31 REGISTER", f"Contact:\r\n <sip:me@{back}:5071>\r\n ;expires=0"] + ids))
+        say("a", sip_message(f"REGISTER sip:{to} SIP/2.0", [via(client), "CSeq: 32 REGISTER", f"Contact: <sip:me@{client}:5060>;expires=60"] + ids))
+        say("b", sip_message("SIP/2.0 401 No", [via(back), "CSeq: 32 REGISTER"] + ids))
+        yield p
+    p = Play(lab, "sip: telephone that sends from a high port", "sip", UDP, 5060, "snat")
+    p.udp("a", 49152, 5060, sip_message("OPTIONS sip:10.1.0.2 SIP/2.0", ["Via: SIP/2.0/UDP 10.0.0.1:5060;branch=1", "CSeq: 1 OPTIONS"]).encode())
+    p.udp("b", 5060, 49152, sip_message("SIP/2.0 200 OK", ["Via: SIP/2.0/UDP 10.0.0.1:5060;branch=1", "CSeq: 1 OPTIONS", "To: <sip:x@10.1.0.100:49152>"]).encode())
+    yield p
+
+
+def mutated(lab):
+    """Messages with random bytes changed, taken out, doubled and moved: what exactly is still understood."""
+    client, server, snat = CLIENT, SERVER, SNAT
+    seeds = {
+        ("sip", UDP, 5060): [
+            sip_message(f"INVITE sip:you@{server}:5060 SIP/2.0", [f"Via: SIP/2.0/UDP {client}:5060;maddr={client};received={server};rport=5060", "CSeq: 2 INVITE", f"Contact: <sip:me@{client}:5060>,<sip:x@{client}:5060>", f"f: <sip:me@{client}:5060>", f"t: <sip:you@{server}:5060>"], sdp(client, 40000, own=client)),
+            sip_message(f"REGISTER sip:{server} SIP/2.0", [f"Via: SIP/2.0/UDP {client}:5060", "CSeq: 1 REGISTER", f"Contact: <sip:me@{client}:5060;transport=udp>;expires=3600", "Expires: 60"]),
+        ],
+        ("amanda", UDP, 10080): ["REP\nCONNECT DATA 1024 MESG 1025 INDEX 11026 STATE 7\nOPTIONS ;\n"],
+        ("tftp", UDP, 69): ["\0\1file\0octet\0"],
+        ("irc", TCP, 6667): [f"PRIVMSG you :\x01DCC SEND file {struct.unpack('!I', socket.inet_aton(client))[0]} 2500 99\x01\r\n"],
+        ("ftp", TCP, 21): [f"PORT {comma(client, 20000)}\r\n", f"EPRT |1|{client}|20001|\r\n"],
+    }
+    answers = {("ftp", TCP, 21): [f"227 Entering Passive Mode ({comma(server, 30000)})\r\n", "229 Extended (|||30001|)\r\n"]}
+    for (helper, proto, port), texts in seeds.items():
+        for nat in (None, "snat"):
+            rng = random.Random(f"{helper} {nat}")
+            p = Play(lab, f"{helper}: 60 mutated messages, nat {nat}", helper, proto, port, nat)
+            if proto == TCP:
+                p.open(5060)
+                for side in "ba":
+                    p.say(side, "hello\r\n", 5060)
+            else:
+                p.udp("a", 5060, port, b"hello")
+            for i in range(60):
+                side = "a"
+                message = rng.choice(texts)
+                if helper == "amanda":
+                    side = "b"
+                elif helper == "ftp" and rng.random() < 0.5:
+                    side, message = "b", rng.choice(answers[helper, proto, port])
+                message = mutate(rng, message)
+                if proto == TCP:
+                    p.say(side, message, 5060)
+                    # A line that is dropped or cut leaves no end of line: the next begins one anyway.
+                    if helper == "ftp" and not message.endswith("\n"):
+                        p.say(side, "\r\n", 5060)
+                else:
+                    p.udp(side, *((5060, port) if side == "a" else (port, 5060)), message.encode("latin1"))
+            yield p
+
+
+def mutate(rng, text):
+    for _ in range(rng.choice((0, 1, 1, 1, 2, 3, 6))):
+        at = rng.randrange(len(text) + 1)
+        size = rng.choice((1, 1, 1, 2, 5, 20))
+        kind = rng.randrange(5)
+        if kind == 0:
+            text = text[:at] + rng.choice("0123456789:;,.@<>[]() \t\r\n|\x01aZ\xe9") + text[at + 1 :]
+        elif kind == 1:
+            text = text[:at] + text[at + size :]
+        elif kind == 2:
+            text = text[: at + size] + text[at:]
+        elif kind == 3:
+            text = text[:at] + rng.choice(("\r\n ", "\n", " ", ",", "99999", "::", "10.0.0.1", "sip:", "\x01DCC ")) + text[at:]
+        else:
+            text = text[:at] if rng.random() < 0.3 else text[:at] + text[at : at + size].swapcase() + text[at + size :]
+        if not text:
+            text = "x"
+    return text
+
+
+GENERATORS = [ftp, tftp, irc, amanda, sane, pptp, snmp, sip, mutated]
 
 
 def main():

@@ -5,6 +5,7 @@ import { ftpHelper } from "./ftp.ts";
 import { ircHelper } from "./irc.ts";
 import { pptpHelper } from "./pptp.ts";
 import { saneHelper } from "./sane.ts";
+import { sipTcpHelper, sipUdpHelper } from "./sip.ts";
 import { snmpHelper, snmpTrapHelper } from "./snmp.ts";
 import { tftpHelper } from "./tftp.ts";
 
@@ -12,6 +13,8 @@ import { tftpHelper } from "./tftp.ts";
 export const builtinHelpers: readonly Helper[] = [
   ftpHelper,
   tftpHelper,
+  sipUdpHelper,
+  sipTcpHelper,
   ircHelper,
   amandaHelper,
   pptpHelper,

@@ -5,6 +5,7 @@ import { IP_CT_ESTABLISHED, IP_CT_ESTABLISHED_REPLY, IPS_NAT_MASK } from "../../
 import { AddResult } from "../expect.ts";
 import { expectationOf, FOLLOW_MASTER, type Helper, type HelperContext } from "../helper.ts";
 import { AF_INET, E, T } from "../layout.ts";
+import { dotted, MAX_IPV6, parseIpv6 } from "./address.ts";
 import { addAtFreePort, replaceInStream, tcpPayload } from "./payload.ts";
 
 /**
@@ -287,41 +288,15 @@ function readPort(bytes: Uint8Array, start: number, end: number, delimiter: numb
 function readIpv6(bytes: Uint8Array, start: number, end: number, delimiter: number): number {
   let at = start;
   while (at < end && bytes[at] !== delimiter) at++;
-  if (at === end || at - start > 45) return 0;
-  const [head, tail, more] = String.fromCharCode(...bytes.subarray(start, at)).split("::");
-  if (more !== undefined) return 0;
-  const left = groups(head);
-  const right = tail === undefined ? [] : groups(tail);
-  if (left === undefined || right === undefined) return 0;
-  const zeros = 8 - left.length - right.length;
-  if (tail === undefined ? zeros !== 0 : zeros < 1) return 0;
-  const all = [...left, ...new Array<number>(zeros).fill(0), ...right];
-  for (let i = 0; i < 4; i++) match.address[i] = (all[i * 2] << 16) | all[i * 2 + 1];
-  return at - start;
-}
-
-/** Groups of hexadecimal digits, the last two perhaps in dotted form; undefined if they are none. */
-function groups(text: string): number[] | undefined {
-  if (text === "") return [];
-  const result: number[] = [];
-  const parts = text.split(":");
-  for (const [i, part] of parts.entries()) {
-    if (/^[0-9a-f]{1,4}$/i.test(part)) result.push(Number.parseInt(part, 16));
-    else if (i === parts.length - 1 && /^\d{1,3}(\.\d{1,3}){3}$/.test(part)) {
-      const [a, b, c, d] = part.split(".").map(Number);
-      result.push((a << 8) | b, (c << 8) | d);
-    } else return undefined;
-  }
-  return result;
+  if (at === end || at - start > MAX_IPV6) return 0;
+  return parseIpv6(String.fromCharCode(...bytes.subarray(start, at)), match.address) ? at - start : 0;
 }
 
 /** Address and port as the command or answer has them. */
 function format(style: Style, words: Int32Array, at: number, family: number, port: number): string {
   if (style === Style.EPSV) return `|||${port}|`;
-  const bytes = (count: number): number[] =>
-    Array.from({ length: count }, (_, i) => (words[at + (i >> 2)] >>> (24 - (i & 3) * 8)) & 0xff);
-  if (style !== Style.EPRT) return [...bytes(4), port >>> 8, port & 0xff].join(",");
-  if (family === AF_INET) return `|1|${bytes(4).join(".")}|${port}|`;
-  const hex = bytes(16).map((byte) => byte.toString(16).padStart(2, "0"));
-  return `|2|${hex.join("").match(/..../g)?.join(":")}|${port}|`;
+  if (style !== Style.EPRT) return `${dotted(words, at, ",")},${port >>> 8},${port & 0xff}`;
+  if (family === AF_INET) return `|1|${dotted(words, at)}|${port}|`;
+  const groups = Array.from({ length: 8 }, (_, i) => (words[at + (i >> 1)] >>> ((i & 1) === 0 ? 16 : 0)) & 0xffff);
+  return `|2|${groups.map((group) => group.toString(16).padStart(4, "0")).join(":")}|${port}|`;
 }
