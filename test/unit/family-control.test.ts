@@ -28,6 +28,7 @@ describe("the controller", () => {
       "nlctrl",
       ...names,
       "psample",
+      "NET_DM",
     ]);
     expect(done.errno).toBe(0);
   });
