@@ -645,6 +645,209 @@ def random_mix(rng, name):
     return s
 
 
+def random_six(rng, name):
+    """As random_mix(), over IPv6 and all protocols, with ports fixed so that no choice is random."""
+    s = Script(name, acct=rng.getrandbits(1))
+    hosts = [f"fd01::{i}" for i in range(1, 4)] + ["fd09::1", "fd09::2"]
+
+    def action():
+        zone = rng.randrange(2)
+        what = rng.random()
+        if what < 0.35:
+            return ct(zone=zone, nat_=rng.choice([None, nat()]))
+        if what < 0.45:
+            return ct(zone=zone, force=True, labels=rng.choice([None, bytes(15) + b"\x05"]))
+        one, port = rng.choice(hosts), rng.randint(1, 3)
+        n = rng.choice([None, nat(), nat("src", one, port=port), nat("dst", one, port=port), nat("dst", one), nat("src", "fd09::10", "fd09::4:20", port=port)])
+        return ct(zone=zone, commit=True, nat_=n, mark=rng.choice([None, rng.randrange(4)]), mask=rng.choice([3, 0xFFFFFFFF]),
+                  eventmask=rng.choice([None, None, rng.getrandbits(11)]))
+
+    for _ in range(rng.randint(10, 30)):
+        if s.steps and rng.random() < 0.25:
+            s.resume(*(action() for _ in range(rng.choice([1, 1, 2]))))
+            continue
+        a, b = rng.choice(hosts), rng.choice(hosts)
+        p, q = rng.randint(1, 3), rng.randint(1, 3)
+        kind = rng.random()
+        if kind < 0.3:
+            frame = udp(a, p, b, q)
+        elif kind < 0.4:
+            frame = udp(a, p, b, q, proto=136, summed_as=17, length=rng.choice([0, 8, 13, 99]))
+        elif kind < 0.55:
+            frame = icmp(a, b, rng.choice([128, 129, 139, 140]), rest=p << 16 | 1)
+        elif kind < 0.7:
+            inner = rng.choice([udp(b, p, rng.choice(hosts), q), icmp(b, rng.choice(hosts), 128, rest=p << 16), tcp(b, p, rng.choice(hosts), q, S, 1)])[14:]
+            frame = icmp(a, b, rng.choice([1, 2, 3, 4, 137, 0, 127]), 0, 1280, inner[: rng.choice([60, 60, 48, 47, 39])])
+        elif kind < 0.8:
+            frame = sctp(a, p, b, q, rng.choice([0, 5]), chunk(rng.choice([1, 2, 4, 10]), 0, init(5)))
+        elif kind < 0.85:
+            frame = ip(a, b, 89, b"ospf....")
+        else:
+            frame = tcp(a, p, b, q, rng.choice([S, K, S | K, F | K, R]), 1, 1)
+        s(frame, *(action() for _ in range(rng.choice([1, 1, 1, 2]))))
+    return s
+
+
+def random_fragments(rng, name):
+    """Datagrams in pieces that come late, twice, in any order, torn and overlapping."""
+    s = Script(name)
+    six = rng.getrandbits(1)
+    a, b = (A6, B6) if six else (A, B)
+    waiting = []
+    for _ in range(rng.randint(1, 4)):
+        data = bytes(rng.getrandbits(8) for _ in range(rng.choice([40, 200, 777, 1500])))
+        port = rng.randint(1, 3)
+        whole = rng.choice([udp(a, port, b, 7, data=data), udp(b, 7, a, port, data=data), udp(a, port, b, 7, data=data, zero=not six),
+                            icmp(a, b, 128 if six else 8, rest=port << 16, data=data)])
+        # What one script leaves incomplete must not meet the next one's.
+        ident = 2 * int(name.split()[-1]) + rng.randint(1, 2)
+        size = rng.choice([8, 64, 200, 600])
+        if len(data) / size > 30:
+            size = 200
+        if six:
+            pieces = fragments6(whole, size, ident)
+        else:
+            whole = bytearray(whole)
+            whole[18:20] = b16(ident)
+            whole[20] = rng.choice([0, 0, 0x40])
+            pieces = [bytearray(piece) for piece in fragments(bytes(whole), size)]
+            for piece in pieces:
+                if rng.random() < 0.1:
+                    piece[20] |= 0x40
+                if rng.random() < 0.1:
+                    piece[15] |= rng.randint(1, 3)
+                piece[24:26] = b"\0\0"
+                piece[24:26] = b16(csum(bytes(piece[14:34])))
+            pieces = [bytes(piece) for piece in pieces]
+        style = rng.random()
+        if style < 0.4:
+            rng.shuffle(pieces)
+        elif style < 0.5:
+            pieces.reverse()
+        if rng.random() < 0.3:
+            pieces.insert(rng.randrange(len(pieces)), rng.choice(pieces))
+        if rng.random() < 0.3:
+            torn = bytearray(rng.choice(pieces))
+            where = 56 if six else 20
+            torn[where : where + 2] = b16((struct.unpack_from(">H", torn, where)[0] + rng.choice([-1, 1, 8, -8, 32, 0x1FFF])) & 0xFFFF)
+            if not six:
+                torn[24:26] = b"\0\0"
+                torn[24:26] = b16(csum(bytes(torn[14:34])))
+            pieces.insert(rng.randrange(len(pieces)), bytes(torn))
+        if rng.random() < 0.15:
+            del pieces[rng.randrange(len(pieces))]
+        waiting.append(pieces)
+    public = "fd09::1" if six else "192.0.2.1"
+    choices = [COMMIT, ct(), ct(zone=1, commit=True), ct(commit=True, nat_=nat("src", public, port=2)), ct(nat_=nat())]
+    usual = rng.choice(choices)
+    while any(waiting):
+        pieces = rng.choice([p for p in waiting if p])
+        s(pieces.pop(0), rng.choice([usual] * 6 + choices), *([ct(zone=rng.randrange(2))] if rng.random() < 0.2 else []))
+        if s.steps and rng.random() < 0.05:
+            s(udp(a, 1, b, 7))
+    return s
+
+
+def random_ftp(rng, name):
+    """A control connection that announces data connections, some of which come."""
+    s = Script(name, acct=rng.getrandbits(1))
+    six = rng.random() < 0.3
+    a, b = (A6, B6) if six else (A, B)
+    translated = rng.choice([None, "src", "dst"])
+    public = ("fd09::5" if translated == "src" else "fd09::6") if six else ("192.0.2.5" if translated == "src" else "192.0.2.111")
+    client = public if translated == "src" else a
+    server = public if translated == "dst" else b
+    first = ct(commit=True, helper="ftp", nat_=nat(translated, public) if translated else None, mark=rng.choice([None, 7]), labels=rng.choice([None, b"\x03" + bytes(15)]))
+    after = ct(nat_=nat()) if translated else ct(helper=rng.choice([None, "ftp"]))
+    seqs, shift = [101, 501], 0
+    s(tcp(a, 1000, b, 21, S, 100), first)(tcp(server, 21, client, 1000, S | K, 500, 101), after)(tcp(a, 1000, b, 21, K, 101, 501), after)
+
+    def say(side, data, action=None):
+        seq, ack = seqs[side], seqs[1 - side]
+        make = (lambda *x, **o: tcp(a, 1000, b, 21, *x, **o)) if side == 0 else (lambda *x, **o: tcp(server, 21, client, 1000, *x, **o))
+        parts = [data]
+        if len(data) > 4 and rng.random() < 0.2:
+            cut = rng.randrange(1, len(data))
+            parts = [data[:cut], data[cut:]]
+        for part in parts:
+            s(make(P | K, seq, ack + (shift if side else 0), data=part), action or after)
+            if rng.random() < 0.15:
+                s(make(P | K, seq, ack + (shift if side else 0), data=part), action or after)
+            seq += len(part)
+        seqs[side] = seq
+
+    say(1, b"220 hi\r\n")
+    for _ in range(rng.randint(2, 8)):
+        port = rng.randint(1024, 65000)
+        dotted = lambda host: ",".join(str(v) for v in addr(host)) if not six else "1,2,3,4"
+        ports = f"{port >> 8},{port & 255}"
+        teller = rng.choice([a, a, a, "10.1.1.77" if not six else "fd01::77"])
+        kind = rng.randrange(7)
+        if kind == 0:
+            say(0, rng.choice([b"PORT ", b"port ", b"PORT  "]) + f"{dotted(teller)},{ports}\r\n".encode())
+        elif kind == 1:
+            say(0, f"EPRT |{2 if six else 1}|{teller}|{port}|\r\n".encode())
+        elif kind == 2:
+            say(0, b"PASV\r\n")
+            say(1, rng.choice(["227 Entering Passive Mode ({}).\r\n", "227 ok {}\r\n", "227 =({}\r\n"]).format(f"{dotted(server)},{ports}").encode())
+        elif kind == 3:
+            say(0, b"EPSV\r\n")
+            say(1, f"229 Extended ({rng.choice(['|||', '!!!'])}{port}{rng.choice('|!')})\r\n".encode())
+        elif kind == 4:
+            say(0, rng.choice([b"USER x\r\n", b"NOOP\r\n", b"PORT 1,2\r\n", b"PORT 999,1,1,1,1,1\r\n", b"PO", b"\r\n", b"EPRT |1|\r\n"]))
+        elif kind == 5:
+            say(1, rng.choice([b"200 ok\r\n", b"227 no numbers\r\n", b"229 (|||x|)\r\n", b"227 1,2,3", b"230-more\r\n227 x\r\n"]))
+        shift = rng.choice([shift, shift, shift + 2, shift - 2])
+        if kind in (0, 1) and rng.random() < 0.7:
+            s(tcp(server, 20, client, port, S, 1), rng.choice([COMMIT, ct(), ct(commit=True, nat_=nat())]))(tcp(a, port, b, 20, S | K, 9, 2), after)
+        elif kind in (2, 3) and rng.random() < 0.7:
+            s(tcp(a, 4000, b, port, S, 1), rng.choice([COMMIT, ct(), ct(commit=True, nat_=nat())]))(tcp(server, port, client, 4000, S | K, 9, 2), after)
+        if rng.random() < 0.1:
+            s(tcp(a, 1000, b, 21, K, seqs[0], seqs[1]), after, delete="all")
+            break
+    return s
+
+
+def random_parse(rng, name):
+    """Attributes of the action in any order, number and length: what is refused, and what comes of the rest."""
+    s = Script(name)
+    sizes = {1: 0, 2: 2, 3: 8, 4: 32, 5: 4, 6: 0, 7: 0, 8: 4, 9: 4}
+    nat_sizes = {1: 0, 2: 0, 3: 4, 4: 4, 5: 2, 6: 2, 7: 0, 8: 0, 9: 0}
+
+    def value(kind, size):
+        if kind == 5:
+            return rng.choice([b"ftp\0", b"tftp\0", b"ftp", b"\0", b"FTP\0", b"a" * 15 + b"\0", b"a" * 16, b"a" * 16 + b"\0", b"tftp\0\0\0"])
+        if kind == 9:
+            return rng.choice([b"nope\0", b"nope", b"a" * 31 + b"\0", b"a" * 32, b"a" * 33, b""])
+        return bytes(rng.choice([0, 0, 1, 255]) for _ in range(max(0, size + rng.choice([0] * 12 + [-1, 1, 4]))))
+
+    def nest():
+        body = b""
+        for _ in range(rng.choice([0, 1, 1, 2, 3, 4])):
+            kind = rng.choice([1, 2, 3, 4, 5, 6, 7, 8, 9] * 3 + [0, 10])
+            if kind in (6, 8, 9) and 5 not in dict(attrs(body)):
+                body += attr(5, u16(2))
+            size = max(0, nat_sizes.get(kind, 0) + rng.choice([0] * 12 + [-1, 1, 12]))
+            data = addr(f"192.0.2.{rng.randint(1, 9)}")[:size] + bytes(max(0, size - 4)) if kind in (3, 4) else u16(2)[:size] + bytes(max(0, size - 2))
+            body += attr(kind, data)
+        return body
+
+    def action():
+        body = b""
+        for _ in range(rng.choice([0, 1, 1, 2, 3, 4, 5])):
+            kind = rng.choice([1, 1, 2, 3, 4, 5, 6, 6, 7, 8, 9] * 3 + [0, 10, 11])
+            if kind == 6:
+                body += attr(rng.choice([6, 6 | NESTED]), nest())
+            else:
+                body += attr(kind, u16(rng.randrange(3)) if kind == 2 and rng.random() < 0.9 else value(kind, sizes.get(kind, 0)))
+        return body + rng.choice([b""] * 9 + [b"\0", b"\0\0\0", b"\4\0"])
+
+    for i in range(25):
+        frame = rng.choice([udp(A, 1 + i, B, 3), udp(A6, 1 + i, B6, 3), tcp(A, 1 + i, B, 3, S, 1), udp(B, 3, A, 1 + rng.randrange(i + 1))])
+        s(frame, action())
+    return s
+
+
 # Playing
 
 class Nfnl:
@@ -718,20 +921,20 @@ def sysctl(name, value):
         file.write(str(value))
 
 
+def nested(data, *kinds):
+    """Payload of an attribute some nests down, or nothing."""
+    for kind in kinds:
+        data = dict(attrs(data)).get(kind, b"")
+    return data
+
+
 def has_random_port(step):
-    """Whether the kernel picked a port or id by chance: random_mix() itself uses 1 to 3 only."""
-    for key, packet, _ in step["ups"]:
-        for kind, value in attrs(bytes.fromhex(key)):
-            if kind in (9, 10) and max(struct.unpack(">HH", value)) > 3:
-                return True
-        packet = bytes.fromhex(packet)
-        if packet[23] == 1 and packet[34] in (0, 8) and struct.unpack_from(">H", packet, 38)[0] > 3:
-            return True
-        if packet[23] == 1 and packet[34] in (3, 5, 11, 12):
-            inner = packet[42:]
-            ports = struct.unpack_from(">HH", inner, 20) if inner[9] != 1 else struct.unpack_from(">H", inner, 24)
-            if max(ports) > 3:
-                return True
+    """Whether the kernel picked a port or id by chance: scripts of kinds where it can use 1 to 3 themselves."""
+    for record in step["dump"]:
+        for side in (1, 2):
+            for kind, value in attrs(nested(bytes.fromhex(record), side, 2)):
+                if kind in (2, 3, 4, 7) and struct.unpack(">H", value)[0] > 3:
+                    return True
     return False
 
 
@@ -776,7 +979,7 @@ def play(nl, dp, script, ctl, listener):
         _, step["dump"] = ctl.request(0x0101, 0x300)
         _, step["expect"] = ctl.request(0x0201, 0x300)
         step["events"] = listener.drain()
-        if script.name.startswith("random mix") and has_random_port(step):
+        if script.name.startswith(("random mix", "random six")) and has_random_port(step):
             del script.steps[script.steps.index(step) :]
             break
     if script.limits:
@@ -794,9 +997,12 @@ def main(path):
     dp = replies[0][20:24]
     nl.drain()
     ctl, listener = Nfnl(), Nfnl(1, 2, 3, 4, 6)
+    for timeout in ("net/ipv4/ipfrag_time", "net/netfilter/nf_conntrack_frag6_timeout"):
+        with open("/proc/sys/" + timeout, "w") as file:
+            file.write("2")
     rng = random.Random(SEED)
     scripts = build()
-    for make in (random_tcp, random_sctp, random_mix):
+    for make in (random_tcp, random_sctp, random_mix, random_six, random_fragments, random_ftp, random_parse):
         scripts += [make(rng, f"random {make.__name__[7:]} {i}") for i in range(COUNT)]
     recorded = [play(nl, dp, script, ctl, listener) for script in scripts]
     for script in recorded:
