@@ -19,15 +19,17 @@ export interface Result {
   readonly remains: string;
 }
 
-/** Results of the tests that shared one machine. */
+/** What came of the tests that shared one machine. */
 export interface Batch {
   readonly results: readonly Result[];
+  /** Tests that were not begun because one before them hung. */
+  readonly left: readonly Test[];
   /** What nokmod said that it should not have had to say. */
   readonly faults: readonly string[];
 }
 
-/** A test is given up after so many seconds. */
-const PATIENCE = 180;
+/** A test is given up after so many seconds: longer than it waits for thirty pings without an answer. */
+const PATIENCE = 420;
 /** nokmod's log holds this line, and nothing else if all is well. */
 const READY = /^nokmod is ready/;
 
@@ -86,10 +88,11 @@ export async function runBatch(
   }
   clearTimeout(patience);
   if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
-  for (const test of tests) {
-    if (results.some((result) => result.test === test)) continue;
-    const remains = suite.remains(directory, test.number);
-    const result: Result = { test, ending: "none", where: "", seconds: (Date.now() - since) / 1000, remains };
+  const [hung, ...left] = tests.filter((test) => !results.some((result) => result.test === test));
+  if (hung !== undefined) {
+    const seconds = (Date.now() - since) / 1000;
+    const remains = suite.remains(directory, hung.number);
+    const result: Result = { test: hung, ending: "none", where: "", seconds, remains };
     results.push(result);
     seen(result);
   }
@@ -97,7 +100,7 @@ export async function runBatch(
   const said = existsSync(log) ? readFileSync(log, "utf8").split("\n") : ["nokmod did not start"];
   const faults = said.filter((line) => line !== "" && !READY.test(line));
   if (child.exitCode === LOST) faults.push("nokmod ended before the tests did");
-  return { results, faults };
+  return { results, left, faults };
 }
 
 /** Exit status by which `machine` says that nokmod was gone. */

@@ -60,6 +60,7 @@ const workers = Array.from({ length: Number(options.jobs) }, async () => {
   for (let batch = batches.shift(); batch !== undefined; batch = batches.shift()) {
     const done = await runBatch(suite, batch, directory, root, show);
     results.push(...done.results);
+    if (done.left.length > 0) batches.push([...done.left]);
     faults.push(...done.faults);
   }
 });
