@@ -129,6 +129,8 @@ const GC_SLICES = 1000;
 const GC_TICKS = 10;
 const GC_SLICE = 16384;
 const GC_DESTROYED = 1500;
+/** Of HZ=250, in ms. */
+const JIFFY = 4;
 
 const CLASH_TIMEOUT = 1000;
 
@@ -191,6 +193,8 @@ export class Conntrack implements ConntrackPort, HelperContext {
   private clockRead = false;
   private gcCursor = 0;
   private gcLast = 0;
+  /** When limits were last settled. */
+  private settled = 0;
   /** Slots that the tick under way has still to look at. */
   private gcLeft = 0;
   /** A packet was refused for want of room: the next round evicts (C-259). */
@@ -210,6 +214,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
       Math.max(Math.floor(this.options.buckets / 256), 1) * 4,
       (master, expectClass) => this.helperOfSlot(master)?.policies[expectClass],
     );
+    this.limits.settle = () => this.settleLimits();
     this.expectFunctions.set(FOLLOW_MASTER, this.followMaster);
     for (const helper of builtinHelpers) this.registerHelper(helper);
   }
@@ -1148,7 +1153,28 @@ export class Conntrack implements ConntrackPort, HelperContext {
       words[entry + E.EXT] |= Ext.LIMITED;
       this.limits.add(zone);
     }
+    if (this.limits.countOf(zone) <= limit) return false;
+    this.limits.settle();
     return this.limits.countOf(zone) > limit;
+  }
+
+  /**
+   * Destroys counted connections that have expired, so that limits count what is there (tables.md T-071). Once per jiffy as
+   * in the kernel; in a large table less often, so that refusing packets costs no more than serving them.
+   */
+  private settleLimits(): void {
+    const { table } = this;
+    const { words } = table;
+    if (((this.readClock() - this.settled) | 0) < Math.max(JIFFY, table.top >> 10)) return;
+    this.settled = this.now;
+    let destroyed = 0;
+    for (let slot = 0; slot < table.top && destroyed < GC_DESTROYED; slot++) {
+      const entry = slot * E.WORDS;
+      if ((words[entry + E.STATUS] & (IPS_CONFIRMED | IPS_DYING)) !== IPS_CONFIRMED) continue;
+      if ((words[entry + E.EXT] & Ext.LIMITED) === 0 || !this.expired(slot)) continue;
+      this.destroy(slot, 0, false);
+      destroyed++;
+    }
   }
 
   private uncount(entry: number): void {

@@ -7,6 +7,8 @@ export class ZoneLimits {
   defaultLimit = 0;
   /** True once any limit was set: committing looks at limits from then on (F-334). */
   enabled = false;
+  /** Lets go of connections that have expired and not been collected; call before looking at counts. */
+  settle: () => void = () => {};
   private readonly limits = new Map<number, number>();
   private readonly counts = new Map<number, number>();
 

@@ -52,6 +52,7 @@ export function ctLimitFamily(limits: ZoneLimits): GenlFamily {
   }
 
   function get(request: GenlRequest): void {
+    limits.settle();
     const writer = beginOvs(request, ovs.OVS_CT_LIMIT_CMD_GET, dpIfindex(request));
     const nest = writer.nest(ovs.OVS_CT_LIMIT_ATTR_ZONE_LIMIT);
     if (request.attrs.has(ovs.OVS_CT_LIMIT_ATTR_ZONE_LIMIT)) {
