@@ -2,9 +2,13 @@
 
 #include <sys/socket.h>
 
-#include <cstring>
+#include <algorithm>
 
 namespace nokmod {
+
+bool NetlinkSocket::HasGroups() const {
+  return std::any_of(groups.begin(), groups.end(), [](uint32_t word) { return word != 0; });
+}
 
 void NetlinkSocket::SetMember(unsigned group, bool member) {
   if (group == 0 || group > kGroups) return;
@@ -34,6 +38,8 @@ Fd NetlinkSocket::Reopen() {
   for (unsigned group = 1; group <= kGroups; group++) {
     if (Member(group)) request(OP_JOIN, group, 0);
   }
+  if (missed) request(OP_LOST, 0, 0);
+  missed = false;
   dumping = false;
   return channel;
 }

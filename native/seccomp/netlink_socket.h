@@ -43,11 +43,14 @@ struct NetlinkSocket {
 
   /// The far end of the idle file that stands in while there is no server.
   Fd parked;
+  /// Its reader may have missed something.
+  bool missed = false;
   /// The file, while somebody still holds one that it has replaced; and the links in /proc of those.
   Fd file;
   std::vector<std::string> replaced;
 
   bool Member(unsigned group) const { return groups[(group - 1) / 32] >> (group - 1) % 32 & 1; }
+  bool HasGroups() const;
   void SetMember(unsigned group, bool member);
 
   /// A data channel with all that was set on the socket; empty when there is no server.

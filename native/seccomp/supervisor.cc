@@ -679,7 +679,10 @@ std::optional<int64_t> Supervisor::ReceiveOne(Receive& receive) {
   const auto told = static_cast<uint32_t>(std::min<size_t>(receive.message.length, UINT32_MAX));
   socket.receive_length = std::max(socket.receive_length, told);
   for (;;) {
-    if (socket.parked && Revive(receive.call, target)) return -ENOBUFS;
+    if (socket.parked && !Revive(receive.call, target)) {
+      while (recv(target.file.get(), buffer_.data(), buffer_.size(), MSG_DONTWAIT) > 0) continue;
+      return std::nullopt;
+    }
     alignas(cmsghdr) char control[256];
     iovec part{buffer_.data(), buffer_.size()};
     msghdr got{};
@@ -698,8 +701,8 @@ std::optional<int64_t> Supervisor::ReceiveOne(Receive& receive) {
       continue;
     }
     if (length == 0) {
-      Lost(receive.call, target);
-      return -ENOBUFS;  // What the program knew of the datapath is void.
+      Lost(receive.call, target, true);
+      continue;
     }
     if (length == MARKER_BYTES) {
       uint32_t error;
@@ -810,18 +813,20 @@ int Supervisor::Request(const Call& call, Target& target, op what, uint32_t a, u
       return -static_cast<int>(told->error);
     }
     if (error == -EMSGSIZE || error == -EMFILE || error == -ENFILE) return error;
-    if (!Lost(call, target)) break;
+    // A request and its answers are one: who only asks has missed nothing.
+    if (!Lost(call, target, socket.HasGroups())) break;
   }
   return -ECONNREFUSED;
 }
 
 /// The data channel has come to its end. True when there is another one.
-bool Supervisor::Lost(const Call& call, Target& target) {
+bool Supervisor::Lost(const Call& call, Target& target, bool missed) {
   // Another descriptor of it may have been served already.
   if (CookieOf(target.file.get()) != target.socket->cookies.back()) {
     Refresh(call, target);
     if (CookieOf(target.file.get()) == target.socket->cookies.back()) return !target.socket->parked;
   }
+  target.socket->missed |= missed;
   if (Revive(call, target)) return true;
   Park(call, target);
   return false;
@@ -924,21 +929,22 @@ Supervisor::Outcome Supervisor::GiveToKernel(const Call& call, Target& target) {
   return Outcome::kNative;
 }
 
-/// Programs that wait for messages would never notice that a server is there again: they are woken.
+/// Programs that wait for messages would never notice that a server is there again: what they wait on becomes readable,
+/// and their receive opens a channel to it, whose first word is ENOBUFS.
 void Supervisor::LookForServer() {
   const auto now = Clock::now();
   if (now - looked_ < std::chrono::milliseconds(kLookMs)) return;
   looked_ = now;
   answer told;
   if (channel_request(OP_DESCRIBE, ::id{}, 0, 0, nullptr, 0, &told) != 0) return;
-  const uint32_t marker = ENOBUFS;
+  const char word = 0;
   std::vector<std::shared_ptr<NetlinkSocket>> closed;
   for (const auto& [cookie, socket] : sockets_) {
     if (!socket->parked || socket->cookies.back() != cookie) continue;
     int queued = 0;
     ioctl(socket->parked.get(), TIOCOUTQ, &queued);
     if (HasHungUp(socket->parked.get())) closed.push_back(socket);
-    else if (queued == 0) send(socket->parked.get(), &marker, sizeof marker, MSG_DONTWAIT | MSG_NOSIGNAL);
+    else if (queued == 0) send(socket->parked.get(), &word, sizeof word, MSG_DONTWAIT | MSG_NOSIGNAL);
   }
   for (const auto& socket : closed) Forget(*socket);
 }

@@ -128,7 +128,7 @@ class Supervisor {
   int Patience() const;
 
   int Request(const Call& call, Target& target, op what, uint32_t a, uint32_t b, const iovec* payload, answer* told);
-  bool Lost(const Call& call, Target& target);
+  bool Lost(const Call& call, Target& target, bool missed);
   bool Revive(const Call& call, Target& target);
   void Park(const Call& call, Target& target);
   void Replace(const Call& call, Target& target, Fd fresh);

@@ -8,6 +8,7 @@ import { type Host, Lab, root, type Script, until } from "../support/lab.ts";
 
 const PYTHON = "/usr/bin/python3";
 const PROGRAM = fileURLToPath(new URL("../support/netlink-program.py", import.meta.url));
+const OUTLIVING = fileURLToPath(new URL("../support/outliving-program.py", import.meta.url));
 const SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema";
 
 /** A command in the switch's namespace with the library in front of it, as `nokmod exec` starts it. */
@@ -66,39 +67,9 @@ describe.skipIf(!root)("a program's netlink socket", () => {
   });
 
   it("outlives the server: no end of file, no spin; its port id and groups again on the next one, and ENOBUFS once", async () => {
-    const script = `
-import errno, os, select, socket, struct, sys, time
-def opened(pid):
-    s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)
-    s.bind((pid, 0))
-    return s
-def receive(s, flags=socket.MSG_DONTWAIT):
-    try: return len(s.recv(65536, flags))
-    except OSError as e: return errno.errorcode[e.errno]
-request = struct.pack("IHHII", 32, 16, 1, 1, 0) + struct.pack("BBH", 3, 1, 0) + struct.pack("HH", 11, 2) + b"nlctrl\\0\\0"
-s, asking = opened(0x11223344), opened(0x11223345)
-s.setsockopt(270, 1, 16) # nlctrl's group
-edge, level = select.epoll(), select.epoll()
-edge.register(s, select.EPOLLIN | select.EPOLLET)
-level.register(s, select.EPOLLIN)
-print("ready", flush=True)
-select.select([s], [], [])
-print(receive(s), receive(s), select.select([s], [], [], 0.2)[0] == [])
-edge.poll(0); print(level.poll(0) == [])
-try: asking.send(request)
-except OSError as e: print(errno.errorcode[e.errno], flush=True)
-print(len(level.poll(20)), len(edge.poll(20)))
-while (got := receive(s)) == "EAGAIN": time.sleep(0.01)
-print(got, receive(s))
-asking.send(request)
-print(receive(asking) > 100, receive(s))
-s.send(request)
-print(len(edge.poll(1)), len(level.poll(1)), receive(s) > 100)
-print(s.getsockname()[0] == 0x11223344, s.getsockopt(270, 9, 4).hex(), flush=True)
-`;
     const { LD_PRELOAD } = preloadEnvironment(lab.socket, {});
     const environment = [`LD_PRELOAD=${LD_PRELOAD}`, `NOKMOD_SOCKET=${lab.socket}`];
-    const child = lab.namespace.start("env", ...environment, PYTHON, "-u", "-c", script);
+    const child = lab.namespace.start("env", ...environment, PYTHON, "-u", OUTLIVING);
     let output = "";
     child.stdout?.on("data", (chunk) => {
       output += chunk;
