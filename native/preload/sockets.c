@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 enum { MAX_FDS = 65536 };
+/// Milliseconds that a process waits for another server when the one it used has died; then requests fail.
+enum { GRACE = 5000 };
 /// Kinds of slots: these bits of the address of a netlink_socket are 0.
 enum { HIDDEN = 1, ROUTE = 2, EPOLL = 4, KINDS = 7 };
 
@@ -28,6 +30,8 @@ static atomic_int end;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct netlink_socket *free_sockets;
 static int parked_sockets;
+/// When it was seen first that the server had died: CLOCK_MONOTONIC in milliseconds; 0 while all is well.
+static _Atomic(int64_t) outage;
 
 /// A file of an epoll instance.
 struct registration {
@@ -204,11 +208,40 @@ static bool add(int fd, struct netlink_socket *socket) {
   return true;
 }
 
+static int64_t now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
+}
+
+/// In an outage: true when another server may have come, false when it was waited for long enough. *watch is -1 at
+/// first, and to be closed at last.
+static bool await_server(int *watch) {
+  int64_t none = 0;
+  const int64_t start = now();
+  const int64_t since = atomic_compare_exchange_strong(&outage, &none, start) ? start : none;
+  const int64_t left = since + GRACE - start;
+  if (left <= 0) return false;
+  if (*watch < 0) {
+    // One may have come before we looked.
+    *watch = channel_watch();
+    return *watch >= 0;
+  }
+  struct pollfd wanted = {.fd = *watch, .events = POLLIN};
+  if (poll(&wanted, 1, (int)left) < 0) return errno == EINTR;
+  char events[4096];
+  return syscall(SYS_read, *watch, events, sizeof events) > 0;
+}
+
 static void revive_parked(void);
 
 int sockets_open(int type, int protocol) {
   struct id id;
-  const int fd = channel_open(protocol, type & SOCK_CLOEXEC, (uint32_t)syscall(SYS_getpid), 0, &id);
+  int fd, watch = -1;
+  do {
+    fd = channel_open(protocol, type & SOCK_CLOEXEC, (uint32_t)syscall(SYS_getpid), 0, &id);
+  } while ((fd == -ECONNREFUSED || fd == -ENOENT) && atomic_load(&outage) != 0 && await_server(&watch));
+  if (watch >= 0) syscall(SYS_close, watch);
   if (fd < 0) return fd;
   if ((type & SOCK_NONBLOCK) && syscall(SYS_fcntl, fd, F_SETFL, O_RDWR | O_NONBLOCK) != 0) {
     const int error = -errno;
@@ -296,6 +329,7 @@ static bool revive(struct netlink_socket *socket) {
   for (int group = 1; group <= 32 * GROUP_WORDS; group++) {
     if (has_group(socket, group)) request(socket, OP_JOIN, (uint32_t)group, 0, &answer);
   }
+  atomic_store(&outage, 0);
   if (socket->missed) request(socket, OP_LOST, 0, 0, &answer);
   socket->missed = false;
   atomic_store(&socket->dumping, false);
@@ -329,7 +363,8 @@ static void revive_parked(void) {
 
 static bool lost(struct netlink_socket *socket, unsigned epoch, bool missed) {
   pthread_mutex_lock(&lock);
-  bool alive = atomic_load(&socket->epoch) != epoch; // Another thread was faster.
+  // Another thread may have been faster.
+  bool alive = atomic_load(&socket->epoch) != epoch && !atomic_load(&socket->parked);
   if (!alive) {
     socket->missed |= missed;
     alive = revive(socket);
@@ -384,18 +419,26 @@ int sockets_wait(int fd, struct netlink_socket *socket, bool block) {
 
 int sockets_request(struct netlink_socket *socket, enum op op, uint32_t a, uint32_t b, const struct iovec *payload,
                     size_t count, struct answer *answer) {
+  int watch = -1, result = ECONNREFUSED;
   for (int attempt = 0; attempt < 2; attempt++) {
     const unsigned epoch = atomic_load(&socket->epoch);
     const int error = channel_request(op, socket->id, a, b, payload, count, answer);
     if (error == 0 && answer->error != EBADF) {
       atomic_store(&socket->dumping, (answer->flags & ANSWER_DUMPING) != 0);
-      return (int)answer->error;
+      result = (int)answer->error;
+      break;
     }
-    if (error == -EMSGSIZE || error == -EMFILE || error == -ENFILE) return -error;
+    if (error == -EMSGSIZE || error == -EMFILE || error == -ENFILE) {
+      result = -error;
+      break;
+    }
     // A request and its answers are one: who only asks has missed nothing.
-    if (!lost(socket, epoch, has_groups(socket))) break;
+    bool alive = lost(socket, epoch, has_groups(socket));
+    while (!alive && await_server(&watch)) alive = lost(socket, atomic_load(&socket->epoch), false);
+    if (!alive) break;
   }
-  return ECONNREFUSED;
+  if (watch >= 0) syscall(SYS_close, watch);
+  return result;
 }
 
 int sockets_autobind(struct netlink_socket *socket) {

@@ -9,6 +9,7 @@ import { NetlinkServer } from "../../server/index.ts";
 import { ENOENT } from "../../uapi/errno.ts";
 import { VSwitch } from "../../vswitch/index.ts";
 import { describeError, nearest, print } from "../output.ts";
+import { StateFile } from "../state.ts";
 
 /** Options of `nokmod start`. */
 export interface StartOptions {
@@ -16,6 +17,8 @@ export interface StartOptions {
   readonly daemon?: boolean;
   readonly pidfile?: string;
   readonly log?: string;
+  /** Where datapaths and ports are kept, for a nokmod that takes over from one that was killed. */
+  readonly state?: string;
   readonly kernel?: string;
   readonly bridge?: string;
   readonly port?: readonly string[];
@@ -58,7 +61,10 @@ export async function start(options: StartOptions): Promise<void> {
   });
   let server: NetlinkServer | undefined;
   let bridge: VSwitch | undefined;
+  let state: StateFile | undefined;
   const stop = (): void => {
+    // Where another nokmod is serving, the file is that one's.
+    state?.close(server !== undefined);
     bridge?.close();
     server?.close();
     namespaces.close();
@@ -67,6 +73,11 @@ export async function start(options: StartOptions): Promise<void> {
   };
   try {
     for (const setting of options.sysctl ?? []) set(nokmod, setting);
+    if (options.state !== undefined) {
+      state = new StateFile(nokmod, options.state);
+      for (const failure of state.restore()) process.stderr.write(`nokmod: not as it was: ${failure}\n`);
+      state.follow();
+    }
     server = new NetlinkServer(nokmod.kernel, { path: options.socket, foreign: namespaces.enter });
     if (options.bridge !== undefined) {
       const name = options.bridge;
