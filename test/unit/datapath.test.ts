@@ -5,7 +5,20 @@ import { EEXIST, EFBIG, EINVAL, ENODEV, ENOENT, ENOMEM, ERANGE } from "../../src
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import * as act from "../support/actions.ts";
 import { DatapathLab, inPort, type Match } from "../support/datapath-lab.ts";
-import { concat, ethernet, frame, hex, ipv4, TCP_ACK, TCP_RST, TCP_SYN, tcp, udp } from "../support/frames.ts";
+import {
+  concat,
+  ethernet,
+  frame,
+  hex,
+  ipv4,
+  TCP_ACK,
+  TCP_RST,
+  TCP_SYN,
+  tcp,
+  u32,
+  udp,
+  vlan,
+} from "../support/frames.ts";
 import { messagesIn } from "../support/kernel.ts";
 
 const datagram = frame(ethernet(), ipv4(), udp({ dst: 53 }), "hello");
@@ -700,5 +713,116 @@ describe("limits", () => {
       flow(ovs.OVS_FLOW_CMD_DEL, 2, 0),
     ]).toEqual([ENOENT, 0, ENOENT]);
     expect(lab.stats().flows).toBe(1);
+  });
+
+  it("T-119: the key has two tags; a third is the ethertype that the inner one names", () => {
+    const lab = new DatapathLab();
+    const three = frame(ethernet(), vlan({ vid: 5 }), vlan({ vid: 6 }), vlan({ vid: 7 }), ipv4(), udp());
+    lab.port(1).inject(three);
+    const { key, packet } = lab.takeOne();
+    expect(key).toMatchObject({
+      ETHERTYPE: 0x8100,
+      VLAN: 0x1005,
+      ENCAP: { ETHERTYPE: 0x8100, VLAN: 0x1006, ENCAP: { ETHERTYPE: 0x8100 } },
+    });
+    expect(hex(packet)).toBe(hex(three));
+  });
+
+  it("T-120: the key has three labels of a stack of five", () => {
+    const lab = new DatapathLab();
+    const stack = [1, 2, 3, 4, 5].map((label) => u32((label << 12) | (label === 5 ? 0x100 : 0) | 64));
+    lab.port(1).inject(frame(ethernet({ type: 0x8847 }), ...stack, ipv4(), udp()));
+    expect(hex(lab.takeOne().reply.bytes)).toContain("10001500" + "000010400000204000003040");
+  });
+
+  it("T-121: 252 bytes of Geneve options, not 256", () => {
+    const lab = new DatapathLab();
+    const options = (length: number) => {
+      const option = concat(Uint8Array.of(0, 0, 1, 1), new Uint8Array(4));
+      const whole = new Array<Uint8Array>(length >> 3).fill(option);
+      if (length % 8 !== 0) whole.push(Uint8Array.of(0, 0, 1, 0));
+      return act.attr(
+        ovs.OVS_KEY_ATTR_TUNNEL | 0x8000,
+        act.attr(ovs.OVS_TUNNEL_KEY_ATTR_ID, new Uint8Array(8)),
+        act.attr(ovs.OVS_TUNNEL_KEY_ATTR_IPV4_SRC, Uint8Array.of(1, 2, 3, 4)),
+        act.attr(ovs.OVS_TUNNEL_KEY_ATTR_IPV4_DST, Uint8Array.of(1, 2, 3, 5)),
+        act.attr(ovs.OVS_TUNNEL_KEY_ATTR_TTL, Uint8Array.of(64)),
+        act.attr(ovs.OVS_TUNNEL_KEY_ATTR_GENEVE_OPTS, ...whole),
+      );
+    };
+    const errnos = [248, 252, 256].map((length) =>
+      lab.execute(datagram, [act.userspace(lab.pid)], { key: concat(inPort(1), options(length)) }),
+    );
+    expect(errnos).toEqual([0, 0, EINVAL]);
+    // OVS_TUNNEL_KEY_ATTR_GENEVE_OPTS with its header.
+    const shown = lab.take().map(({ reply }) => hex(reply.bytes));
+    expect(shown.map((bytes) => [bytes.includes("fc00080000000101"), bytes.includes("0001080000000101")])).toEqual([
+      [true, false],
+      [false, true],
+    ]);
+  });
+
+  it("T-124: a chain of recirculations is cut after 30 flows: three within each other, nine deferred", () => {
+    const lab = new DatapathLab();
+    for (const more of [[], [act.output(2)]]) {
+      for (let id = 1; id < 120; id++) lab.flow({ recircId: id }, act.recirc(id + 1), ...more);
+      const before = lab.stats().hit;
+      expect(lab.execute(datagram, [act.recirc(1), ...more])).toBe(0);
+      expect(lab.stats()).toMatchObject({ hit: before + 30, missed: 0, lost: 0 });
+      expect(lab.port(2).takeSent().length).toBe(more.length * 31);
+    }
+  });
+
+  it("T-126: no datapath promises more than 200,000 meters", () => {
+    const lab = new DatapathLab();
+    const { replies } = lab.client.ack({ family: "ovs_meter", cmd: ovs.OVS_METER_CMD_FEATURES, ifindex: lab.ifindex });
+    const { MAX_METERS } = meterAttributes.decode(replies[0].view, 24, replies[0].bytes.length);
+    expect(MAX_METERS).toBeGreaterThan(1000);
+    expect(MAX_METERS).toBeLessThanOrEqual(200_000);
+  });
+
+  it("T-129: an L2 header of 30 bytes is put before every fragment, one of 34 before none", () => {
+    const lab = new DatapathLab();
+    const big = frame(ethernet(), ipv4(), udp(), new Uint8Array(2000));
+    const sent = (labels: number) => {
+      // The first is the bottom of the stack.
+      const push = Array.from({ length: labels }, (_, i) => act.pushMpls(i === 0 ? 0x5140 : 0x5040));
+      expect(lab.execute(big, [...push, act.output(2)], { mru: 1000 })).toBe(0);
+      return lab.port(2).takeSent().length;
+    };
+    expect([sent(0), sent(3), sent(4), sent(5)]).toEqual([3, 3, 3, 0]);
+  });
+
+  it("T-130: names of helpers have 15 characters, of timeout policies 31", () => {
+    const lab = new DatapathLab();
+    const name = (length: number) => new TextEncoder().encode(`${"h".repeat(length)}\0`);
+    const install = (attribute: Uint8Array): string => {
+      try {
+        lab.flow(anyUdp({ inPort: 1 }), act.ct(COMMIT, attribute));
+        return "taken";
+      } catch (error) {
+        return (error as Error).message;
+      }
+    };
+    const policy = { maxExpected: 1, timeout: 60 };
+    lab.test.conntrack.registerHelper({ name: "h".repeat(15), proto: 17, policies: [policy], help: () => 0 } as never);
+    expect([15, 16, 17].map((length) => install(act.attr(ovs.OVS_CT_ATTR_HELPER, name(length))))).toEqual([
+      "taken",
+      "flow: errno 22",
+      "flow: errno 22",
+    ]);
+    expect([31, 32].map((length) => install(act.attr(ovs.OVS_CT_ATTR_TIMEOUT, name(length))))).toEqual([
+      "taken",
+      "flow: errno 22",
+    ]);
+  });
+
+  it("T-131: labels have 128 bits, with their mask 32 bytes", () => {
+    const lab = new DatapathLab();
+    const labels = (length: number) =>
+      act.ct(COMMIT, act.attr(ovs.OVS_CT_ATTR_LABELS, new Uint8Array(length).fill(255)));
+    const errnos = [16, 28, 32, 36].map((length) => lab.execute(datagram, [labels(length), act.userspace(lab.pid)]));
+    expect(errnos).toEqual([EINVAL, EINVAL, 0, EINVAL]);
+    expect(lab.takeOne().key.CT_LABELS).toEqual(new Uint8Array(16).fill(255));
   });
 });
