@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { OvsClient } from "../../src/client/index.ts";
-import { systemClock } from "../../src/clock.ts";
+import { type Clock, ManualClock, systemClock } from "../../src/clock.ts";
 import { CtAction } from "../../src/conntrack/action.ts";
 import { Conntrack } from "../../src/conntrack/conntrack.ts";
 import type { Program } from "../../src/datapath/actions/program.ts";
@@ -91,36 +91,112 @@ function lookupCost(count: number): Figure {
   return { title: `lookup through ${count} mask${count === 1 ? "" : "s"}, caches off`, value: cost, unit: "ns" };
 }
 
+/** Connection tracking with `count` connections in it. */
+class Tracked {
+  readonly memory = new PacketMemory();
+  readonly conntrack: Conntrack;
+  private readonly packet = new Packet(this.memory);
+  private readonly key = newKey();
+  private readonly action = new CtAction();
+
+  constructor(
+    readonly count: number,
+    clock: Clock,
+  ) {
+    this.conntrack = new Conntrack({
+      clock,
+      random: new SeededRandom(1),
+      memory: this.memory,
+      options: { max: count, buckets: count },
+    });
+    this.action.commit = true;
+    this.action.zone = 1;
+    for (let i = 0; i < count; i++) {
+      const error = this.send(i);
+      if (error !== 0) throw new Error(`commit of connection ${i} gave ${error}`);
+      if ((i & 255) === 255) this.end();
+    }
+    this.end();
+    if (this.conntrack.count < count * 0.99) throw new Error(`only ${this.conntrack.count} connections`);
+  }
+
+  /** A packet of a connection from the wire to the end of ct. */
+  send(i: number): number {
+    this.receive(i);
+    return this.conntrack.execute(this.packet, this.key, this.action);
+  }
+
+  /** The same without ct. */
+  receive(i: number): void {
+    writeFrame(this.memory, i);
+    this.packet.reset(FRAME, 60, FRAME - 64, FRAME + 128);
+    extractKey(this.packet, this.key);
+  }
+
+  end(): void {
+    this.conntrack.endBatch();
+    this.memory.resetScratch();
+  }
+}
+
 /** Bytes a connection, and what a commit costs, at a million of them. */
 function connections(count: number): Figure[] {
-  const memory = new PacketMemory();
-  const packet = new Packet(memory);
-  const key = newKey();
   const before = footprint();
-  const conntrack = new Conntrack({ clock: systemClock, random: new SeededRandom(1), memory });
-  conntrack.setMax(count);
-  const action = new CtAction();
-  action.commit = true;
-  action.zone = 1;
   const start = performance.now();
-  for (let i = 0; i < count; i++) {
-    writeFrame(memory, i);
-    packet.reset(FRAME, 60, FRAME - 64, FRAME + 128);
-    extractKey(packet, key);
-    const error = conntrack.execute(packet, key, action);
-    if (error !== 0) throw new Error(`commit of connection ${i} gave ${error}`);
-    if ((i & 255) === 255) {
-      conntrack.endBatch();
-      memory.resetScratch();
-    }
-  }
+  const tracked = new Tracked(count, systemClock);
   const seconds = (performance.now() - start) / 1000;
-  conntrack.endBatch();
   const bytes = (footprint() - before) / count;
-  if (conntrack.count < count * 0.99) throw new Error(`only ${conntrack.count} connections`);
   return [
     { title: `memory of ${count.toLocaleString("en-US")} connections`, value: bytes, unit: "bytes each" },
-    { title: "new connections, without devices", value: count / seconds, unit: "a second" },
+    { title: "new connections, without devices", value: tracked.count / seconds, unit: "a second" },
+  ];
+}
+
+/** What ct costs a packet of a connection chosen at random among `count`, in nanoseconds. */
+function trackingCost(count: number): Figure {
+  const tracked = new Tracked(count, systemClock);
+  const rounds = 1_000_000;
+  const run = (step: (i: number) => void): number => {
+    let i = 1;
+    const start = performance.now();
+    for (let round = 0; round < rounds; round++) {
+      i = (Math.imul(i, 1_103_515_245) + 12_345) & 0x7fff_ffff;
+      step(i % count);
+      if ((round & 255) === 255) tracked.end();
+    }
+    return ((performance.now() - start) / rounds) * 1e6;
+  };
+  const cost = (): number => run((i) => tracked.send(i)) - run((i) => tracked.receive(i));
+  cost();
+  const value = Math.min(cost(), cost(), cost());
+  return { title: `ct of a packet, ${count.toLocaleString("en-US")} connections`, value, unit: "ns" };
+}
+
+/** The longest time that collecting `count` connections, expired all at once, keeps the thread. */
+function expiry(count: number): Figure[] {
+  const longest = (collect: (tracked: Tracked, clock: ManualClock) => void): number => {
+    const clock = new ManualClock();
+    const tracked = new Tracked(count, clock);
+    clock.advance(31_000);
+    let worst = 0;
+    while (tracked.conntrack.count > 0) {
+      const start = performance.now();
+      collect(tracked, clock);
+      worst = Math.max(worst, performance.now() - start);
+    }
+    return worst;
+  };
+  const what = `${count.toLocaleString("en-US")} connections expire`;
+  return [
+    { title: `${what}, longest pause by the timer`, value: longest((tracked) => tracked.conntrack.tick()), unit: "ms" },
+    {
+      title: `${what}, longest pause between packets`,
+      value: longest((tracked, clock) => {
+        clock.advance(10);
+        tracked.end();
+      }),
+      unit: "ms",
+    },
   ];
 }
 
@@ -183,7 +259,13 @@ export function internalFigures(): Figure[] {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const figures = [...[1, 16, 64, 256].map(lookupCost), ...connections(1_000_000), ...flows(200_000)];
+  const figures = [
+    ...[1, 16, 64, 256].map(lookupCost),
+    ...[10, 10_000, 1_000_000].map(trackingCost),
+    ...connections(1_000_000),
+    ...expiry(1_000_000),
+    ...flows(200_000),
+  ];
   if (process.argv.includes("--json")) console.log(JSON.stringify(figures));
   else for (const { title, value, unit } of figures) console.log(`${title}: ${format(value)} ${unit}`);
 }
