@@ -42,6 +42,19 @@ export interface Expectation {
   /** Endings that are right. */
   readonly endings: readonly Ending[];
   readonly reason: string;
+  /** Whether the kernel has all that the test's own set-up needs. */
+  readonly possible: boolean;
+}
+
+/** A result, seen by the list. */
+export interface Outcome extends Result {
+  /** Whether it is what the list says. */
+  readonly agrees: boolean;
+  /** Why it is not to be `ok`. */
+  readonly reason: string;
+  readonly possible: boolean;
+  /** Release of the kernel it was run on. */
+  readonly kernel: string;
 }
 
 /** The list that the repository keeps: how every test should end. */
@@ -65,9 +78,9 @@ export class Expected {
     const missing = (entry.needs ?? []).filter((need) => this.missing.has(need));
     if (missing.length > 0) {
       const reason = `this kernel has no ${missing.map((need) => NEEDS[need][0]).join(", no ")}`;
-      return { endings: ["failed", "skipped"], reason };
+      return { endings: ["failed", "skipped"], reason, possible: false };
     }
-    return { endings: [entry.result ?? "ok"], reason: entry.reason ?? "" };
+    return { endings: [entry.result ?? "ok"], reason: entry.reason ?? "", possible: true };
   }
 
   /** Whether what a test leaves behind would spoil others, also with the module. */
@@ -75,9 +88,10 @@ export class Expected {
     return this.entries.get(test.number)?.alone !== undefined;
   }
 
-  /** Whether a result is as the list says. */
-  agrees({ test, ending }: Result): boolean {
-    return this.of(test).endings.includes(ending);
+  /** Compares a result with the list. */
+  judge({ test, ending }: Result): Pick<Outcome, "agrees" | "reason" | "possible"> {
+    const { endings, reason, possible } = this.of(test);
+    return { agrees: endings.includes(ending), reason, possible };
   }
 }
 

@@ -1,10 +1,11 @@
 import { mkdirSync, writeFileSync } from "node:fs";
-import { cpus } from "node:os";
+import { cpus, release } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { Expected } from "./expected.ts";
-import { type Result, runBatch } from "./machine.ts";
+import { runElsewhere } from "./elsewhere.ts";
+import { Expected, type Outcome } from "./expected.ts";
+import { runBatch } from "./machine.ts";
 import { page, summary } from "./report.ts";
 import { cache, Suite, type Test } from "./suite.ts";
 
@@ -18,19 +19,29 @@ const { values: options, positionals } = parseArgs({
   options: {
     quick: { type: "boolean", default: false },
     jobs: { type: "string", default: String(Math.max(1, Math.min(4, cpus().length))) },
+    elsewhere: { type: "string" },
     markdown: { type: "string" },
+    json: { type: "string" },
     directory: { type: "string", default: join(cache, "results") },
     list: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
 });
 if (options.help) {
-  console.log(`usage: npm run test:ovs -- [NUMBER | FROM-TO | WORD …] [--quick] [--jobs N] [--markdown FILE] [--directory DIRECTORY] [--list]
+  console.log(`usage: npm run test:ovs -- [NUMBER | FROM-TO | WORD …] [options]
 
 Runs OVS's own suite for the kernel datapath (Debian's openvswitch-source) on nokmod and compares the results with
-tools/ovs-suite/expected.json. WORD chooses tests by title or keyword. --quick leaves out those whose set-up this kernel
-can't do. Fails when a test ends otherwise than the list says. What failed tests leave behind is kept in DIRECTORY, by
-default ${join(cache, "results")}.`);
+tools/ovs-suite/expected.json. WORD chooses tests by title or keyword. Fails when a test ends otherwise than the list says.
+
+  --quick                leave out the tests whose set-up this kernel can't do
+  --elsewhere PROGRAM    run those in another kernel: PROGRAM takes a shell script and runs it there as root, with this
+                         machine's files and without openvswitch.ko (User-Mode Linux, a virtual machine)
+  --jobs N               machines at a time
+  --markdown FILE        write the table
+  --json FILE            write the results
+  --directory DIRECTORY  where the tests work and what those that fail leave is kept
+                         (${join(cache, "results")})
+  --list                 tell what would be run`);
   process.exit(0);
 }
 
@@ -51,33 +62,40 @@ if (chosen.length === 0) {
 
 const directory = resolve(options.directory);
 mkdirSync(directory, { recursive: true });
-const [single, sociable] = [true, false].map((alone) => chosen.filter((test) => expected.alone(test) === alone));
+const away = options.elsewhere === undefined ? [] : chosen.filter((test) => !expected.of(test).possible);
+const here = chosen.filter((test) => !away.includes(test));
+const [single, sociable] = [true, false].map((alone) => here.filter((test) => expected.alone(test) === alone));
 const batches = single.map((test) => [test]);
 for (let at = 0; at < sociable.length; at += BATCH) batches.push(sociable.slice(at, at + BATCH));
-const results: Result[] = [];
+const outcomes: Outcome[] = [];
 const faults: string[] = [];
 const workers = Array.from({ length: Number(options.jobs) }, async () => {
   for (let batch = batches.shift(); batch !== undefined; batch = batches.shift()) {
-    const done = await runBatch(suite, batch, directory, root, show);
-    results.push(...done.results);
+    const done = await runBatch(suite, batch, directory, root, (result) => {
+      const outcome: Outcome = { ...result, ...expected.judge(result), kernel: release() };
+      outcomes.push(outcome);
+      show(outcome);
+    });
     if (done.left.length > 0) batches.push([...done.left]);
     faults.push(...done.faults);
   }
 });
 await Promise.all(workers);
-results.sort((a, b) => a.test.number - b.test.number);
+if (options.elsewhere !== undefined && away.length > 0) {
+  const other = await runElsewhere(options.elsewhere, away, directory, root);
+  outcomes.push(...other.outcomes);
+  faults.push(...other.faults);
+}
+outcomes.sort((a, b) => a.test.number - b.test.number);
 
-const wrong = results.filter((result) => !expected.agrees(result));
-console.log(`\n${summary(results, expected)}`);
-for (const result of wrong) {
-  console.log(
-    `  ${result.test.number} ${result.test.title}: ${result.ending} at ${result.where}\n      ${result.remains}`,
-  );
+const wrong = outcomes.filter(({ agrees }) => !agrees);
+console.log(`\n${summary(outcomes)}`);
+for (const { test, ending, where, remains } of wrong) {
+  console.log(`  ${test.number} ${test.title}: ${ending} ${where}\n      ${remains}`);
 }
 for (const fault of new Set(faults)) console.log(`  nokmod: ${fault}`);
-if (options.markdown !== undefined) {
-  writeFileSync(resolve(options.markdown), page(results, expected, suite.version));
-}
+if (options.json !== undefined) writeFileSync(resolve(options.json), JSON.stringify({ outcomes, faults }));
+if (options.markdown !== undefined) writeFileSync(resolve(options.markdown), page(outcomes, suite.version));
 process.exitCode = wrong.length + faults.length === 0 ? 0 : 1;
 
 /** Whether the command line asks for a test. */
@@ -92,11 +110,9 @@ function isChosen(test: Test): boolean {
 }
 
 /** A line of the table, as soon as a test has ended. */
-function show(result: Result): void {
-  const { test, ending, where, seconds } = result;
-  const { reason } = expected.of(test);
-  const mark = expected.agrees(result) ? " " : "!";
-  const why = ending === "ok" ? "" : reason || where;
+function show({ test, ending, where, seconds, agrees, reason }: Outcome): void {
+  const mark = agrees ? " " : "!";
+  const why = ending === "ok" ? "" : agrees ? reason : where;
   console.log(
     `${mark} ${String(test.number).padStart(3)}  ${ending.padEnd(7)} ${seconds.toFixed(0).padStart(3)} s  ${test.title}${why && `  (${why})`}`,
   );
