@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { ManualClock } from "../../src/clock.ts";
 import { Meter, MeterBand, MeterTable } from "../../src/datapath/meter.ts";
@@ -41,8 +42,23 @@ function setUp() {
   const errno = (cmd: number, values: Values, more: object = {}) => client.errno(request(cmd, values, more));
   const get = (cmd: number, values: Values) => read(client.get(request(cmd, values)));
   const [{ meters }] = test.kernel.datapaths.list;
-  return { test, client, request, errno, get, meters };
+  return { test, client, request, errno, get, meters, ifindex };
 }
+
+describe("F-299, F-303…F-305, F-307, F-310: requests that are refused", () => {
+  it.each<[string, Values, number]>([
+    ["F-303: no ID", { BANDS: [band(1, 1)] }, EINVAL],
+    ["F-304: no BANDS", { ID: 1 }, EINVAL],
+    ["F-305: two bands", { ID: 1, BANDS: [band(1, 1), band(1, 1)] }, EINVAL],
+    ["F-299: no BURST", { ID: 1, BANDS: [{ TYPE: 1, RATE: 1 }] }, EINVAL],
+    ["F-299: no RATE", { ID: 1, BANDS: [{ TYPE: 1, BURST: 1 }] }, EINVAL],
+    ["F-299: no TYPE", { ID: 1, BANDS: [{ RATE: 1, BURST: 1 }] }, EINVAL],
+    ["F-307: rate 0", { ID: 1, BANDS: [band(0, 1)] }, EINVAL],
+    ["F-310: all that is wrong beats a missing datapath", { ID: 1, BANDS: [band(0, 1)] }, EINVAL],
+  ])("%s", (name, values, errno) => {
+    expect(setUp().errno(SET, values, name.startsWith("F-310") ? { ifindex: 4242 } : {})).toBe(errno);
+  });
+});
 
 describe("commands", () => {
   it("F-300 to F-302: features", () => {
@@ -55,17 +71,89 @@ describe("commands", () => {
     expect(errno(FEATURES, {}, { ifindex: 4242 })).toBe(ENODEV);
   });
 
-  it.each<[string, Values, number]>([
-    ["F-303: no ID", { BANDS: [band(1, 1)] }, EINVAL],
-    ["F-304: no BANDS", { ID: 1 }, EINVAL],
-    ["F-305: two bands", { ID: 1, BANDS: [band(1, 1), band(1, 1)] }, EINVAL],
-    ["F-299: no BURST", { ID: 1, BANDS: [{ TYPE: 1, RATE: 1 }] }, EINVAL],
-    ["F-299: no RATE", { ID: 1, BANDS: [{ TYPE: 1, BURST: 1 }] }, EINVAL],
-    ["F-299: no TYPE", { ID: 1, BANDS: [{ RATE: 1, BURST: 1 }] }, EINVAL],
-    ["F-307: rate 0", { ID: 1, BANDS: [band(0, 1)] }, EINVAL],
-    ["F-310: all that is wrong beats a missing datapath", { ID: 1, BANDS: [band(0, 1)] }, EINVAL],
-  ])("%s", (name, values, errno) => {
-    expect(setUp().errno(SET, values, name.startsWith("F-310") ? { ifindex: 4242 } : {})).toBe(errno);
+  it("F-293, T-046: packets a second, or kbit a second with the KBPS flag", () => {
+    const { errno, meters, test } = setUp();
+    errno(SET, { ID: 1, BANDS: [band(2, 2)] });
+    errno(SET, { ID: 2, KBPS: true, BANDS: [band(2, 2)] });
+    const passed = (id: number, length: number) =>
+      Array.from({ length: 9 }, () => meters.drops(id, length)).filter((dropped) => !dropped).length;
+    expect([passed(1, 1500), passed(2, 100)]).toEqual([2, 2]);
+    test.clock.advance(1000);
+    test.kernel.environment.clock.invalidate();
+    expect([passed(1, 60), passed(2, 50)]).toEqual([2, 5]);
+  });
+
+  it("F-295, F-298: bands by any inner number; replies have number 0, numbers as u32, 16 bytes of STATS", () => {
+    const { client, request, errno } = setUp();
+    const attributes = (writer: MessageWriter) => {
+      writer.u32(ovs.OVS_METER_ATTR_ID, 1);
+      const bands = writer.nest(ovs.OVS_METER_ATTR_BANDS);
+      const one = writer.nest(77);
+      for (const attribute of [ovs.OVS_BAND_ATTR_TYPE, ovs.OVS_BAND_ATTR_RATE, ovs.OVS_BAND_ATTR_BURST])
+        writer.u32(attribute, 1);
+      writer.endNest(one);
+      writer.endNest(bands);
+    };
+    expect(client.errno({ ...request(SET, {}), attributes })).toBe(0);
+    const { bytes } = client.get(request(GET, { ID: 1 }));
+    // ID, STATS, USED, then BANDS { 0 { STATS } }.
+    expect(Buffer.from(bytes.subarray(64)).toString("hex")).toBe(
+      `1c000400${"18000000"}${"14000400"}${"00".repeat(16)}`,
+    );
+    const features = client.get(request(FEATURES, {}));
+    expect(Buffer.from(features.bytes.subarray(24)).toString("hex")).toBe(
+      `08000700${"400d0300"}${"08000800"}${"01000000"}${"10000400"}${"0c000000"}${"08000100"}${"01000000"}`,
+    );
+    // STATS of a request has 16 bytes at least, the integers four.
+    const short = (type: number, size: number) => ({
+      ...request(SET, {}),
+      attributes: (writer: MessageWriter) => writer.raw(type, new Uint8Array(size)),
+    });
+    for (const [type, size] of [
+      [ovs.OVS_METER_ATTR_STATS, 15],
+      [ovs.OVS_METER_ATTR_MAX_METERS, 3],
+      [ovs.OVS_METER_ATTR_MAX_BANDS, 3],
+      [ovs.OVS_METER_ATTR_KBPS, 1],
+      [ovs.OVS_METER_ATTR_CLEAR, 1],
+      [ovs.OVS_METER_ATTR_USED, 7],
+    ])
+      expect(client.errno(short(type, size))).toBe(ERANGE);
+    expect(errno(GET, { ID: 1 })).toBe(0);
+  });
+
+  it("F-322: the reply's dp_ifindex is the request's", () => {
+    const { client, request, ifindex } = setUp();
+    const requests: [number, Values][] = [
+      [FEATURES, {}],
+      [SET, { ID: 1, BANDS: [] }],
+      [GET, { ID: 1 }],
+      [DEL, { ID: 1 }],
+    ];
+    for (const [cmd, values] of requests) expect(client.get(request(cmd, values)).ifindex).toBe(ifindex);
+  });
+
+  it("F-324: what vswitchd sends for a meter is taken: BURST as RATE, neither CLEAR nor STATS", () => {
+    const recording = JSON.parse(readFileSync(new URL("../fixtures/vswitchd-6.12.json", import.meta.url), "utf8")) as {
+      families: Record<string, number>;
+      transactions: { request: string }[];
+    };
+    const { errno } = setUp();
+    let seen = 0;
+    let asRate = 0;
+    for (const { request } of recording.transactions) {
+      const bytes = new Uint8Array(Buffer.from(request, "hex"));
+      const view = new DataView(bytes.buffer);
+      if (view.getUint16(4, true) !== recording.families.ovs_meter || bytes[16] !== SET) continue;
+      const values = meterAttributes.decode(view, 24, view.getUint32(0, true));
+      seen++;
+      expect(values).not.toHaveProperty("CLEAR");
+      expect(values).not.toHaveProperty("STATS");
+      for (const one of values.BANDS ?? []) if (one.BURST === one.RATE) asRate++;
+      expect(errno(SET, values)).toBe(0);
+    }
+    // One of them was made with a burst of its own.
+    expect(seen).toBeGreaterThan(1);
+    expect(asRate).toBe(seen - 1);
   });
 
   it("F-306, F-308, F-309: no bands, another type and burst 0 are accepted", () => {
