@@ -26,6 +26,8 @@ export interface NokmodOptions {
   readonly kernel?: string;
   /** Settings of connection tracking by the names that sysctl(8) has for them (src/conntrack/sysctl.ts). */
   readonly sysctl?: Readonly<Record<string, number | string>>;
+  /** Lets ct actions make connections that cross zones (docs/cross-zone-nat.md), which no kernel does. */
+  readonly crossZoneNat?: boolean;
   /** Possible processors, as the module would see them; bounds upcall port ids. */
   readonly processors?: number;
   /** Leave the seed of packet hashes, which the process has one of, as it is. */
@@ -64,7 +66,7 @@ export class Nokmod implements SocketOpener {
     if (!options.keepSeed) seedHash(random.u32());
     this.ports = options.ports;
     const { memory } = options.ports;
-    this.conntrack = new Conntrack({ clock, random, memory });
+    this.conntrack = new Conntrack({ clock, random, memory, options: { crossZoneNat: options.crossZoneNat ?? false } });
     this.sysctl = new ConntrackSysctl(this.conntrack);
     for (const [name, value] of Object.entries(options.sysctl ?? {})) this.sysctl.set(name, value);
     this.kernel = new OvsKernel({

@@ -42,6 +42,7 @@ program
   .option("--flow <rule>", "an OpenFlow rule in ovs-ofctl syntax (repeatable)", many)
   .option("--flows <file>", "a file of such rules")
   .option("--sysctl <name=value>", "a setting, such as net.netfilter.nf_conntrack_max=1000000 (repeatable)", many)
+  .option("--cross-zone-nat", "let ct(nat(src_zone=…,dst_zone=…)) make connections between two zones, as no kernel does")
   .action(start);
 
 program

@@ -35,6 +35,8 @@ export interface Connection {
   readonly original: ConnectionTuple;
   readonly reply: ConnectionTuple;
   readonly zone: number;
+  /** Zone of the reply tuple: another one only where a connection crosses zones. */
+  readonly replyZone: number;
   /** IPS_* */
   readonly status: number;
   /** Seconds left; null when not told (events, dying connections). */
@@ -88,7 +90,8 @@ export class ConntrackClient {
       });
       for (const message of messages) {
         const connection = decodeConnection(message);
-        if (filter.zone === undefined || connection.zone === filter.zone) yield connection;
+        const { zone, replyZone } = connection;
+        if (filter.zone === undefined || zone === filter.zone || replyZone === filter.zone) yield connection;
       }
     } finally {
       requester.socket.close();
@@ -193,6 +196,7 @@ export function decodeConnection(message: NetlinkMessage): Connection {
   let reply: ConnectionTuple = emptyTuple();
   let master: ConnectionTuple | null = null;
   let zone = 0;
+  let replyZone: number | undefined;
   let status = 0;
   let timeout: number | null = null;
   let mark = 0;
@@ -208,9 +212,11 @@ export function decodeConnection(message: NetlinkMessage): Connection {
     switch (attribute.type) {
       case nf.CTA_TUPLE_ORIG:
         original = readTuple(attribute.nested());
+        zone = readZone(attribute.nested()) ?? zone;
         break;
       case nf.CTA_TUPLE_REPLY:
         reply = readTuple(attribute.nested());
+        replyZone = readZone(attribute.nested());
         break;
       case nf.CTA_TUPLE_MASTER:
         master = readTuple(attribute.nested());
@@ -259,6 +265,7 @@ export function decodeConnection(message: NetlinkMessage): Connection {
     original,
     reply,
     zone,
+    replyZone: replyZone ?? zone,
     status,
     timeout,
     mark,
@@ -270,6 +277,13 @@ export function decodeConnection(message: NetlinkMessage): Connection {
     counters,
     master,
   };
+}
+
+/** CTA_TUPLE_ZONE: the zone of one direction. */
+function readZone(parts: AttributeReader): number | undefined {
+  let zone: number | undefined;
+  while (parts.next()) if (parts.type === nf.CTA_TUPLE_ZONE) zone = parts.be16();
+  return zone;
 }
 
 function readTuple(parts: AttributeReader): ConnectionTuple {
@@ -487,6 +501,7 @@ export function formatConnection(connection: Connection, { more, statistics }: C
   text += `,reply=(${ovsTuple(reply)}${ovsCounters(counters?.reply)})`;
   if (more) text += `,id=${connection.id}`;
   if (connection.zone !== 0) text += `,zone=${connection.zone}`;
+  if (connection.replyZone !== connection.zone) text += `,reply_zone=${connection.replyZone}`;
   if (more) text += `,status=${flagsText(STATUS_NAMES, connection.status)}`;
   if (statistics && connection.timeout !== null) text += `,timeout=${connection.timeout}`;
   if (connection.mark !== 0) text += `,mark=${connection.mark}`;
@@ -562,7 +577,9 @@ export function formatConntrackLine(connection: Connection): string {
   text += lineTuple(reply, counters?.reply);
   if (connection.status & nf.IPS_ASSURED) text += "[ASSURED] ";
   text += `mark=${connection.mark} `;
-  if (connection.zone !== 0) text += `zone=${connection.zone} `;
+  if (connection.replyZone !== connection.zone) {
+    text += `zone-orig=${connection.zone} zone-reply=${connection.replyZone} `;
+  } else if (connection.zone !== 0) text += `zone=${connection.zone} `;
   if (connection.helper !== null) text += `helper=${connection.helper} `;
   if (connection.use !== null) text += `use=${connection.use}`;
   return text.trimEnd();

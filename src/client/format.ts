@@ -4,6 +4,7 @@
  */
 
 import { AttributeReader } from "../netlink/reader.ts";
+import { NOKMOD_NAT_ATTR_DST_ZONE, NOKMOD_NAT_ATTR_REVERSE, NOKMOD_NAT_ATTR_SRC_ZONE } from "../uapi/nokmod.ts";
 import * as ovs from "../uapi/openvswitch.ts";
 import { ipv4Text, ipv6Text, macText } from "./address.ts";
 import type { FlowInfo } from "./ovs.ts";
@@ -557,6 +558,7 @@ function textOf(bytes: Uint8Array): string {
 function natText(nest: Uint8Array): string {
   const parts = byType(readerOf(nest));
   const source = parts.has(ovs.OVS_NAT_ATTR_SRC);
+  if (parts.has(NOKMOD_NAT_ATTR_REVERSE)) return "nat(reverse)";
   if (!source && !parts.has(ovs.OVS_NAT_ATTR_DST)) return "nat";
   const min = parts.get(ovs.OVS_NAT_ATTR_IP_MIN);
   const max = parts.get(ovs.OVS_NAT_ATTR_IP_MAX);
@@ -579,6 +581,11 @@ function natText(nest: Uint8Array): string {
   if (parts.has(ovs.OVS_NAT_ATTR_PERSISTENT)) text += ",persistent";
   if (parts.has(ovs.OVS_NAT_ATTR_PROTO_HASH)) text += ",hash";
   if (parts.has(ovs.OVS_NAT_ATTR_PROTO_RANDOM)) text += ",random";
+  const replyZone = parts.get(NOKMOD_NAT_ATTR_DST_ZONE);
+  if (replyZone !== undefined) {
+    text += `,src_zone=${littleEndian(parts.get(NOKMOD_NAT_ATTR_SRC_ZONE) ?? NOTHING)}`;
+    text += `,dst_zone=${littleEndian(replyZone)}`;
+  }
   return `nat(${text})`;
 }
 

@@ -12,6 +12,10 @@ export class NatAction {
   persistent = false;
   protoHash = false;
   protoRandom = false;
+  /** Zone of a new connection's reply tuple when it is another than the action's; -1 = none (NOKMOD_NAT_ATTR_DST_ZONE). */
+  replyZone = -1;
+  /** NOKMOD_NAT_ATTR_REVERSE */
+  reverse = false;
 }
 
 /** A validated ct action (OVS_CT_ATTR_*, conntrack.md section 1). Made when the flow is put; read per packet. */

@@ -75,7 +75,7 @@ import { shuttingDown } from "./sctp.ts";
 import { adjustSegment, seqOffset } from "./seqadj.ts";
 import { ConnectionTable, sameTuple } from "./table.ts";
 import { closing, finished, isEstablished, setLiberal, tcpHeaderValid, trackTcp } from "./tcp.ts";
-import { copyTuple, findTransport, invert, newTuple, protoOf, Transport, tupleOf } from "./tuple.ts";
+import { copyTuple, findTransport, invert, newTuple, protoOf, setZone, Transport, tupleOf, zoneOf } from "./tuple.ts";
 import { Tracked, Verdict } from "./verdict.ts";
 
 /** Counters of CTNETLINK GET_STATS_CPU (N-145), named as there. */
@@ -128,7 +128,7 @@ const GC_INTERVAL = 10;
 const GC_SLICES = 1000;
 const GC_TICKS = 10;
 const GC_SLICE = 16384;
-const GC_DESTROYED = 1500;
+const GC_DESTROYED = 500;
 /** Of HZ=250, in ms. */
 const JIFFY = 4;
 
@@ -355,7 +355,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     }
     const { words } = this.table;
     const entry = packet.ct * E.WORDS;
-    if (words[entry + T.META] >>> 16 !== action.zone) return false;
+    if (zoneOf(words, entry) !== action.zone && zoneOf(words, entry + E.REPLY) !== action.zone) return false;
     const ext = words[entry + E.EXT];
     if (action.helper !== undefined && (ext & Ext.HELPER_MASK) !== 0) {
       if ((ext & Ext.HELPER_MASK) >>> Ext.HELPER_SHIFT !== this.helperOf(action)) return false;
@@ -388,6 +388,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     if (natted) {
       // What was translated looks like the inverse of what the answers look like.
       if (!invert(tuple, 0, this.scratchTuple, 0)) return false;
+      if (action.nat !== undefined && action.nat.replyZone >= 0) setZone(this.scratchTuple, 0, action.nat.replyZone);
       link = this.findLive(this.scratchTuple);
       if (link >= 0) link ^= 1;
     } else link = this.findLive(tuple);
@@ -644,6 +645,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     copyTuple(tuple, 0, words, entry);
     copyTuple(this.scratchTuple, 0, words, entry + E.REPLY);
     words[entry + T.HASH] = hash;
+    if (action.nat !== undefined && action.nat.replyZone >= 0) setZone(words, entry + E.REPLY, action.nat.replyZone);
     this.extend(entry);
     if (action.timeout !== undefined) words[entry + E.EXT] |= this.policyOf(action) << Ext.POLICY_SHIFT;
     if (this.expectations.count !== 0) {
@@ -694,7 +696,11 @@ export class Conntrack implements ConntrackPort, HelperContext {
     words[entry + E.STATUS] |= IPS_EXPECTED;
     words[entry + E.MASTER] = expectation.master + 1;
     this.table.hold(expectation.master);
-    words[entry + E.MARK] = words[expectation.master * E.WORDS + E.MARK];
+    const master = expectation.master * E.WORDS;
+    words[entry + E.MARK] = words[master + E.MARK];
+    // Between the zones of its master, whichever end began it.
+    const [zone, answers] = [zoneOf(words, master), zoneOf(words, master + E.REPLY)];
+    if (zone !== answers) setZone(words, entry + E.REPLY, zoneOf(words, entry) === zone ? answers : zone);
     if (expectation.assignHelper !== 0) {
       words[entry + E.EXT] |= expectation.assignHelper << Ext.HELPER_SHIFT;
       words[entry + E.STATUS] |= IPS_HELPER;
@@ -1055,6 +1061,11 @@ export class Conntrack implements ConntrackPort, HelperContext {
   /** The helper that a connection has. */
   helperOfSlot(slot: number): Helper | undefined {
     return this.helpers[(this.table.words[slot * E.WORDS + E.EXT] & Ext.HELPER_MASK) >>> Ext.HELPER_SHIFT];
+  }
+
+  /** See ConntrackPort. */
+  get crossZoneNat(): boolean {
+    return this.options.crossZoneNat;
   }
 
   /** See ConntrackPort. */

@@ -7,7 +7,7 @@ import {
 } from "../uapi/nfnetlink.ts";
 import { AF_INET, E, T } from "./layout.ts";
 import type { ConnectionTable } from "./table.ts";
-import { newTuple } from "./tuple.ts";
+import { newTuple, setZone, zoneOf } from "./tuple.ts";
 
 /** Sets up NAT of an expected connection from its master's (C-232). */
 export type ExpectFunction = (slot: number, expectation: Expectation) => void;
@@ -173,10 +173,21 @@ export class ExpectationTable {
     return result === AddResult.OK ? this.add(second, now, 0, false, true) : result;
   }
 
+  /** A master between two zones: what goes to the one who began it comes by the zone of its answers. */
+  private chooseZone({ tuple, master }: Expectation): void {
+    const { words } = this.table;
+    const entry = master * E.WORDS;
+    const reply = entry + E.REPLY;
+    if (zoneOf(words, entry) === zoneOf(words, reply)) return;
+    const back = sameAddress(tuple, T.DST, words, reply + T.DST) || sameAddress(tuple, T.DST, words, entry + T.SRC);
+    setZone(tuple, 0, zoneOf(words, back ? reply : entry));
+  }
+
   /** Whether there is room for an expectation; makes some by what it replaces. */
   private check(expectation: Expectation, now: number, anyMaster: boolean): AddResult {
     const { master } = expectation;
     if ((this.table.words[master * E.WORDS + E.STATUS] & IPS_HELPER) === 0) return AddResult.NO_HELPER;
+    this.chooseZone(expectation);
     for (const other of [...(this.byDestination.get(destinationKey(expectation.tuple)) ?? [])]) {
       if (this.collect(other, now)) continue;
       if ((anyMaster || other.master === master) && equal(other, expectation)) {
@@ -285,6 +296,11 @@ function drop(map: Map<number, Expectation[]>, key: number, expectation: Expecta
   const left = list.filter((other) => other !== expectation);
   if (left.length === 0) map.delete(key);
   else map.set(key, left);
+}
+
+function sameAddress(a: Int32Array, at: number, b: Int32Array, to: number): boolean {
+  for (let i = 0; i < 4; i++) if (a[at + i] !== b[to + i]) return false;
+  return true;
 }
 
 function destinationKey(tuple: Int32Array): number {

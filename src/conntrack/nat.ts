@@ -135,7 +135,7 @@ export class NatMapper {
     if (manip === Manip.SRC && !range.random) {
       if (inRange(current, range)) {
         if (!this.takenByOther(current, slot)) return;
-      } else if (this.reuseSource(range)) {
+      } else if (this.reuseSource(slot, range)) {
         if (!this.taken(candidate, slot)) return;
         copyTuple(current, 0, candidate, 0);
       }
@@ -265,20 +265,32 @@ export class NatMapper {
   }
 
   /** Gives the candidate the source that another connection from the same place is mapped to (C-186). */
-  private reuseSource(range: NatRange): boolean {
+  private reuseSource(slot: number, range: NatRange): boolean {
+    const { current, candidate } = this;
+    const { table } = this.host;
+    const { words } = table;
+    // The chain goes by the zone that connections begin in, which is not always that of their answers.
+    const replyMeta = current[T.META];
+    current[T.META] = words[slot * E.WORDS + T.META];
+    const found = this.findSource(range, replyMeta);
+    current[T.META] = replyMeta;
+    if (!found) copyTuple(current, 0, candidate, 0);
+    return found;
+  }
+
+  private findSource(range: NatRange, replyMeta: number): boolean {
     const { current, candidate } = this;
     const { table } = this.host;
     const { words } = table;
     for (let next = table.sourceHead(current, 0); next !== 0; ) {
       const other = (next - 1) * E.WORDS;
       next = words[other + E.SRC_NEXT];
-      if (!sameSource(words, other, current)) continue;
+      if (words[other + E.REPLY + T.META] !== replyMeta || !sameSource(words, other, current)) continue;
       invert(words, other + E.REPLY, candidate, 0);
       for (let i = 0; i < 4; i++) candidate[T.DST + i] = current[T.DST + i];
       candidate[T.PORTS] = (candidate[T.PORTS] & ~0xffff) | (current[T.PORTS] & 0xffff);
       if (inRange(candidate, range)) return true;
     }
-    copyTuple(current, 0, candidate, 0);
     return false;
   }
 }

@@ -24,6 +24,8 @@ export interface ConntrackOptions {
   tcpIgnoreInvalidRst: boolean;
   /** Module parameter loose of nf_conntrack_ftp (C-223). */
   ftpLoose: boolean;
+  /** nokmod's own: connections whose two tuples live in different zones (uapi/nokmod.ts). */
+  crossZoneNat: boolean;
 }
 
 /** The kernel's defaults on a machine with more than 4 GiB (C-255, C-256, C-310). */
@@ -39,6 +41,7 @@ export const defaultOptions: Readonly<ConntrackOptions> = {
   tcpMaxRetrans: 3,
   tcpIgnoreInvalidRst: false,
   ftpLoose: false,
+  crossZoneNat: false,
 };
 
 /** Index into a timeout table for protocols without states: CTA_TIMEOUT_{UDP,GRE}_*, CTA_TIMEOUT_{ICMP,GENERIC}_TIMEOUT. */

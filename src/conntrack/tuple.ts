@@ -184,4 +184,9 @@ export const protoOf = (words: Int32Array, at: number): number => (words[at + T.
 export const familyOf = (words: Int32Array, at: number): number => words[at + T.META] & 0xff;
 export const zoneOf = (words: Int32Array, at: number): number => words[at + T.META] >>> 16;
 
+/** Moves a tuple to another zone. */
+export function setZone(words: Int32Array, at: number, zone: number): void {
+  words[at + T.META] = (words[at + T.META] & 0xffff) | (zone << 16);
+}
+
 export { AF_INET, AF_INET6 };

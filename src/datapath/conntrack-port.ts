@@ -14,6 +14,8 @@ export interface ConntrackPort {
   clear(packet: Packet, key: Int32Array): void;
   /** Checks a helper name at validation time. @returns 0 or a negative errno (C-018 to C-020) */
   checkHelper(name: string, family: number, ipProto: number, nat: boolean): number;
+  /** Whether ct actions may name NOKMOD_NAT_ATTR_*. */
+  readonly crossZoneNat: boolean;
   /** Looks up the helper and the timeout policy that the action names, once, when its flow is put (C-022). */
   bind(action: CtAction): void;
   /** All packets of a batch are gone: frees entries that were never confirmed. `now` of the clock may be re-read. */

@@ -251,8 +251,11 @@ export function matchesTuple(tuple: Int32Array, words: Int32Array, at: number, f
 
 export const nest = (writer: MessageWriter, type: number): number => writer.nest(type | NLA_F_NESTED);
 
-/** A tuple under an attribute of type `type` (N-026 to N-029). */
-export function putTuple(writer: MessageWriter, type: number, words: Int32Array, at: number): void {
+/**
+ * A tuple under an attribute of type `type` (N-026 to N-029).
+ * @param zoned with the zone of this direction
+ */
+export function putTuple(writer: MessageWriter, type: number, words: Int32Array, at: number, zoned = false): void {
   const family = words[at + T.META] & 0xff;
   const outer = nest(writer, type);
   const ip = nest(writer, nf.CTA_TUPLE_IP);
@@ -265,6 +268,7 @@ export function putTuple(writer: MessageWriter, type: number, words: Int32Array,
   }
   writer.endNest(ip);
   putProto(writer, (words[at + T.META] >>> 8) & 0xff, words[at + T.PORTS]);
+  if (zoned) writer.be16(nf.CTA_TUPLE_ZONE, words[at + T.META] >>> 16);
   writer.endNest(outer);
 }
 
@@ -290,10 +294,12 @@ function putWords(writer: MessageWriter, type: number, words: Int32Array, at: nu
 
 /** Both tuples and the zone: how every record begins. */
 export function putTuples(writer: MessageWriter, words: Int32Array, entry: number): void {
-  putTuple(writer, nf.CTA_TUPLE_ORIG, words, entry);
-  putTuple(writer, nf.CTA_TUPLE_REPLY, words, entry + E.REPLY);
   const zone = words[entry + T.META] >>> 16;
-  if (zone !== 0) writer.be16(nf.CTA_ZONE, zone);
+  // As the kernel shows zones that count for one direction only.
+  const apart = zone !== words[entry + E.REPLY + T.META] >>> 16;
+  putTuple(writer, nf.CTA_TUPLE_ORIG, words, entry, apart);
+  putTuple(writer, nf.CTA_TUPLE_REPLY, words, entry + E.REPLY, apart);
+  if (zone !== 0 && !apart) writer.be16(nf.CTA_ZONE, zone);
 }
 
 /** CTA_TIMEOUT in whole seconds. @param skipZero leave it out when nothing is left */

@@ -794,7 +794,7 @@ class Filter {
   matches(words: Int32Array, entry: number): boolean {
     const meta = words[entry + T.META];
     if (this.family !== 0 && (meta & 0xff) !== this.family) return false;
-    if (this.zone >= 0 && meta >>> 16 !== this.zone) return false;
+    if (this.zone >= 0 && meta >>> 16 !== this.zone && words[entry + E.REPLY + T.META] >>> 16 !== this.zone) return false;
     if (this.original !== undefined && !matchesTuple(this.original, words, entry, this.origFlags)) return false;
     if (this.reply !== undefined && !matchesTuple(this.reply, words, entry + E.REPLY, this.replyFlags)) return false;
     if ((words[entry + E.MARK] & this.markMask) !== this.mark) return false;

@@ -3,6 +3,7 @@
  * bit of the flow that had a say, which becomes the mask of the datapath flow (the megaflow).
  */
 import { MessageWriter } from "../netlink/writer.ts";
+import { NOKMOD_NAT_ATTR_DST_ZONE, NOKMOD_NAT_ATTR_REVERSE, NOKMOD_NAT_ATTR_SRC_ZONE } from "../uapi/nokmod.ts";
 import * as ovs from "../uapi/openvswitch.ts";
 import { Classifier } from "./classifier.ts";
 import { type CommitResult, commit, popMpls, popVlan, pushMpls, pushVlan } from "./commit.ts";
@@ -843,6 +844,10 @@ function writeNat(writer: MessageWriter, nat: NatSpec): void {
     if (nat.persistent) writer.flag(ovs.OVS_NAT_ATTR_PERSISTENT);
     if (nat.algorithm === "hash") writer.flag(ovs.OVS_NAT_ATTR_PROTO_HASH);
     if (nat.algorithm === "random") writer.flag(ovs.OVS_NAT_ATTR_PROTO_RANDOM);
-  }
+    if (nat.zones) {
+      writer.u16(NOKMOD_NAT_ATTR_SRC_ZONE, nat.zones.source);
+      writer.u16(NOKMOD_NAT_ATTR_DST_ZONE, nat.zones.destination);
+    }
+  } else if (nat.reverse) writer.flag(NOKMOD_NAT_ATTR_REVERSE);
   writer.endNest(nest);
 }

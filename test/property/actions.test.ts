@@ -27,7 +27,7 @@ import {
   vlan,
 } from "../support/frames.ts";
 
-const context = { kernel: kernelProfile(), conntrack: { checkHelper: () => 0 } };
+const context = { kernel: kernelProfile(), conntrack: { checkHelper: () => 0, crossZoneNat: false } };
 
 /** Frames of every kind that actions know. */
 const FRAMES = [

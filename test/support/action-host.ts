@@ -79,6 +79,7 @@ export class RecordingHost implements ActionHost {
       key.fill(0, K.CT, K.CT_LABELS + 4);
     },
     checkHelper: (): number => 0,
+    crossZoneNat: false,
     bind: (): void => {},
     endBatch: (): void => {},
   };

@@ -63,7 +63,7 @@ export const psample = (group: number, cookie: Uint8Array): Uint8Array =>
     attr(ovs.OVS_PSAMPLE_ATTR_COOKIE, cookie),
   );
 
-const conntrack = { checkHelper: () => 0 };
+const conntrack = { checkHelper: () => 0, crossZoneNat: false };
 
 /** Compiles a list against a key. */
 export function compile(key: Int32Array, ...actions: Uint8Array[]): Program {

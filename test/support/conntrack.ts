@@ -37,6 +37,9 @@ export interface Nat {
   portMax?: number;
   persistent?: boolean;
   random?: boolean;
+  /** Zone of the reply tuple, when it is another than the action's. */
+  replyZone?: number;
+  reverse?: boolean;
 }
 
 export function ct(o: Ct = {}): CtAction {
@@ -78,6 +81,8 @@ export function ct(o: Ct = {}): CtAction {
     }
     nat.persistent = o.nat.persistent ?? false;
     nat.protoRandom = o.nat.random ?? false;
+    nat.replyZone = o.nat.replyZone ?? -1;
+    nat.reverse = o.nat.reverse ?? false;
     action.nat = nat;
   }
   return action;
@@ -254,8 +259,10 @@ export class CtLab {
     };
     const proto = (words[entry + T.META] >>> 8) & 0xff;
     const zone = words[entry + T.META] >>> 16;
+    const replyZone = words[entry + E.REPLY + T.META] >>> 16;
+    const zones = replyZone === zone ? `${zone}` : `${zone}>${replyZone}`;
     const mark = words[entry + E.MARK];
-    return `${proto} ${side(entry)} ${side(entry + E.REPLY)}${zone !== 0 ? ` zone=${zone}` : ""}${mark !== 0 ? ` mark=${mark}` : ""}`;
+    return `${proto} ${side(entry)} ${side(entry + E.REPLY)}${zones !== "0" ? ` zone=${zones}` : ""}${mark !== 0 ? ` mark=${mark}` : ""}`;
   }
 
   word(slot: number, word: number): number {

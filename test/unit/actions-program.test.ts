@@ -160,6 +160,7 @@ describe("validation", () => {
     const context = {
       kernel: kernelProfile(),
       conntrack: {
+        crossZoneNat: false,
         checkHelper: (...of: unknown[]) => {
           asked.push(of);
           return -ENOENT;
@@ -197,7 +198,7 @@ describe("validation", () => {
 });
 
 describe("the cache of programs", () => {
-  const context = { kernel: kernelProfile(), conntrack: { checkHelper: () => 0 } };
+  const context = { kernel: kernelProfile(), conntrack: { checkHelper: () => 0, crossZoneNat: false } };
   const ask = (cache: ProgramCache, key: Int32Array, ...actions: Uint8Array[]) => {
     const bytes = concat(...actions);
     return cache.compile(new DataView(bytes.buffer), 0, bytes.length, key);

@@ -24,6 +24,7 @@ const kernel = kernelProfile("6.12");
 
 /** The helpers of the recording machine: ftp and tftp, for IPv4 and IPv6. */
 const conntrack = {
+  crossZoneNat: false,
   checkHelper: (name: string, _family: number, ipProto: number): number =>
     (name === "ftp" && ipProto === 6) || (name === "tftp" && ipProto === 17) ? 0 : -22,
 };

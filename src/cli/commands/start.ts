@@ -25,6 +25,7 @@ export interface StartOptions {
   readonly flows?: string;
   readonly flow?: readonly string[];
   readonly sysctl?: readonly string[];
+  readonly crossZoneNat?: boolean;
 }
 
 /** Printed when requests are taken; whoever starts nokmod may wait for it. */
@@ -49,7 +50,12 @@ export async function start(options: StartOptions): Promise<void> {
     process.stderr.write(`nokmod: fault in a request: ${error instanceof Error ? error.stack : error}\n`);
   };
   const make = (keepSeed: boolean): Nokmod => {
-    const made = new Nokmod({ ports: new NativePorts(), kernel: options.kernel, keepSeed });
+    const made = new Nokmod({
+      ports: new NativePorts(),
+      kernel: options.kernel,
+      crossZoneNat: options.crossZoneNat,
+      keepSeed,
+    });
     made.kernel.bus.onFault = onFault;
     return made;
   };

@@ -3,6 +3,7 @@ import { Errno } from "../../errors.ts";
 import type { AttributeReader } from "../../netlink/reader.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";
 import { EINVAL, ERANGE } from "../../uapi/errno.ts";
+import { NOKMOD_NAT_ATTR_DST_ZONE, NOKMOD_NAT_ATTR_REVERSE, NOKMOD_NAT_ATTR_SRC_ZONE } from "../../uapi/nokmod.ts";
 import {
   OVS_CT_ATTR_COMMIT,
   OVS_CT_ATTR_EVENTMASK,
@@ -48,6 +49,13 @@ const CT_LENGTHS: readonly (readonly [number, number])[] = [
 /** Payload by OVS_NAT_ATTR_*; the addresses are as long as the family's (C-033 to C-036). */
 const NAT_LENGTHS: readonly number[] = [0, 0, 0, 4, 4, 2, 2, 0, 0, 0];
 
+/** Payload by NOKMOD_NAT_ATTR_*. */
+const EXTENSION_LENGTHS: ReadonlyMap<number, number> = new Map([
+  [NOKMOD_NAT_ATTR_SRC_ZONE, 2],
+  [NOKMOD_NAT_ATTR_DST_ZONE, 2],
+  [NOKMOD_NAT_ATTR_REVERSE, 0],
+]);
+
 /**
  * Parses a ct action.
  * @param reader stands on the attribute
@@ -59,11 +67,11 @@ export function parseCt(
   reader: AttributeReader,
   family: number,
   ipProto: number,
-  conntrack: Pick<ConntrackPort, "checkHelper">,
+  conntrack: Pick<ConntrackPort, "checkHelper" | "crossZoneNat">,
 ): CtAction {
   const action = new CtAction();
   action.family = family;
-  const nat = new NatParser(action);
+  const nat = new NatParser(action, conntrack.crossZoneNat);
   const attributes = reader.nested();
   while (attributes.next()) {
     const { type, length } = attributes;
@@ -112,6 +120,7 @@ export function parseCt(
   }
   if (!action.commit && (action.hasMark || action.hasLabels)) throw new Errno(EINVAL);
   if (attributes.rest > 0) throw new Errno(EINVAL);
+  nat.finish();
   // An empty name is no name (C-032 speaks of names that are there).
   if (action.timeout === "") action.timeout = undefined;
   if (action.helper !== undefined) {
@@ -126,8 +135,13 @@ export function parseCt(
 class NatParser {
   /** Some flag of a range was given. */
   private ranged = false;
+  /** NOKMOD_NAT_ATTR_SRC_ZONE, -1 = absent. */
+  private srcZone = -1;
 
-  constructor(private readonly action: CtAction) {}
+  constructor(
+    private readonly action: CtAction,
+    private readonly crossZone: boolean,
+  ) {}
 
   parse(reader: AttributeReader): void {
     const { action } = this;
@@ -140,7 +154,10 @@ class NatParser {
     const attributes = reader.nested();
     while (attributes.next()) {
       const { type, length } = attributes;
-      if (type > OVS_NAT_ATTR_MAX) throw new Errno(EINVAL);
+      if (type > OVS_NAT_ATTR_MAX) {
+        this.extension(attributes, nat);
+        continue;
+      }
       const address = type === OVS_NAT_ATTR_IP_MIN || type === OVS_NAT_ATTR_IP_MAX;
       if (length !== (address && wide ? 16 : NAT_LENGTHS[type])) throw new Errno(EINVAL);
       switch (type) {
@@ -189,6 +206,25 @@ class NatParser {
     if (nat.hasProto && !hasProtoMax) nat.protoMax = nat.protoMin;
     action.nat = nat;
   }
+
+  /** nokmod's own attributes. */
+  private extension(attribute: AttributeReader, nat: NatAction): void {
+    const { type, length } = attribute;
+    if (!this.crossZone || length !== EXTENSION_LENGTHS.get(type)) throw new Errno(EINVAL);
+    if (type === NOKMOD_NAT_ATTR_SRC_ZONE) this.srcZone = attribute.u16();
+    else if (type === NOKMOD_NAT_ATTR_DST_ZONE) nat.replyZone = attribute.u16();
+    else nat.reverse = true;
+  }
+
+  /** What can be told only when the whole action has been read. */
+  finish(): void {
+    const { nat, zone, commit } = this.action;
+    if (nat === undefined) return;
+    const crosses = nat.replyZone >= 0;
+    if (crosses !== this.srcZone >= 0) throw new Errno(EINVAL);
+    if (crosses && (nat.type === 0 || this.srcZone !== zone)) throw new Errno(EINVAL);
+    if (nat.reverse && (nat.type !== 0 || commit)) throw new Errno(EINVAL);
+  }
 }
 
 /** The string of the attribute the reader stands on, which must contain a NUL (C-017). */
@@ -228,12 +264,13 @@ export function putCt(writer: MessageWriter, action: CtAction): void {
   if (action.timeout !== undefined) writer.string(OVS_CT_ATTR_TIMEOUT, action.timeout);
   if (action.nat !== undefined) {
     const nest = writer.nest(OVS_CT_ATTR_NAT);
-    putNat(writer, action.nat, action.family === AF_INET6 ? 4 : 1);
+    putNat(writer, { nat: action.nat, zone: action.zone }, action.family === AF_INET6 ? 4 : 1);
     writer.endNest(nest);
   }
 }
 
-function putNat(writer: MessageWriter, nat: NatAction, addressWords: number): void {
+function putNat(writer: MessageWriter, { nat, zone }: { nat: NatAction; zone: number }, addressWords: number): void {
+  if (nat.reverse) writer.flag(NOKMOD_NAT_ATTR_REVERSE);
   if (nat.type === 0) return;
   writer.flag(nat.type === 1 ? OVS_NAT_ATTR_SRC : OVS_NAT_ATTR_DST);
   if (nat.hasIp) {
@@ -248,4 +285,8 @@ function putNat(writer: MessageWriter, nat: NatAction, addressWords: number): vo
   if (nat.persistent) writer.flag(OVS_NAT_ATTR_PERSISTENT);
   if (nat.protoHash) writer.flag(OVS_NAT_ATTR_PROTO_HASH);
   if (nat.protoRandom) writer.flag(OVS_NAT_ATTR_PROTO_RANDOM);
+  if (nat.replyZone >= 0) {
+    writer.u16(NOKMOD_NAT_ATTR_SRC_ZONE, zone);
+    writer.u16(NOKMOD_NAT_ATTR_DST_ZONE, nat.replyZone);
+  }
 }

@@ -30,7 +30,7 @@ import { Nested, Op, Program, SET_DST, SET_SRC } from "./program.ts";
 /** What validation asks of the rest of the datapath. */
 export interface ValidationContext {
   readonly kernel: KernelProfile;
-  readonly conntrack: Pick<ConntrackPort, "checkHelper"> & Partial<Pick<ConntrackPort, "bind">>;
+  readonly conntrack: Pick<ConntrackPort, "checkHelper" | "crossZoneNat"> & Partial<Pick<ConntrackPort, "bind">>;
 }
 
 const AF_INET = 2;

@@ -12,6 +12,10 @@ export interface NatSpec {
   readonly portMax?: number;
   readonly persistent?: boolean;
   readonly algorithm?: "random" | "hash";
+  /** Zones of a new connection's two tuples; the first is that of the ct action. */
+  readonly zones?: { readonly source: number; readonly destination: number };
+  /** Answers are translated back into the zone that their connection began in. */
+  readonly reverse?: boolean;
 }
 
 export interface CtAction {

@@ -114,6 +114,7 @@ function formatCt(ct: CtAction, names: PortNames): string {
 }
 
 export function formatNat(nat: NatSpec): string {
+  if (nat.reverse) return "nat(reverse)";
   if (nat.type === "restore") return "nat";
   let range = "";
   if (nat.addressMin) {
@@ -129,5 +130,6 @@ export function formatNat(nat: NatSpec): string {
   const parts = [range ? `${nat.type}=${range}` : nat.type];
   if (nat.persistent) parts.push("persistent");
   if (nat.algorithm) parts.push(nat.algorithm);
+  if (nat.zones) parts.push(`src_zone=${nat.zones.source}`, `dst_zone=${nat.zones.destination}`);
   return `nat(${parts.join(",")})`;
 }

@@ -401,8 +401,9 @@ class ActionParser {
     let commit = false;
     let force = false;
     let table: number | null = null;
-    let zone: number | Subfield = 0;
+    let zone: number | Subfield | undefined;
     let nat: NatSpec | null = null;
+    let natZone: number | undefined;
     let natSpan: Span | null = null;
     let helper: string | null = null;
     let exec: Action[] = [];
@@ -429,7 +430,7 @@ class ActionParser {
           break;
         }
         case "nat":
-          nat = parseNat(inner);
+          ({ nat, zone: natZone } = parseNat(inner));
           natSpan = inner.whole;
           break;
         case "alg": {
@@ -453,22 +454,30 @@ class ActionParser {
     if (execSpan && !commit) throw execSpan.syntax("exec needs commit");
     if (natSpan && nat && nat.type !== "restore" && !commit) throw natSpan.syntax("nat with src or dst needs commit");
     if (helper && !commit) throw pair.whole.syntax("alg needs commit");
+    if (natSpan && nat?.reverse && commit) throw natSpan.syntax("reverse is for connections that are there: no commit");
+    if (natSpan && natZone !== undefined && (zone ?? natZone) !== natZone)
+      throw natSpan.syntax(`the zone of ct and that of nat differ: ${natZone}`);
+    zone ??= natZone ?? 0;
     return { type: "ct", commit, force, table, zone, nat, helper, exec };
   }
 }
 
-function parseNat(pair: Pair): NatSpec {
-  if (pair.value === null || pair.value.text === "") return { type: "restore" };
+/** @returns also the zone that the ct action is to have, if nat(…) names it */
+function parseNat(pair: Pair): { nat: NatSpec; zone?: number } {
+  if (pair.value === null || pair.value.text === "") return { nat: { type: "restore" } };
   let type: "src" | "dst" | "restore" = "restore";
   let range: ReturnType<typeof parseNatRange> = {};
   let persistent = false;
   let algorithm: "random" | "hash" | undefined;
+  let reverse = false;
+  const zones: { zone?: number; src_zone?: number; dst_zone?: number } = {};
   for (const inner of pairs(pair.value)) {
     switch (inner.name.text) {
       case "src":
+      case "masq":
       case "dst":
         if (type !== "restore") throw inner.whole.syntax("either src or dst, once");
-        type = inner.name.text;
+        type = inner.name.text === "dst" ? "dst" : "src";
         if (inner.value && inner.value.text !== "") range = parseNatRange(inner.value);
         break;
       case "persistent":
@@ -479,12 +488,31 @@ function parseNat(pair: Pair): NatSpec {
         if (algorithm) throw inner.whole.syntax("either hash or random, once");
         algorithm = inner.name.text;
         break;
+      case "reverse":
+        reverse = true;
+        break;
+      case "zone":
+      case "src_zone":
+      case "dst_zone":
+        zones[inner.name.text] = parseInteger(needValue(inner), 0xffff);
+        break;
       default:
         throw inner.name.syntax("no such argument of nat");
     }
   }
-  if (type === "restore" && (persistent || algorithm)) throw pair.whole.syntax("these flags need src or dst");
-  return { type, ...range, persistent, algorithm };
+  const { zone, src_zone: source, dst_zone: destination } = zones;
+  if (reverse) {
+    if (type !== "restore" || persistent || algorithm || source !== undefined || destination !== undefined)
+      throw pair.whole.syntax("beside reverse only zone");
+    return { nat: { type, reverse }, zone };
+  }
+  if (zone !== undefined) throw pair.whole.syntax("zone goes with reverse");
+  if (type === "restore" && (persistent || algorithm || source !== undefined || destination !== undefined))
+    throw pair.whole.syntax("these need src or dst");
+  const nat = { type, ...range, persistent, algorithm };
+  if (source === undefined && destination === undefined) return { nat };
+  if (source === undefined || destination === undefined) throw pair.whole.syntax("src_zone and dst_zone go together");
+  return { nat: { ...nat, zones: { source, destination } }, zone: source };
 }
 
 /** `address[-address][:port[-port]]`; IPv6 addresses in brackets where ports follow. */
