@@ -62,10 +62,11 @@ const seconds = (...values: number[]): Int32Array => Int32Array.of(0, ...values.
 export class TimeoutTable {
   readonly tcp = seconds(120, 60, 432000, 120, 60, 30, 120, 10, 120, 300, 300);
   readonly udp = seconds(30, 120);
-  readonly udplite = seconds(30, 120);
+  /** The same to the kernel: what changes one changes the other. */
+  readonly udplite = this.udp;
   readonly icmp = seconds(30);
   readonly icmpv6 = seconds(30);
-  readonly sctp = seconds(10, 3, 3, 210, 3, 3, 3, 30);
+  readonly sctp = seconds(10, 3, 3, 210, 3, 3, 3, 30, 0);
   readonly dccp = seconds(240, 480, 480, 43200, 64, 64, 240);
   readonly gre = seconds(30, 180);
   readonly generic = seconds(600);

@@ -16,8 +16,19 @@ import * as nf from "../uapi/nfnetlink.ts";
 /** struct nfgenmsg: u8 family, u8 version, be16 res_id. */
 export const NFGENMSG_LEN = 4;
 
+/** What a payload must be beyond a length: the checks of the kernel's attribute policies. */
+export interface Rule {
+  /** A string that ends with NUL, of at most so many characters: EINVAL without the NUL, ERANGE if it is longer. */
+  readonly text?: number;
+  /** be32, or u8, of at most this: else ERANGE. */
+  readonly max?: number;
+  readonly max8?: number;
+  /** be32 of these bits: else EINVAL. */
+  readonly mask?: number;
+}
+
 /** Shortest payload of an attribute, by type; absent = any. Negative: longest. */
-export type Policy = Readonly<Record<number, number>>;
+export type Policy = Readonly<Record<number, number | Rule>>;
 
 /** Attributes of one level by type, as offsets into the message. */
 export class Attributes {
@@ -40,9 +51,8 @@ export class Attributes {
     while (reader.next()) {
       if (reader.type === 0 || reader.type > max) continue;
       const bound = policy[reader.type] ?? 0;
-      const bad =
-        bound < 0 ? reader.length > -bound : reader.length < bound && !(bound === NEST && reader.length === 0);
-      if (bad) throw new Errno(ERANGE, "Attribute failed policy validation", reader.offset - 4 - messageStart);
+      const error = typeof bound === "number" ? checkLength(reader.length, bound) : checkRule(reader, bound);
+      if (error !== 0) throw new Errno(error, "Attribute failed policy validation", reader.offset - 4 - messageStart);
       this.found.set(reader.type, { offset: reader.offset, length: reader.length });
     }
   }
@@ -77,10 +87,46 @@ export class Attributes {
     const nul = bytes.indexOf(0);
     return String.fromCharCode(...(nul < 0 ? bytes : bytes.subarray(0, nul)));
   }
+  /**
+   * A nest that the kernel parses strictly: it must be marked as one, hold known attributes of the exact length and nothing
+   * else.
+   * @throws Errno EINVAL
+   */
+  strictlyNested(type: number, max: number, size: number): Attributes {
+    const at = this.at(type);
+    const end = at + this.length(type);
+    const reader = new AttributeReader(this.view, at, end);
+    if ((this.view.getUint16(at - 2, true) & NLA_F_NESTED) === 0) throw new Errno(EINVAL);
+    while (reader.next()) {
+      if (reader.type === 0 || reader.type > max || reader.length !== size) throw new Errno(EINVAL);
+    }
+    if (reader.rest > 0) throw new Errno(EINVAL);
+    return this.nested(type, max, {});
+  }
   nested(type: number, max: number, policy: Policy): Attributes {
     const at = this.at(type);
     return new Attributes(this.view, at, at + this.length(type), max, policy);
   }
+}
+
+function checkLength(length: number, bound: number): number {
+  const bad = bound < 0 ? length > -bound : length < bound && !(bound === NEST && length === 0);
+  return bad ? ERANGE : 0;
+}
+
+function checkRule(reader: AttributeReader, rule: Rule): number {
+  const { text, max, max8, mask } = rule;
+  if (text !== undefined) {
+    const bytes = reader.bytes();
+    const nul = bytes.indexOf(0);
+    if (nul < 0 || nul > text) return EINVAL;
+    const length = bytes[bytes.length - 1] === 0 ? bytes.length - 1 : bytes.length;
+    return length > text ? ERANGE : 0;
+  }
+  if (max8 !== undefined) return reader.length < 1 || reader.u8() > max8 ? ERANGE : 0;
+  if (reader.length < 4) return ERANGE;
+  if (max !== undefined && reader.be32() > max) return ERANGE;
+  return mask !== undefined && (reader.be32() & ~mask) !== 0 ? EINVAL : 0;
 }
 
 /** Bound of a nest in a Policy: empty, or at least one attribute header. */
@@ -297,8 +343,8 @@ export function putTuples(writer: MessageWriter, words: Int32Array, entry: numbe
   const zone = words[entry + T.META] >>> 16;
   // As the kernel shows zones that count for one direction only.
   const apart = zone !== words[entry + E.REPLY + T.META] >>> 16;
-  putTuple(writer, nf.CTA_TUPLE_ORIG, words, entry, apart);
-  putTuple(writer, nf.CTA_TUPLE_REPLY, words, entry + E.REPLY, apart);
+  putTuple(writer, nf.CTA_TUPLE_ORIG, words, entry, apart && zone !== 0);
+  putTuple(writer, nf.CTA_TUPLE_REPLY, words, entry + E.REPLY, apart && words[entry + E.REPLY + T.META] >>> 16 !== 0);
   if (zone !== 0 && !apart) writer.be16(nf.CTA_ZONE, zone);
 }
 

@@ -1,7 +1,7 @@
 import type { Conntrack } from "../conntrack/conntrack.ts";
 import type { ConntrackListener } from "../conntrack/events.ts";
-import { type Expectation, type ExpectListener, expired } from "../conntrack/expect.ts";
-import { AF_INET, E, Ext, T, Tcp } from "../conntrack/layout.ts";
+import { AddResult, Expectation, type ExpectListener, expired } from "../conntrack/expect.ts";
+import { AF_INET, E, Ext, Sctp, T, Tcp } from "../conntrack/layout.ts";
 import { Manip } from "../conntrack/manip.ts";
 import { NatRange } from "../conntrack/nat.ts";
 import { Errno } from "../errors.ts";
@@ -50,25 +50,41 @@ export interface NfRequest {
   readonly echo: boolean;
 }
 
+/** NF_CT_HELPER_NAME_LEN less the NUL. */
+const HELPER_NAME_MAX = 15;
+const NF_CT_EXPECT_MASK = nf.NF_CT_EXPECT_PERMANENT | nf.NF_CT_EXPECT_INACTIVE | nf.NF_CT_EXPECT_USERSPACE;
+
 const EXPECT_POLICY: Policy = {
   [nf.CTA_EXPECT_MASTER]: 4,
   [nf.CTA_EXPECT_TUPLE]: 4,
   [nf.CTA_EXPECT_MASK]: 4,
   [nf.CTA_EXPECT_TIMEOUT]: 4,
   [nf.CTA_EXPECT_ID]: 4,
+  [nf.CTA_EXPECT_HELP_NAME]: { text: HELPER_NAME_MAX },
   [nf.CTA_EXPECT_ZONE]: 2,
-  [nf.CTA_EXPECT_FLAGS]: 4,
+  [nf.CTA_EXPECT_FLAGS]: { mask: NF_CT_EXPECT_MASK },
   [nf.CTA_EXPECT_CLASS]: 4,
   [nf.CTA_EXPECT_NAT]: 4,
+  [nf.CTA_EXPECT_FN]: { text: 0xffff },
 };
-const FILTER_POLICY: Policy = { [nf.CTA_FILTER_ORIG_FLAGS]: 4, [nf.CTA_FILTER_REPLY_FLAGS]: 4 };
+const EXPECT_NAT_POLICY: Policy = { [nf.CTA_EXPECT_NAT_DIR]: { max: 1 }, [nf.CTA_EXPECT_NAT_TUPLE]: 4 };
+const HELP_POLICY: Policy = { [nf.CTA_HELP_NAME]: { text: HELPER_NAME_MAX } };
 const PROTOINFO_POLICY: Policy = { [nf.CTA_PROTOINFO_TCP]: 4, [nf.CTA_PROTOINFO_SCTP]: 4 };
+/** RFC 7323 section 2.3. */
+const TCP_MAX_WSCALE = 14;
 const TCP_POLICY: Policy = {
-  [nf.CTA_PROTOINFO_TCP_STATE]: 1,
-  [nf.CTA_PROTOINFO_TCP_WSCALE_ORIGINAL]: 1,
-  [nf.CTA_PROTOINFO_TCP_WSCALE_REPLY]: 1,
+  // Beyond the table of states the tracker could not look the next one up.
+  [nf.CTA_PROTOINFO_TCP_STATE]: { max8: nf.TCP_CONNTRACK_SYN_SENT2 },
+  [nf.CTA_PROTOINFO_TCP_WSCALE_ORIGINAL]: { max8: TCP_MAX_WSCALE },
+  [nf.CTA_PROTOINFO_TCP_WSCALE_REPLY]: { max8: TCP_MAX_WSCALE },
   [nf.CTA_PROTOINFO_TCP_FLAGS_ORIGINAL]: 2,
   [nf.CTA_PROTOINFO_TCP_FLAGS_REPLY]: 2,
+};
+
+const SCTP_POLICY: Policy = {
+  [nf.CTA_PROTOINFO_SCTP_STATE]: { max8: nf.SCTP_CONNTRACK_HEARTBEAT_SENT },
+  [nf.CTA_PROTOINFO_SCTP_VTAG_ORIGINAL]: 4,
+  [nf.CTA_PROTOINFO_SCTP_VTAG_REPLY]: 4,
 };
 
 /** What a CT_NEW of the control plane reports beside NEW, RELATED and LABEL (N-099). */
@@ -272,10 +288,8 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
       const slot = this.create(request, original, reply);
       const { words } = conntrack.table;
       let events = (words[slot * E.WORDS + E.STATUS] & nf.IPS_EXPECTED) !== 0 ? 1 << nf.IPCT_RELATED : 1 << nf.IPCT_NEW;
-      if (has(nf.CTA_LABELS)) {
-        this.changeLabels(slot, attributes);
-        events |= 1 << nf.IPCT_LABEL;
-      }
+      // The entry is there: labels that cannot be are left out.
+      if (has(nf.CTA_LABELS) && this.changeLabels(slot, attributes)) events |= 1 << nf.IPCT_LABEL;
       conntrack.announce(slot, CHANGED | events, portId, request.echo);
       return;
     }
@@ -288,8 +302,8 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
       if (fixed) throw new Errno(EPERM);
       conntrack.setLeft(slot, attributes.be32(nf.CTA_TIMEOUT) * 1000);
     }
-    this.change(slot, attributes);
-    if (has(nf.CTA_LABELS)) this.changeLabels(slot, attributes);
+    this.change(slot * E.WORDS, attributes);
+    if (has(nf.CTA_LABELS) && !this.changeLabels(slot, attributes)) throw new Errno(EINVAL);
     conntrack.announce(slot, CHANGED | (1 << nf.IPCT_LABEL), portId, request.echo);
   }
 
@@ -307,15 +321,19 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
         if (number === 0) throw new Errno(EOPNOTSUPP);
         words[entry + E.EXT] |= number << Ext.HELPER_SHIFT;
         words[entry + E.STATUS] |= nf.IPS_HELPER;
+        conntrack.helper(number)?.restored?.(conntrack, slot);
       }
       this.setUpNat(slot, attributes);
       words[entry + E.EXT] |= Ext.SEQADJ;
       words[entry + E.STATUS] |= nf.IPS_CONFIRMED;
       conntrack.setLeft(slot, attributes.be32(nf.CTA_TIMEOUT) * 1000);
+      this.changeStatus(entry, attributes);
+      this.changeSeqAdjust(entry, attributes);
       words.fill(0, entry + E.PROTO, entry + E.SRC_NEXT);
-      this.change(slot, attributes);
+      this.changeProtoinfo(entry, attributes);
+      this.changeMark(entry, attributes);
       if (attributes.has(nf.CTA_TUPLE_MASTER)) {
-        const tuple = parseTuple(attributes, nf.CTA_TUPLE_MASTER, request.family, words[entry + T.META] >>> 16);
+        const tuple = parseExpectTuple(attributes, nf.CTA_TUPLE_MASTER, request.family, words[entry + T.META] >>> 16);
         const master = conntrack.findLive(tuple);
         if (master < 0) throw new Errno(ENOENT);
         words[entry + E.STATUS] |= nf.IPS_EXPECTED;
@@ -344,10 +362,16 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
     }
   }
 
-  /** What both NEW and update may set: status, protocol state, mark, sequence adjustment (N-096, N-098). */
-  private change(slot: number, attributes: Attributes): void {
+  /** What may be set of an entry beside helper, timeout and labels (N-096, N-098), in the order of an update. */
+  private change(entry: number, attributes: Attributes): void {
+    this.changeStatus(entry, attributes);
+    this.changeProtoinfo(entry, attributes);
+    this.changeMark(entry, attributes);
+    this.changeSeqAdjust(entry, attributes);
+  }
+
+  private changeStatus(entry: number, attributes: Attributes): void {
     const { words } = this.conntrack.table;
-    const entry = slot * E.WORDS;
     if (attributes.has(nf.CTA_STATUS)) {
       const status = attributes.be32(nf.CTA_STATUS);
       const old = words[entry + E.STATUS];
@@ -356,23 +380,31 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
       if ((differ & (nf.IPS_SEEN_REPLY | nf.IPS_ASSURED) & old) !== 0) throw new Errno(EBUSY);
       words[entry + E.STATUS] = old | (status & ~nf.IPS_UNCHANGEABLE_MASK);
     }
-    if (attributes.has(nf.CTA_PROTOINFO)) this.changeProtoinfo(entry, attributes);
-    if (attributes.has(nf.CTA_MARK)) {
-      const mask = attributes.has(nf.CTA_MARK_MASK) ? ~attributes.be32(nf.CTA_MARK_MASK) : 0;
-      words[entry + E.MARK] = (words[entry + E.MARK] & mask) ^ attributes.be32(nf.CTA_MARK);
-    }
-    this.changeSeqAdjust(entry, attributes);
+  }
+
+  private changeMark(entry: number, attributes: Attributes): void {
+    if (!attributes.has(nf.CTA_MARK)) return;
+    const { words } = this.conntrack.table;
+    const mask = attributes.has(nf.CTA_MARK_MASK) ? ~attributes.be32(nf.CTA_MARK_MASK) : 0;
+    words[entry + E.MARK] = (words[entry + E.MARK] & mask) ^ attributes.be32(nf.CTA_MARK);
   }
 
   private changeProtoinfo(entry: number, attributes: Attributes): void {
+    if (!attributes.has(nf.CTA_PROTOINFO)) return;
     const { words } = this.conntrack.table;
     const info = attributes.nested(nf.CTA_PROTOINFO, nf.CTA_PROTOINFO_MAX, PROTOINFO_POLICY);
-    if (((words[entry + T.META] >>> 8) & 0xff) !== IpProto.TCP || !info.has(nf.CTA_PROTOINFO_TCP)) return;
+    const proto = (words[entry + T.META] >>> 8) & 0xff;
+    if (proto === IpProto.SCTP && info.has(nf.CTA_PROTOINFO_SCTP)) {
+      const sctp = info.nested(nf.CTA_PROTOINFO_SCTP, nf.CTA_PROTOINFO_SCTP_MAX, SCTP_POLICY);
+      for (let type = 1; type <= nf.CTA_PROTOINFO_SCTP_MAX; type++) if (!sctp.has(type)) throw new Errno(EINVAL);
+      words[entry + Sctp.STATE] = sctp.u8(nf.CTA_PROTOINFO_SCTP_STATE);
+      words[entry + Sctp.VTAG_ORIG] = sctp.be32(nf.CTA_PROTOINFO_SCTP_VTAG_ORIGINAL);
+      words[entry + Sctp.VTAG_REPLY] = sctp.be32(nf.CTA_PROTOINFO_SCTP_VTAG_REPLY);
+    }
+    if (proto !== IpProto.TCP || !info.has(nf.CTA_PROTOINFO_TCP)) return;
     const tcp = info.nested(nf.CTA_PROTOINFO_TCP, nf.CTA_PROTOINFO_TCP_MAX, TCP_POLICY);
     if (tcp.has(nf.CTA_PROTOINFO_TCP_STATE)) {
       const state = tcp.u8(nf.CTA_PROTOINFO_TCP_STATE);
-      // Beyond the table of states the tracker could not look the next one up.
-      if (state > nf.TCP_CONNTRACK_SYN_SENT2) throw new Errno(EINVAL);
       words[entry + Tcp.STATE] = (words[entry + Tcp.STATE] & ~0xff) | state;
     }
     const sides = [nf.CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, nf.CTA_PROTOINFO_TCP_FLAGS_REPLY];
@@ -389,7 +421,7 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
     if (both === 0 || !scales.every((type) => tcp.has(type))) return;
     for (const [direction, type] of scales.entries()) {
       const at = orig + direction * Tcp.DIRECTION;
-      words[at] = (words[at] & ~0xff) | Math.min(tcp.u8(type), 14);
+      words[at] = (words[at] & ~0xff) | tcp.u8(type);
     }
   }
 
@@ -407,11 +439,12 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
     }
   }
 
-  private changeLabels(slot: number, attributes: Attributes): void {
+  /** @returns false if value and mask are not words, or not as many */
+  private changeLabels(slot: number, attributes: Attributes): boolean {
     const length = attributes.length(nf.CTA_LABELS);
-    if ((length & 3) !== 0) throw new Errno(EINVAL);
+    if ((length & 3) !== 0) return false;
     const masked = attributes.has(nf.CTA_LABELS_MASK);
-    if (masked && attributes.length(nf.CTA_LABELS_MASK) !== length) throw new Errno(EINVAL);
+    if (masked && (length === 0 || attributes.length(nf.CTA_LABELS_MASK) !== length)) return false;
     const words = (type: number): Int32Array => {
       const bytes = attributes.bytes(type);
       const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -422,29 +455,38 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
     // Without a mask what is not given becomes zero.
     const mask = masked ? words(nf.CTA_LABELS_MASK) : Int32Array.of(-1, -1, -1, -1);
     this.conntrack.mergeLabels(slot * E.WORDS, words(nf.CTA_LABELS), mask);
+    return true;
   }
 
-  /** A helper of a confirmed entry may be confirmed by name, or taken away by an empty one. */
+  /** A helper of a confirmed entry may be named once more, or taken away by an empty name. */
   private changeHelper(slot: number, attributes: Attributes): void {
-    const { words } = this.conntrack.table;
+    const { conntrack } = this;
+    const { words } = conntrack.table;
     const entry = slot * E.WORDS;
-    if (words[entry + E.MASTER] !== 0) throw new Errno(EBUSY);
-    const has = (words[entry + E.EXT] & Ext.HELPER_MASK) >>> Ext.HELPER_SHIFT;
-    const help = attributes.nested(nf.CTA_HELP, nf.CTA_HELP_MAX, {});
+    const help = attributes.nested(nf.CTA_HELP, nf.CTA_HELP_MAX, HELP_POLICY);
     if (!help.has(nf.CTA_HELP_NAME)) throw new Errno(EINVAL);
-    if (help.string(nf.CTA_HELP_NAME) === "") {
-      this.conntrack.expectations.removeAllOf(slot);
+    const name = help.string(nf.CTA_HELP_NAME);
+    const helper = conntrack.helperOfSlot(slot);
+    if (words[entry + E.MASTER] !== 0) {
+      if (helper?.name !== name) throw new Errno(EBUSY);
+      return;
+    }
+    if (name === "") {
+      if (helper === undefined) return;
+      conntrack.expectations.removeAllOf(slot);
       words[entry + E.EXT] &= ~Ext.HELPER_MASK;
       return;
     }
-    const number = this.helper(entry, attributes);
-    if (number === 0) throw new Errno(EOPNOTSUPP);
-    if (has === number) return;
-    throw new Errno(has === 0 ? EOPNOTSUPP : EBUSY);
+    const found = conntrack.helper(this.helper(entry, attributes));
+    if (found === undefined) throw new Errno(EOPNOTSUPP);
+    // The bit stays when the helper is taken away: there is room for one, but none may be put there.
+    if ((words[entry + E.STATUS] & nf.IPS_HELPER) === 0) throw new Errno(EOPNOTSUPP);
+    if (found !== helper) throw new Errno(EBUSY);
+    helper.restored?.(conntrack, slot);
   }
 
   private helper(entry: number, attributes: Attributes): number {
-    const help = attributes.nested(nf.CTA_HELP, nf.CTA_HELP_MAX, {});
+    const help = attributes.nested(nf.CTA_HELP, nf.CTA_HELP_MAX, HELP_POLICY);
     if (!help.has(nf.CTA_HELP_NAME)) throw new Errno(EINVAL);
     const meta = this.conntrack.table.words[entry + T.META];
     return this.conntrack.findHelper(help.string(nf.CTA_HELP_NAME), (meta >>> 8) & 0xff, meta & 0xff);
@@ -495,32 +537,92 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
           writer.endMessage(at);
         });
       default:
-        // Expectations of user-space helpers (CTA_EXPECT_FLAGS USERSPACE) are not supported.
-        this.refuseExpectation(request);
+        this.newExpectation(request);
         return undefined;
     }
   }
 
-  private refuseExpectation(request: NfRequest): never {
-    const { attributes, message } = request;
+  /** IPCTNL_MSG_EXP_NEW: makes an expectation, or gives one that is there more time (N-121). */
+  private newExpectation(request: NfRequest): void {
+    const { attributes, family, message } = request;
+    const { conntrack } = this;
+    const { expectations } = conntrack;
     const needed = [nf.CTA_EXPECT_TUPLE, nf.CTA_EXPECT_MASK, nf.CTA_EXPECT_MASTER];
     if (!needed.every((type) => attributes.has(type))) throw new Errno(EINVAL);
+    const zone = expectZone(attributes);
+    const tuple = parseExpectTuple(attributes, nf.CTA_EXPECT_TUPLE, family, zone);
+    const known = expectations.find(tuple, conntrack.now);
+    if (known !== undefined) {
+      if ((message.flags & NLM_F_EXCL) !== 0) throw new Errno(EEXIST);
+      if (attributes.has(nf.CTA_EXPECT_TIMEOUT)) {
+        known.expires = (conntrack.now + milliseconds(attributes.be32(nf.CTA_EXPECT_TIMEOUT))) | 0;
+      }
+      return;
+    }
     if ((message.flags & NLM_F_CREATE) === 0) throw new Errno(ENOENT);
-    throw new Errno(EOPNOTSUPP);
+    const mask = parseExpectTuple(attributes, nf.CTA_EXPECT_MASK, family, zone);
+    const master = conntrack.findLive(parseExpectTuple(attributes, nf.CTA_EXPECT_MASTER, family, zone));
+    if (master < 0) throw new Errno(ENOENT);
+    const helper = conntrack.helperOfSlot(master >> 1);
+    if (helper === undefined) throw new Errno(EOPNOTSUPP);
+    const expectation = this.parseExpectation(attributes, master >> 1, helper.policies.length);
+    expectation.tuple.set(tuple);
+    expectation.mask.set(mask.subarray(T.SRC, T.SRC + 4), T.SRC);
+    expectation.mask[T.PORTS] = mask[T.PORTS] & 0xffff_0000;
+    const { portId } = request.socket;
+    const result = expectations.add(expectation, conntrack.now, portId, request.echo);
+    if (result !== AddResult.OK) throw new Errno(-result);
+  }
+
+  /** Class, flags, function and translation of a new expectation. @throws Errno EINVAL, ERANGE */
+  private parseExpectation(attributes: Attributes, master: number, classes: number): Expectation {
+    const { conntrack } = this;
+    const { words } = conntrack.table;
+    const entry = master * E.WORDS;
+    const expectation = new Expectation(master, (words[entry + E.EXT] & Ext.HELPER_MASK) >>> Ext.HELPER_SHIFT);
+    if (attributes.has(nf.CTA_EXPECT_CLASS)) {
+      expectation.class = attributes.be32(nf.CTA_EXPECT_CLASS);
+      if (expectation.class >= classes) throw new Errno(EINVAL);
+    }
+    if (attributes.has(nf.CTA_EXPECT_FLAGS)) {
+      expectation.flags = attributes.be32(nf.CTA_EXPECT_FLAGS) & ~nf.NF_CT_EXPECT_USERSPACE;
+    }
+    if (attributes.has(nf.CTA_EXPECT_FN)) {
+      const name = attributes.string(nf.CTA_EXPECT_FN);
+      const set = conntrack.expectFunctions.get(name);
+      if (set === undefined) throw new Errno(EINVAL);
+      expectation.functionName = name;
+      expectation.expectFunction = set;
+    }
+    if (!attributes.has(nf.CTA_EXPECT_NAT)) return expectation;
+    const nat = attributes.nested(nf.CTA_EXPECT_NAT, nf.CTA_EXPECT_NAT_MAX, EXPECT_NAT_POLICY);
+    if (!nat.has(nf.CTA_EXPECT_NAT_DIR) || !nat.has(nf.CTA_EXPECT_NAT_TUPLE)) throw new Errno(EINVAL);
+    const saved = parseExpectTuple(nat, nf.CTA_EXPECT_NAT_TUPLE, words[entry + T.META] & 0xff, 0);
+    expectation.savedAddress.set(saved.subarray(T.SRC, T.SRC + 4));
+    expectation.savedPort = saved[T.PORTS] >>> 16;
+    expectation.direction = nat.be32(nf.CTA_EXPECT_NAT_DIR);
+    return expectation;
   }
 
   private getExpectation(request: NfRequest): Dump | undefined {
     const { attributes, family } = request;
     if (request.isDump) {
       if (!attributes.has(nf.CTA_EXPECT_MASTER)) return this.dumpExpectations(request, -1);
-      const zone = attributes.has(nf.CTA_EXPECT_ZONE) ? attributes.be16(nf.CTA_EXPECT_ZONE) : 0;
-      const master = this.conntrack.findLive(parseTuple(attributes, nf.CTA_EXPECT_MASTER, family, zone));
+      const tuple = parseExpectTuple(attributes, nf.CTA_EXPECT_MASTER, family, expectZone(attributes));
+      const master = this.conntrack.findLive(tuple);
       if (master < 0) throw new Errno(ENOENT);
+      const { words } = this.conntrack.table;
+      // Without helper no dump begins: an acknowledgment is all that comes, if it was asked for.
+      if ((words[(master >> 1) * E.WORDS + E.STATUS] & nf.IPS_HELPER) === 0) return undefined;
       return this.dumpExpectations(request, master >> 1);
     }
     const expectation = this.findExpectation(request);
-    this.reply(request, nf.NFNL_SUBSYS_CTNETLINK_EXP, nf.IPCTNL_MSG_EXP_NEW, family, (writer) =>
-      putExpectation(writer, this.conntrack, expectation),
+    this.reply(
+      request,
+      nf.NFNL_SUBSYS_CTNETLINK_EXP,
+      nf.IPCTNL_MSG_EXP_NEW,
+      expectation.tuple[T.META] & 0xff,
+      (writer) => putExpectation(writer, this.conntrack, expectation),
     );
     return undefined;
   }
@@ -528,11 +630,11 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
   /** @throws Errno EINVAL, ENOENT */
   private findExpectation(request: NfRequest): Expectation {
     const { attributes, family } = request;
-    const zone = attributes.has(nf.CTA_EXPECT_ZONE) ? attributes.be16(nf.CTA_EXPECT_ZONE) : 0;
+    const zone = expectZone(attributes);
     const type = attributes.has(nf.CTA_EXPECT_TUPLE) ? nf.CTA_EXPECT_TUPLE : nf.CTA_EXPECT_MASTER;
     if (!attributes.has(type)) throw new Errno(EINVAL);
     const { conntrack } = this;
-    const expectation = conntrack.expectations.find(parseTuple(attributes, type, family, zone), conntrack.now);
+    const expectation = conntrack.expectations.find(parseExpectTuple(attributes, type, family, zone), conntrack.now);
     if (expectation === undefined) throw new Errno(ENOENT);
     if (attributes.has(nf.CTA_EXPECT_ID) && attributes.be32(nf.CTA_EXPECT_ID) !== expectationId(expectation)) {
       throw new Errno(ENOENT);
@@ -684,7 +786,7 @@ const SUBSYSTEMS: Readonly<Record<number, { commands: number; max: number; polic
     commands: nf.IPCTNL_MSG_TIMEOUT_MAX,
     max: nf.CTA_TIMEOUT_MAX,
     policy: {
-      [nf.CTA_TIMEOUT_NAME]: -nf.CTNL_TIMEOUT_NAME_MAX,
+      [nf.CTA_TIMEOUT_NAME]: { text: nf.CTNL_TIMEOUT_NAME_MAX - 1 },
       [nf.CTA_TIMEOUT_L3PROTO]: 2,
       [nf.CTA_TIMEOUT_L4PROTO]: 1,
       [nf.CTA_TIMEOUT_DATA]: 4,
@@ -740,6 +842,23 @@ function parseRange(attributes: Attributes, type: number, family: number): NatRa
   return range;
 }
 
+const expectZone = (attributes: Attributes): number =>
+  attributes.has(nf.CTA_EXPECT_ZONE) ? attributes.be16(nf.CTA_EXPECT_ZONE) : 0;
+
+/** A tuple of an expectation's message, which may not name a zone. @throws Errno EINVAL, EOPNOTSUPP */
+function parseExpectTuple(attributes: Attributes, type: number, family: number, zone: number): Int32Array {
+  const tuple = parseTuple(attributes, type, family, zone);
+  if (namesZone(attributes, type)) throw new Errno(EINVAL);
+  return tuple;
+}
+
+/** Whether a tuple has a zone of its own. */
+const namesZone = (attributes: Attributes, type: number): boolean =>
+  attributes.has(type) && attributes.nested(type, nf.CTA_TUPLE_MAX, {}).has(nf.CTA_TUPLE_ZONE);
+
+/** Seconds as table time, as far as that reaches. */
+const milliseconds = (seconds: number): number => Math.min(seconds * 1000, 0x7fff_ffff);
+
 const zoneOf = (attributes: Attributes): number => (attributes.has(nf.CTA_ZONE) ? attributes.be16(nf.CTA_ZONE) : 0);
 
 function needsFilter(request: NfRequest, family = request.family): boolean {
@@ -776,7 +895,7 @@ class Filter {
     } else if (attributes.has(nf.CTA_STATUS_MASK)) throw new Errno(EINVAL);
     this.zone = attributes.has(nf.CTA_ZONE) ? attributes.be16(nf.CTA_ZONE) : -1;
     if (!attributes.has(nf.CTA_FILTER)) return;
-    const filter = attributes.nested(nf.CTA_FILTER, nf.CTA_FILTER_MAX, FILTER_POLICY);
+    const filter = attributes.strictlyNested(nf.CTA_FILTER, nf.CTA_FILTER_MAX, 4);
     if (filter.has(nf.CTA_FILTER_ORIG_FLAGS)) this.origFlags = filter.u32(nf.CTA_FILTER_ORIG_FLAGS);
     if (filter.has(nf.CTA_FILTER_REPLY_FLAGS)) this.replyFlags = filter.u32(nf.CTA_FILTER_REPLY_FLAGS);
     if (((this.origFlags | this.replyFlags) & ~FILTER_ALL) !== 0) throw new Errno(EINVAL);
@@ -794,7 +913,11 @@ class Filter {
   matches(words: Int32Array, entry: number): boolean {
     const meta = words[entry + T.META];
     if (this.family !== 0 && (meta & 0xff) !== this.family) return false;
-    if (this.zone >= 0 && meta >>> 16 !== this.zone && words[entry + E.REPLY + T.META] >>> 16 !== this.zone) return false;
+    if (this.zone >= 0) {
+      // An entry between two zones is of both; one with a zone for one direction only is not of zone 0.
+      const [own, answers] = [meta >>> 16, words[entry + E.REPLY + T.META] >>> 16];
+      if (this.zone === 0 ? (own | answers) !== 0 : own !== this.zone && answers !== this.zone) return false;
+    }
     if (this.original !== undefined && !matchesTuple(this.original, words, entry, this.origFlags)) return false;
     if (this.reply !== undefined && !matchesTuple(this.reply, words, entry + E.REPLY, this.replyFlags)) return false;
     if ((words[entry + E.MARK] & this.markMask) !== this.mark) return false;
