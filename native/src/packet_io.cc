@@ -66,6 +66,7 @@ void PacketIo::Init(Napi::Env env, Napi::Object exports) {
                                           InstanceMethod<&PacketIo::Renamed>("renamed"),
                                           InstanceMethod<&PacketIo::LocateInternal>("locateInternal"),
                                           InstanceMethod<&PacketIo::AskNetfilter>("askNetfilter"),
+                                          InstanceMethod<&PacketIo::CloseNetfilter>("closeNetfilter"),
                                           InstanceMethod<&PacketIo::Exchange>("exchange"),
                                           InstanceMethod<&PacketIo::Release>("release"),
                                           InstanceMethod<&PacketIo::Flush>("flush"),
@@ -238,6 +239,12 @@ Napi::Value PacketIo::AskNetfilter(const Napi::CallbackInfo& info) {
     }
     return Napi::Number::New(env, found->second.Ask(request.Data(), length, reply.Data(), reply.ByteLength()));
   });
+}
+
+// closeNetfilter(handle): gives up the socket, which keeps the namespace of the port's device alive.
+Napi::Value PacketIo::CloseNetfilter(const Napi::CallbackInfo& info) {
+  netfilter_.erase(IntArgument(info, 0));
+  return info.Env().Undefined();
 }
 
 // exchange(nTx): sends, releases, receives; returns the number of records in rx.

@@ -44,6 +44,7 @@ class PacketIo : public Napi::ObjectWrap<PacketIo> {
   Napi::Value Renamed(const Napi::CallbackInfo& info);
   Napi::Value LocateInternal(const Napi::CallbackInfo& info);
   Napi::Value AskNetfilter(const Napi::CallbackInfo& info);
+  Napi::Value CloseNetfilter(const Napi::CallbackInfo& info);
   Napi::Value Exchange(const Napi::CallbackInfo& info);
   Napi::Value Release(const Napi::CallbackInfo& info);
   Napi::Value Flush(const Napi::CallbackInfo& info);

@@ -18,6 +18,9 @@ const ETH_HLEN = 14;
 /** Ethernet frames on a device without link-layer header, linux/if_ether.h. */
 const ETH_P_TEB = 0x6558;
 
+/** Milliseconds after which a socket in the namespace of an internal port's device is closed if it was not used. */
+const NETFILTER_IDLE = 500;
+
 /** A port on a device of the kernel: netdev (AF_PACKET) or internal (TAP). One class, so that send() stays monomorphic. */
 export class NativePort implements Port {
   running = false;
@@ -27,6 +30,9 @@ export class NativePort implements Port {
   peer = 0;
   /** The device is no more, and that has been reported. */
   gone = false;
+  /** The host's conntrack was asked since idleCheck last looked. */
+  private asked = false;
+  private idleCheck: NodeJS.Timeout | undefined = undefined;
   /** Errors counted here: they cannot be added to the device's own counters. */
   private txErrors = 0;
   private last: DeviceStats = {
@@ -85,6 +91,8 @@ export class NativePort implements Port {
 
   /** See Port. */
   askNetfilter(request: Uint8Array, length: number, reply: Uint8Array): number {
+    this.asked = true;
+    this.idleCheck ??= setInterval(() => this.closeIdleNetfilter(), NETFILTER_IDLE).unref();
     try {
       return this.queue.io.askNetfilter(this.handle, request, length, reply);
     } catch (error) {
@@ -92,6 +100,17 @@ export class NativePort implements Port {
       const { errno } = error as { errno?: number };
       return -(errno || EOPNOTSUPP);
     }
+  }
+
+  /** A namespace that nobody uses any more is to end: nothing of ours may hold it. */
+  private closeIdleNetfilter(): void {
+    if (this.asked && this.handle >= 0) {
+      this.asked = false;
+      return;
+    }
+    clearInterval(this.idleCheck);
+    this.idleCheck = undefined;
+    if (this.handle >= 0) this.queue.io.closeNetfilter(this.handle);
   }
 
   private read(): DeviceStats {

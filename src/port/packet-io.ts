@@ -93,6 +93,8 @@ export interface PacketIo {
    * @returns the answer's length, or a negative errno
    */
   askNetfilter(handle: number, request: Uint8Array, length: number, reply: Uint8Array): number;
+  /** Gives up the socket for that, which keeps the namespace alive. */
+  closeNetfilter(handle: number): void;
   /** Sends `queued` records of tx, gives the last batch back, fills rx with the next. @returns its number of records */
   exchange(queued: number): number;
   /** Sends, and gives the last batch back. */
