@@ -467,6 +467,9 @@ Napi::Value PacketIo::Shutdown(const Napi::CallbackInfo& info) {
   if (started_) {
     started_ = false;
     napi_remove_async_cleanup_hook(cleanup_);
+    // They hold whoever holds this object.
+    on_ready_.Reset();
+    on_link_.Reset();
     Unref();
   }
   return info.Env().Undefined();
@@ -483,7 +486,7 @@ void PacketIo::OnReady() {
   const Napi::HandleScope scope(env);
   try {
     on_ready_.MakeCallback(Value(), std::initializer_list<napi_value>{});
-    if (lost_port_) {
+    if (lost_port_ && !on_link_.IsEmpty()) {
       lost_port_ = false;
       on_link_.MakeCallback(Value(), {env.Undefined()});
     }

@@ -1,0 +1,242 @@
+/** The rough sides of `nokmod exec`: bad clients, links, namespaces, a nokmod that dies. */
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type CommandResult, Namespace } from "../../src/lab/namespace.ts";
+import { preloadEnvironment } from "../../src/preload.ts";
+import { Lab, root, Script, until } from "../support/lab.ts";
+import { OvsLab } from "../support/ovs-lab.ts";
+
+const PYTHON = "/usr/bin/python3";
+const PROGRAM = fileURLToPath(new URL("../support/netlink-rough.py", import.meta.url));
+
+/** A command in a namespace with the library in front of it. */
+async function on(lab: Lab, namespace: Namespace, ...command: string[]): Promise<CommandResult> {
+  const { LD_PRELOAD } = preloadEnvironment(lab.socket, {});
+  return namespace.execute("env", `LD_PRELOAD=${LD_PRELOAD}`, `NOKMOD_SOCKET=${lab.socket}`, ...command);
+}
+
+async function ok(lab: Lab, ...command: string[]): Promise<string> {
+  const { status, stdout, stderr } = await on(lab, lab.namespace, ...command);
+  expect(status, `${command.join(" ")}: ${stderr}`).toBe(0);
+  return stdout;
+}
+
+describe.skipIf(!root)("bad clients", () => {
+  let lab: Lab;
+  let witness: Script;
+  beforeAll(async () => {
+    lab = await Lab.create(0);
+    await lab.start();
+    // Somebody who asks all the time and must notice nothing.
+    const { LD_PRELOAD } = preloadEnvironment(lab.socket, {});
+    const script = `
+import socket, struct, sys, time
+body = struct.pack("BBH", 3, 1, 0) + struct.pack("HH", 11, 2) + b"nlctrl\\0\\0"
+s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)
+s.bind((0, 0))
+seq = 0
+print("ready", flush=True)
+while True:
+    seq += 1
+    s.send(struct.pack("IHHII", 16 + len(body), 16, 1, seq, 0) + body)
+    if struct.unpack_from("I", s.recv(65536, socket.MSG_DONTWAIT), 8)[0] != seq: sys.exit("wrong answer")
+    time.sleep(0.002)
+`;
+    const environment = [`LD_PRELOAD=${LD_PRELOAD}`, `NOKMOD_SOCKET=${lab.socket}`];
+    witness = new Script(lab.namespace.start("env", ...environment, PYTHON, "-u", "-c", script));
+    await witness.line("ready");
+  });
+  afterAll(async () => {
+    await witness?.stop();
+    await lab?.close();
+  });
+
+  it.each([
+    ["thousand", "[True, 1000]"],
+    ["handed", "['True', True, 77]"],
+    ["forking", "[[], True]"],
+    ["raw_fork", "[[21, 22], 23]"],
+    ["killed", "9"],
+    ["flood", "[True, 1, 5]"],
+    ["garbage", "[6, True]"],
+    ["stalled", "[True, True, True]"],
+  ])("%s: others notice nothing", async (name, expected) => {
+    expect((await ok(lab, PYTHON, PROGRAM, name)).trim()).toBe(expected);
+    expect(witness.ended, witness.errors).toBe(false);
+    expect(lab.nokmod?.errors).toBe("");
+  });
+
+  it("a process without CAP_NET_ADMIN may look and not touch", async () => {
+    await ok(lab, "ovs-dpctl", "add-dp", "dp0");
+    const nobody = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"];
+    expect((await on(lab, lab.namespace, ...nobody, "ovs-dpctl", "show")).stdout).toContain("dp0");
+    expect((await on(lab, lab.namespace, ...nobody, "ovs-dpctl", "add-dp", "dp1")).stderr).toContain(
+      "Operation not permitted",
+    );
+    expect((await on(lab, lab.namespace, ...nobody, "conntrack", "-F")).status).not.toBe(0);
+    await ok(lab, "ovs-dpctl", "del-dp", "dp0");
+  });
+});
+
+describe.skipIf(!root)("links and namespaces", () => {
+  let lab: Lab;
+  beforeAll(async () => {
+    lab = await Lab.create(2);
+    await lab.start();
+    await ok(lab, "ovs-dpctl", "add-dp", "dp0");
+    await ok(lab, "ovs-dpctl", "add-if", "dp0", "p1", "int0,type=internal");
+  });
+  afterAll(() => lab?.close());
+
+  it("ip link shows a port's master and kinds, alone and among all, and nothing new without the library", async () => {
+    for (const arguments_ of [["show", "p1"], ["show"]]) {
+      const text = await ok(lab, "ip", "-d", "link", ...arguments_);
+      expect(text).toMatch(/p1@if\d+: .* master dp0 .*\n.*\n +veth *\n? *openvswitch_slave/);
+      expect(text).not.toMatch(/p2@if\d+: .* master/);
+    }
+    expect(await ok(lab, "ip", "-d", "link", "show", "int0")).toMatch(/\n +openvswitch /);
+    const links = JSON.parse(await ok(lab, "ip", "-d", "-j", "link", "show", "p1"));
+    expect(links[0]).toMatchObject({
+      master: "dp0",
+      linkinfo: { info_kind: "veth", info_slave_kind: "openvswitch" },
+    });
+    expect(lab.namespace.run("ip", "-d", "link", "show", "p1")).not.toContain("master");
+    await ok(lab, "ovs-dpctl", "del-if", "dp0", "p1");
+    expect(await ok(lab, "ip", "-d", "link", "show", "p1")).not.toContain("master");
+    await ok(lab, "ovs-dpctl", "add-if", "dp0", "p1");
+  });
+
+  it.each([
+    ["geneve", "genev_sys_6081", ["external"], "geneve external"],
+    ["vxlan", "vxlan_sys_4789", ["external", "dstport", "4789"], "vxlan external"],
+    ["gretap", "gre_sys", ["external"], "gretap external"],
+    ["erspan", "erspan_sys", ["external"], "erspan external"],
+  ])("a tunnel device of kind %s is nokmod's", async (kind, name, options, shown) => {
+    await ok(lab, "ip", "link", "add", name, "mtu", "65000", "type", kind, ...options);
+    expect(await ok(lab, "ip", "-d", "link", "show", name)).toMatch(new RegExp(`mtu 65000[\\s\\S]*${shown}`));
+    expect(lab.namespace.run("ip", "-d", "link", "show", name)).toContain("tun ");
+    expect((await on(lab, lab.namespace, "ip", "link", "add", name, "type", kind, ...options)).stderr).toContain(
+      "File exists",
+    );
+    await ok(lab, "ip", "link", "set", name, "up");
+    await ok(lab, "ip", "link", "del", name);
+    expect((await on(lab, lab.namespace, "ip", "link", "show", name)).stderr).toContain("does not exist");
+    await until(
+      async () => (await on(lab, lab.namespace, "ip", "link", "add", name, "type", kind, ...options)).status === 0,
+      "again",
+    );
+    await ok(lab, "ip", "link", "del", name);
+  });
+
+  it("other kinds, and the module's own compatibility kinds, are the kernel's", async () => {
+    await ok(lab, "ip", "link", "add", "br7", "type", "bridge");
+    expect(lab.namespace.run("ip", "-d", "link", "show", "br7")).toContain("bridge");
+    await ok(lab, "ip", "link", "del", "br7");
+    expect((await on(lab, lab.namespace, "ip", "link", "add", "x0", "type", "ovs_geneve")).stderr).toContain(
+      "Unknown device type",
+    );
+  });
+
+  it("another network namespace has its own datapaths and connections", async () => {
+    const other = await Namespace.create();
+    try {
+      const there = (...command: string[]) => on(lab, other, ...command);
+      other.run("ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1");
+      expect(await there("ovs-dpctl", "show")).toMatchObject({ status: 0, stdout: "" });
+      expect(await there("ovs-dpctl", "add-dp", "dp0")).toMatchObject({ status: 0 });
+      expect(await there("ovs-dpctl", "add-if", "dp0", "v0")).toMatchObject({ status: 0 });
+      expect((await there("ovs-dpctl", "show")).stdout).toContain("port 1: v0");
+      expect((await there("ip", "-d", "link", "show", "v0")).stdout).toContain("master dp0");
+      expect(await ok(lab, "ovs-dpctl", "show")).not.toContain("v0");
+      const entry = ["-p", "udp", "-s", "1.1.1.1", "-d", "2.2.2.2", "--sport", "5", "--dport", "6"];
+      expect(await there("conntrack", "-I", ...entry, "-t", "60")).toMatchObject({ status: 0 });
+      expect((await there("conntrack", "-L")).stdout).toContain("src=1.1.1.1");
+      expect(await ok(lab, "conntrack", "-L")).toBe("");
+      await there("conntrack", "-F");
+      expect(await there("ovs-dpctl", "del-dp", "dp0")).toMatchObject({ status: 0 });
+      await until(() => !other.run("ip", "link").includes("dp0"), "dp0 gone");
+    } finally {
+      await other.close();
+    }
+  });
+
+  it("other generic families and nftables are the kernel's under the library too", async () => {
+    const families = await ok(lab, PYTHON, "-c", FAMILIES);
+    expect(families.trim()).toBe("True True True");
+    await ok(lab, "nft", "add table ip t; add chain ip t c; add rule ip t c counter accept; list ruleset");
+    expect(await ok(lab, "nft", "list", "ruleset")).toContain("counter packets 0");
+    await ok(lab, "nft", "delete", "table", "ip", "t");
+  });
+});
+
+/** ethtool's family by name, ovs_flow's, and a socket for each. */
+const FAMILIES = `
+import socket, struct
+def family(name):
+    s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)
+    s.bind((0, 0))
+    body = struct.pack("BBH", 3, 1, 0) + struct.pack("HH", 4 + len(name), 2) + name + bytes(-len(name) % 4)
+    s.send(struct.pack("IHHII", 16 + len(body), 16, 1, 1, 0) + body)
+    return struct.unpack_from("H", s.recv(65536), 4)[0]
+print(family(b"ethtool\\0") == 16, family(b"ovs_flow\\0") == 16, family(b"nlctrl\\0") == 16)
+`;
+
+describe.skipIf(!root)("ovs-vswitchd outlives nokmod, and nokmod ovs-vswitchd", () => {
+  let lab: OvsLab;
+  beforeAll(async () => {
+    lab = await OvsLab.create(2, "--state", "{directory}/state");
+    await lab.vsctl("add-br", "br0", "--", "add-port", "br0", "p1", "--", "add-port", "br0", "p2");
+    lab.namespace.run("ip", "addr", "add", "10.1.1.100/24", "dev", "br0");
+    lab.namespace.run("ip", "link", "set", "br0", "up");
+  });
+  afterAll(() => lab?.close());
+
+  it("ovs-vswitchd restarted over live traffic: the datapath and its flows forward meanwhile", async () => {
+    const [left, right] = lab.hosts;
+    expect(await left.ping(right.address)).toMatchObject({ received: 3 });
+    await lab.stopSwitch("SIGKILL");
+    expect(await ok(lab.lab, "ovs-dpctl", "show", "ovs-system")).toContain("p1");
+    expect(await left.ping(right.address)).toMatchObject({ received: 3 });
+    await lab.startSwitch();
+    expect(await left.ping(right.address)).toMatchObject({ received: 3 });
+    expect(await lab.appctl("dpctl/show")).toMatch(/port \d: p1/);
+  });
+
+  it("nokmod killed and started again: same ports and addresses, traffic again, no end of file, ENOBUFS once", async () => {
+    const [left, right] = lab.hosts;
+    const numbers = async () => [
+      await lab.vsctl("get", "interface", "p1", "ofport"),
+      await lab.vsctl("get", "interface", "p2", "ofport"),
+    ];
+    const before = await numbers();
+    expect(await left.ping("10.1.1.100")).toMatchObject({ received: 3 });
+    const state = lab.lab.directory.file("state");
+    await until(() => readFileSync(state, "utf8").includes("10.1.1.100/24"), "state", 20_000);
+    const size = lab.log().length;
+    await lab.lab.stop("SIGKILL");
+    await lab.lab.start("--state", state);
+    await until(async () => (await left.ping(right.address, "-c", "1")).received === 1, "traffic");
+    expect(await left.ping("10.1.1.100")).toMatchObject({ received: 3 });
+    expect(await numbers()).toEqual(before);
+    const told = lab.log().slice(size);
+    expect(told.match(/lost packet on handler 0/g)).toHaveLength(1);
+    expect(told).not.toMatch(/end of file|Connection re(set|fused)/i);
+  });
+});
+
+describe.skipIf(!root)("two nokmod side by side", () => {
+  it("each with an ovs-vswitchd of its own", async () => {
+    const labs = [await OvsLab.create(2), await OvsLab.create(2)];
+    try {
+      for (const lab of labs) {
+        await lab.vsctl("add-br", "br0", "--", "add-port", "br0", "p1", "--", "add-port", "br0", "p2");
+        expect(await lab.hosts[0].ping(lab.hosts[1].address)).toMatchObject({ received: 3 });
+      }
+      await labs[0].vsctl("del-br", "br0");
+      expect(await labs[1].hosts[0].ping(labs[1].hosts[1].address)).toMatchObject({ received: 3 });
+    } finally {
+      for (const lab of labs) await lab.close();
+    }
+  });
+});
