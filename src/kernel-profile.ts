@@ -27,6 +27,10 @@ const SINCE = {
   expectationsTracked: kernelVersion(6, 6),
   /** CTA_ZONE narrows a dump or a flush (ctnetlink.md N-072, N-084). */
   conntrackZoneFilter: kernelVersion(6, 8),
+  /** CTA_FILTER narrows a flush; refused before (ctnetlink.md N-085). */
+  conntrackFlushFilter: kernelVersion(6, 11),
+  /** CTA_FILTER on IPv6 addresses lists those that are equal, not those that differ (ctnetlink.md N-074). */
+  conntrackFilterIpv6: kernelVersion(6, 12),
   /** The attributes inside OVS_ACTION_ATTR_USERSPACE are parsed strictly (actions.md A-047). */
   strictUserspaceAction: kernelVersion(6, 16),
 } as const;

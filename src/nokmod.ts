@@ -80,7 +80,7 @@ export class Nokmod implements SocketOpener {
       processors: options.processors,
     });
     const { environment } = this.kernel;
-    const ctnetlink = new Ctnetlink(this.kernel.bus, this.conntrack, () => clock.realtime());
+    const ctnetlink = new Ctnetlink(this.kernel.bus, this.conntrack, () => clock.realtime(), kernel);
     ctnetlink.onDatagram = () => endBatch(environment);
     options.ports.start(receiveFrom, () => endBatch(environment), {
       onGone: (port) => this.kernel.deviceGone(port),

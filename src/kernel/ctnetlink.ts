@@ -5,6 +5,7 @@ import { AF_INET, E, Ext, Sctp, T, Tcp } from "../conntrack/layout.ts";
 import { Manip } from "../conntrack/manip.ts";
 import { NatRange } from "../conntrack/nat.ts";
 import { Errno } from "../errors.ts";
+import { type KernelProfile, kernelProfile } from "../kernel-profile.ts";
 import type { BusSocket, Dump, NetlinkBus, NetlinkMessage, NetlinkProtocol } from "../netlink/bus.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import { IpProto } from "../packet/ip.ts";
@@ -25,6 +26,8 @@ import {
   CT_POLICY,
   expectationId,
   FILTER_ALL,
+  FILTER_IP_DST,
+  FILTER_IP_SRC,
   matchesTuple,
   NFGENMSG_LEN,
   type Policy,
@@ -114,6 +117,7 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
     private readonly bus: NetlinkBus,
     private readonly conntrack: Conntrack,
     private readonly realtime: () => number,
+    private readonly kernel: KernelProfile = kernelProfile(),
   ) {
     this.timeouts = new TimeoutSubsystem(conntrack, bus);
     conntrack.listener = this;
@@ -201,8 +205,8 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
   }
 
   private dumpConnections(request: NfRequest, zero: boolean): Dump {
-    const { conntrack } = this;
-    const filter = needsFilter(request) ? new Filter(request, request.family) : undefined;
+    const { conntrack, kernel } = this;
+    const filter = needsFilter(request, kernel) ? new Filter(request, kernel) : undefined;
     const flags = filter === undefined ? NLM_F_MULTI : NLM_F_MULTI | NLM_F_DUMP_FILTERED;
     const { seq } = request.message;
     const { portId } = request.socket;
@@ -248,7 +252,7 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
   private deleteConnection(request: NfRequest): void {
     const { attributes } = request;
     zoneOf(attributes);
-    const filtered = attributes.has(nf.CTA_FILTER);
+    const filtered = this.kernel.conntrackFlushFilter && attributes.has(nf.CTA_FILTER);
     if (filtered || !(attributes.has(nf.CTA_TUPLE_ORIG) || attributes.has(nf.CTA_TUPLE_REPLY))) {
       this.flush(request, request.version !== 0 || filtered ? request.family : 0);
       return;
@@ -259,8 +263,9 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
   }
 
   private flush(request: NfRequest, family: number): void {
-    const { conntrack } = this;
-    const filter = needsFilter(request, family) ? new Filter(request, family) : undefined;
+    const { conntrack, kernel } = this;
+    if (!kernel.conntrackFlushFilter && request.attributes.has(nf.CTA_FILTER)) throw new Errno(EOPNOTSUPP);
+    const filter = needsFilter(request, kernel, family) ? new Filter(request, kernel, family) : undefined;
     conntrack.walk(0, (slot) => {
       if (filter === undefined || filter.matches(conntrack.table.words, slot * E.WORDS)) {
         conntrack.destroy(slot, request.socket.portId, request.echo);
@@ -861,9 +866,10 @@ const milliseconds = (seconds: number): number => Math.min(seconds * 1000, 0x7ff
 
 const zoneOf = (attributes: Attributes): number => (attributes.has(nf.CTA_ZONE) ? attributes.be16(nf.CTA_ZONE) : 0);
 
-function needsFilter(request: NfRequest, family = request.family): boolean {
+function needsFilter(request: NfRequest, kernel: KernelProfile, family = request.family): boolean {
   const { attributes } = request;
-  return family !== 0 || [nf.CTA_MARK, nf.CTA_FILTER, nf.CTA_STATUS, nf.CTA_ZONE].some((type) => attributes.has(type));
+  if (kernel.conntrackZoneFilter && attributes.has(nf.CTA_ZONE)) return true;
+  return family !== 0 || [nf.CTA_MARK, nf.CTA_FILTER, nf.CTA_STATUS].some((type) => attributes.has(type));
 }
 
 /** What a dump or flush is narrowed down to (N-067 to N-074, N-083 to N-085). */
@@ -881,7 +887,8 @@ class Filter {
   /** @throws Errno EINVAL, EOPNOTSUPP */
   constructor(
     request: NfRequest,
-    private readonly family: number,
+    private readonly kernel: KernelProfile,
+    private readonly family = request.family,
   ) {
     const { attributes } = request;
     if (attributes.has(nf.CTA_MARK)) {
@@ -893,7 +900,7 @@ class Filter {
       this.statusMask = attributes.has(nf.CTA_STATUS_MASK) ? attributes.be32(nf.CTA_STATUS_MASK) | 0 : this.status;
       if (this.statusMask === 0) throw new Errno(EINVAL);
     } else if (attributes.has(nf.CTA_STATUS_MASK)) throw new Errno(EINVAL);
-    this.zone = attributes.has(nf.CTA_ZONE) ? attributes.be16(nf.CTA_ZONE) : -1;
+    this.zone = kernel.conntrackZoneFilter && attributes.has(nf.CTA_ZONE) ? attributes.be16(nf.CTA_ZONE) : -1;
     if (!attributes.has(nf.CTA_FILTER)) return;
     const filter = attributes.strictlyNested(nf.CTA_FILTER, nf.CTA_FILTER_MAX, 4);
     if (filter.has(nf.CTA_FILTER_ORIG_FLAGS)) this.origFlags = filter.u32(nf.CTA_FILTER_ORIG_FLAGS);
@@ -918,9 +925,23 @@ class Filter {
       const [own, answers] = [meta >>> 16, words[entry + E.REPLY + T.META] >>> 16];
       if (this.zone === 0 ? (own | answers) !== 0 : own !== this.zone && answers !== this.zone) return false;
     }
-    if (this.original !== undefined && !matchesTuple(this.original, words, entry, this.origFlags)) return false;
-    if (this.reply !== undefined && !matchesTuple(this.reply, words, entry + E.REPLY, this.replyFlags)) return false;
+    if (!this.matchesTuple(this.original, words, entry, this.origFlags)) return false;
+    if (!this.matchesTuple(this.reply, words, entry + E.REPLY, this.replyFlags)) return false;
     if ((words[entry + E.MARK] & this.markMask) !== this.mark) return false;
     return (words[entry + E.STATUS] & this.statusMask) === this.status;
+  }
+
+  private matchesTuple(tuple: Int32Array | undefined, words: Int32Array, at: number, flags: number): boolean {
+    if (tuple === undefined) return true;
+    if (this.kernel.conntrackFilterIpv6 || this.family === AF_INET) return matchesTuple(tuple, words, at, flags);
+    // Older kernels take what compares unequal for a match.
+    for (const [flag, side] of [
+      [FILTER_IP_SRC, T.SRC],
+      [FILTER_IP_DST, T.DST],
+    ]) {
+      const equal = [0, 1, 2, 3].every((i) => tuple[side + i] === words[at + side + i]);
+      if ((flags & flag) !== 0 && equal) return false;
+    }
+    return matchesTuple(tuple, words, at, flags & ~(FILTER_IP_SRC | FILTER_IP_DST));
   }
 }
