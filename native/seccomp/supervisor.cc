@@ -81,6 +81,12 @@ void Supervisor::Add(int fd, uint64_t tag) {
   Check(epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event), "epoll_ctl");
 }
 
+/// A file that the program holds too stays in the epoll instance when our descriptor is closed.
+std::list<Supervisor::Receive>::iterator Supervisor::Drop(std::list<Receive>::iterator receive) {
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, receive->target.file.get(), nullptr);
+  return receives_.erase(receive);
+}
+
 void Supervisor::Watch(int fd, std::function<void()> wake) {
   watched_.push_back({std::move(wake)});
   Add(fd, TagOf(&watched_.back(), kOther));
@@ -768,14 +774,13 @@ void Supervisor::Resume(Receive* receive) {
   const auto entry =
       std::find_if(receives_.begin(), receives_.end(), [&](const Receive& one) { return &one == receive; });
   if (entry == receives_.end()) return;
-  const int before = receive->target.file.get();
+  // It may go on with another file.
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, receive->target.file.get(), nullptr);
   const auto result = Attempt(*receive);
-  if (result) {
-    Finish(receive->call, *result);
-    receives_.erase(entry);
-  } else if (receive->target.file.get() != before) {
-    Add(receive->target.file.get(), TagOf(receive, kReceive));
-  }
+  Add(receive->target.file.get(), TagOf(receive, kReceive));
+  if (!result) return;
+  Finish(receive->call, *result);
+  Drop(entry);
 }
 
 /// What the kernel would do for a thread that sleeps in a receive: signals and timeouts wake it.
@@ -796,7 +801,7 @@ void Supervisor::Tick() {
       }
     }
     if (result) Finish(entry->call, *result);
-    entry = result || gone ? receives_.erase(entry) : std::next(entry);
+    entry = result || gone ? Drop(entry) : std::next(entry);
   }
 }
 

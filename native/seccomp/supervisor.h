@@ -124,6 +124,7 @@ class Supervisor {
   std::optional<int64_t> ReceiveOne(Receive& receive);
   int64_t Deliver(const Receive& receive, size_t length, const msghdr& got);
   void Resume(Receive* receive);
+  std::list<Receive>::iterator Drop(std::list<Receive>::iterator receive);
   void Tick();
   int Patience() const;
 

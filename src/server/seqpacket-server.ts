@@ -171,7 +171,7 @@ export class NetlinkServer {
     const channel = this.channels.get(id) as Channel;
     if (channel.kind === undefined) this.onHello(id, channel, length);
     else if (channel.kind === ChannelKind.Control) this.onRequest(id, channel, length);
-    else this.stats.malformed++; // Nothing is said on a data channel: what comes is thrown away.
+    else this.onDatagram(channel.socket as ServerSocket, length);
   }
 
   private onHello(id: number, channel: Channel, length: number): void {
@@ -208,6 +208,14 @@ export class NetlinkServer {
     channel.socket = socket;
     this.sockets.set(socket.idLow, socket);
     this.reply(id, 0, 0, socket.idLow, socket.idHigh);
+  }
+
+  /** A data channel itself was written to, by somebody who takes it for a netlink socket: a send that is not waited for. */
+  private onDatagram(socket: ServerSocket, length: number): void {
+    this.stats.requests++;
+    const { host } = socket;
+    const send = (): void => socket.send(this.input.slice(0, Math.min(length, REQUEST_MAX)), 0);
+    this.attempt(() => (host.run === undefined ? send() : host.run(send)));
   }
 
   private onRequest(id: number, channel: Channel, length: number): void {

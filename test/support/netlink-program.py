@@ -196,8 +196,9 @@ t = bound()
 observe("last close frees the port id", lambda: [t.getsockname()[0], t.close(), opened().bind((t and 0x23456789, 0))][1:])
 number = bound().detach()
 os.close(number)
-observe("reused number", lambda: [os.open("/dev/null", os.O_RDWR) == number, os.write(number, b"x")])
-os.close(number)
+reused = os.open("/dev/null", os.O_RDWR)
+observe("reused number", lambda: [reused == number, os.write(reused, b"x")])
+os.close(reused)
 
 
 def in_child(action):
