@@ -34,8 +34,8 @@ export class CtAction {
   readonly labels = new Int32Array(4);
   readonly labelsMask = new Int32Array(4);
   helper: string | undefined = undefined;
-  /** IP protocol that the flow matches, for which the helper was looked up; 0 = unknown. */
-  helperProto = 0;
+  /** IP protocol that the flow matches, which helper and timeout policy must be for; 0 = any. */
+  ipProto = 0;
   timeout: string | undefined = undefined;
   hasEventmask = false;
   eventmask = 0;

@@ -60,6 +60,7 @@ import {
   OVS_CS_F_TRACKED,
 } from "../uapi/openvswitch.ts";
 import type { CtAction, NatAction } from "./action.ts";
+import { dccpClosing, dccpCoverage, dccpHeaderValid } from "./dccp.ts";
 import type { ConntrackListener } from "./events.ts";
 import { type Expectation, ExpectationTable, type ExpectFunction } from "./expect.ts";
 import { GreKeymap } from "./gre-keymap.ts";
@@ -69,7 +70,7 @@ import { AF_INET, AF_INET6, E, Ext, Slot, T, Tcp } from "./layout.ts";
 import { ZoneLimits } from "./limits.ts";
 import { Manip, manipIcmpError, manipPacket, statusBit } from "./manip.ts";
 import { allowsClash, NatMapper, NatRange } from "./nat.ts";
-import { type ConntrackOptions, defaultOptions, TimeoutTable } from "./options.ts";
+import { type ConntrackOptions, defaultOptions, IPPROTO_DCCP, TimeoutTable } from "./options.ts";
 import { trackOther, trackUdp } from "./protocols.ts";
 import { shuttingDown } from "./sctp.ts";
 import { adjustSegment, seqOffset } from "./seqadj.ts";
@@ -550,15 +551,21 @@ export class Conntrack implements ConntrackPort, HelperContext {
     return view.getUint16(l4 + udp.CHECKSUM) === 0 || this.checksumValid(packet, family, IpProto.UDP);
   }
 
-  /** UDPLite over its coverage. The kernel puts UDP's protocol number into the pseudo header, so must we (C-317). */
-  private udpliteValid(packet: Packet, family: number, l4: number, length: number): boolean {
+  /** A checksum over the first `covered` bytes of the transport's. */
+  private coverageValid(
+    packet: Packet,
+    family: number,
+    proto: number,
+    l4: number,
+    length: number,
+    covered: number,
+  ): boolean {
     if (packet.csum !== Csum.NONE || !this.options.checksum) return true;
     const { view } = packet.memory;
-    const covered = udp.udpliteCoverage(view, l4, length);
     const sum =
       family === AF_INET
-        ? checksum(view, packet.l3, l4 - packet.l3 + covered, pseudoV4(view, packet.l3, IpProto.UDP, length))
-        : checksum(view, l4, covered, pseudoV6(view, packet.l3, IpProto.UDP, length));
+        ? checksum(view, packet.l3, l4 - packet.l3 + covered, pseudoV4(view, packet.l3, proto, length))
+        : checksum(view, l4, covered, pseudoV6(view, packet.l3, proto, length));
     return sum === 0;
   }
 
@@ -569,13 +576,18 @@ export class Conntrack implements ConntrackPort, HelperContext {
     switch (proto) {
       case IpProto.UDPLITE:
         if (length < udp.HEADER_LEN || udp.udpliteCoverage(view, l4, length) < 0) return false;
-        return view.getUint16(l4 + udp.CHECKSUM) !== 0 && this.udpliteValid(packet, family, l4, length);
+        if (view.getUint16(l4 + udp.CHECKSUM) === 0) return false;
+        // The kernel puts UDP's protocol number into the pseudo header, so must we (C-317).
+        return this.coverageValid(packet, family, IpProto.UDP, l4, length, udp.udpliteCoverage(view, l4, length));
       case IpProto.SCTP:
         if (length < sctp.HEADER_LEN) return false;
         if (packet.csum !== Csum.NONE || !this.options.checksum) return true;
         if (sctp.checksum(view, l4) !== sctp.computeChecksum(view, l4, length)) return false;
         packet.csum = Csum.UNNECESSARY;
         return true;
+      case IPPROTO_DCCP:
+        if (!dccpHeaderValid(view, l4, length)) return false;
+        return this.coverageValid(packet, family, IPPROTO_DCCP, l4, length, dccpCoverage(view, l4, length));
       default:
         return true;
     }
@@ -1084,7 +1096,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
   private helperOf(action: CtAction): number {
     if (action.helperNumber < 0) {
       action.helperNumber =
-        action.helper === undefined ? 0 : this.findHelper(action.helper, action.helperProto, action.family);
+        action.helper === undefined ? 0 : this.findHelper(action.helper, action.ipProto, action.family);
     }
     return action.helperNumber;
   }
@@ -1093,7 +1105,9 @@ export class Conntrack implements ConntrackPort, HelperContext {
     if (action.policyNumber < 0) {
       action.policyNumber = action.timeout === undefined ? 0 : Math.max(this.findPolicy(action.timeout), 0);
     }
-    return this.policies[action.policyNumber] === undefined ? 0 : action.policyNumber;
+    const policy = this.policies[action.policyNumber];
+    // One of another protocol is no error, and of no effect (C-022, C-370).
+    return policy?.proto === action.ipProto && policy.family === action.family ? action.policyNumber : 0;
   }
 
   private attachHelper(entry: number, action: CtAction): void {
@@ -1450,6 +1464,8 @@ function mayGo(words: Int32Array, entry: number): boolean {
       return closing(state);
     case IpProto.SCTP:
       return shuttingDown(state);
+    case IPPROTO_DCCP:
+      return dccpClosing(state);
     default:
       return false;
   }

@@ -132,6 +132,18 @@ export const enum Sctp {
   STATE = 42,
 }
 
+/** Tracker words of DCCP. */
+export const enum Dccp {
+  /** 1 when the original direction is the server's. */
+  ROLE = 32,
+  /** Type of the last packet << 1 | its direction. */
+  LAST = 35,
+  /** Sequence number of the response, 48 bits. */
+  HANDSHAKE_LOW = 36,
+  HANDSHAKE_HIGH = 37,
+  STATE = 42,
+}
+
 /** Address families as ctnetlink and the tuple name them. */
 export const AF_INET = 2;
 export const AF_INET6 = 10;

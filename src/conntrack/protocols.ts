@@ -1,7 +1,8 @@
 import { IpProto } from "../packet/ip.ts";
 import { IPCT_ASSURED, IPS_ASSURED, IPS_CONFIRMED, IPS_SEEN_REPLY, IPS_UNTRACKED } from "../uapi/nfnetlink.ts";
+import { trackDccp } from "./dccp.ts";
 import { AF_INET, AF_INET6, E, T } from "./layout.ts";
-import { REPLIED, TIMEOUT, UNREPLIED } from "./options.ts";
+import { IPPROTO_DCCP, REPLIED, TIMEOUT, UNREPLIED } from "./options.ts";
 import { trackSctp } from "./sctp.ts";
 import { type Tracked, Verdict } from "./verdict.ts";
 
@@ -46,6 +47,8 @@ export function trackOther(
     }
     case IpProto.SCTP:
       return trackSctp(words, entry, direction, view, l4, length, timeouts, result);
+    case IPPROTO_DCCP:
+      return trackDccp(words, entry, direction, view, l4, timeouts, result);
     default:
       result.timeout = timeouts[TIMEOUT];
       return Verdict.ACCEPT;

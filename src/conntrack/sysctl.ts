@@ -125,6 +125,7 @@ export class ConntrackSysctl {
     timeout("icmpv6_timeout", timeouts.icmpv6, TIMEOUT);
     timeout("generic_timeout", timeouts.generic, TIMEOUT);
     for (const [i, state] of SCTP_STATES.entries()) timeout(`sctp_timeout_${state}`, timeouts.sctp, i + 1);
+    for (const [i, state] of DCCP_STATES.entries()) timeout(`dccp_timeout_${state}`, timeouts.dccp, i + 1);
 
     for (const [prefix, limits, time] of [
       ["net.ipv4.ipfrag_", reassembly.limits[0], "time"],
@@ -209,3 +210,6 @@ const SCTP_STATES = [
   "shutdown_ack_sent",
   "heartbeat_sent",
 ] as const;
+
+/** In the order of enum ct_dccp_states, from REQUEST. */
+const DCCP_STATES = ["request", "respond", "partopen", "open", "closereq", "closing", "timewait"] as const;

@@ -35,7 +35,7 @@ export function findTransport(view: DataView, l3: number, end: number, family: n
     found.offset = l3 + ipv6.HEADER_LEN;
     return true;
   }
-  if (!ipv6.walk(view, l3, end, walk) || walk.later) return false;
+  if (!ipv6.walk(view, l3, end, walk) || walk.later || walk.proto === IpProto.NONE) return false;
   found.proto = walk.proto;
   found.offset = walk.offset;
   return true;

@@ -1,6 +1,6 @@
 import type { Conntrack } from "../conntrack/conntrack.ts";
 import type { Expectation } from "../conntrack/expect.ts";
-import { AF_INET, AF_INET6, E, Ext, Sctp, T, Tcp } from "../conntrack/layout.ts";
+import { AF_INET, AF_INET6, Dccp, E, Ext, Sctp, T, Tcp } from "../conntrack/layout.ts";
 import { IPPROTO_DCCP } from "../conntrack/options.ts";
 import { icmpReplyType, icmpv6ReplyType } from "../conntrack/tuple.ts";
 import { Errno } from "../errors.ts";
@@ -357,7 +357,7 @@ export function putTimeout(writer: MessageWriter, conntrack: Conntrack, slot: nu
 /** CTA_PROTOINFO of protocols that have a state (N-031, N-059). @param destroy only the state */
 export function putProtoinfo(writer: MessageWriter, words: Int32Array, entry: number, destroy: boolean): void {
   const proto = (words[entry + T.META] >>> 8) & 0xff;
-  if (proto !== IpProto.TCP && proto !== IpProto.SCTP) return;
+  if (proto !== IpProto.TCP && proto !== IpProto.SCTP && proto !== IPPROTO_DCCP) return;
   const outer = nest(writer, nf.CTA_PROTOINFO);
   if (proto === IpProto.TCP) {
     const inner = nest(writer, nf.CTA_PROTOINFO_TCP);
@@ -370,6 +370,15 @@ export function putProtoinfo(writer: MessageWriter, words: Int32Array, entry: nu
       // struct nf_ct_tcp_flags: u8 flags, u8 mask.
       writer.u16(nf.CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, (orig >>> 8) & 0xff);
       writer.u16(nf.CTA_PROTOINFO_TCP_FLAGS_REPLY, (reply >>> 8) & 0xff);
+    }
+    writer.endNest(inner);
+  } else if (proto === IPPROTO_DCCP) {
+    const inner = nest(writer, nf.CTA_PROTOINFO_DCCP);
+    writer.u8(nf.CTA_PROTOINFO_DCCP_STATE, words[entry + Dccp.STATE]);
+    if (!destroy) {
+      writer.u8(nf.CTA_PROTOINFO_DCCP_ROLE, words[entry + Dccp.ROLE]);
+      const low = words[entry + Dccp.HANDSHAKE_LOW] >>> 0;
+      writer.be64(nf.CTA_PROTOINFO_DCCP_HANDSHAKE_SEQ, words[entry + Dccp.HANDSHAKE_HIGH] * 0x1_0000_0000 + low);
     }
     writer.endNest(inner);
   } else {

@@ -212,7 +212,7 @@ export class CtLab {
   apply(flight: Flight, o: Ct = {}): Flight {
     const v6 = flight.key[K.ETH_TYPE] >>> 16 === 0x86dd;
     const action = ct({ v6, ...o });
-    action.helperProto = flight.key[K.IP] >>> 24;
+    action.ipProto = flight.key[K.IP] >>> 24;
     flight.error = this.conntrack.execute(flight.packet, flight.key, action);
     return flight;
   }

@@ -125,6 +125,15 @@ def sctp(src, sport, dst, dport, tag, *chunks, bad=False):
     return ip(src, dst, 132, data[:8] + struct.pack("<I", crc) + data[12:])
 
 
+def dccp_packet(src, sport, dst, dport, kind, seq, ack, bad=0):
+    """DCCP with long sequence numbers; what else a type carries is left out."""
+    rest = b"" if ack is None else struct.pack(">HHI", 0, ack >> 32, ack & 0xFFFFFFFF)
+    rest += b32(0) if kind in (0, 1, 7) else b""
+    data = struct.pack(">HHBBHBBHI", sport, dport, (16 + len(rest)) // 4, 0, 0, kind << 1 | 1, 0, seq >> 32, seq & 0xFFFFFFFF) + rest
+    value = csum(pseudo(src, dst, 33, len(data)) + data) ^ bad
+    return data[:6] + b16(value) + data[8:]
+
+
 def init(tag):
     return struct.pack(">IIHHI", tag, 65535, 1, 1, 1)
 
@@ -529,6 +538,39 @@ def build():
     s(to(S, 100), COMMIT)(fro(S | K, 500, 101), ct(commit=True, helper="ftp"))(to(K, 101, 501), ct(helper="ftp"))
     s = new("ftp: looked up with a helper, committed without")
     s(to(S, 100), ct(helper="ftp"), COMMIT)(udp(A, 9, B, 69), ct(helper="tftp", commit=True), ct(helper="ftp"))
+
+    s = new("sctp: shut down by the other side, errors and echoes from it")
+    s(sto(0, chunk(1, 0, init(0x11))), COMMIT)(sfro(0x11, chunk(2, 0, init(0x22))))(sto(0x22, chunk(10, 0, b"cook")))(sfro(0x11, chunk(11)))(sfro(0x11, chunk(7, 0, bytes(4))))(sto(0x22, chunk(8)))(sfro(0x11, chunk(14)))
+    s(sctp(A, 3, B, 4, 0, chunk(1, 0, init(0x31))), COMMIT)(sctp(B, 4, A, 3, 0x31, chunk(2, 0, init(0x32))))(sctp(A, 3, B, 4, 0x32, chunk(10, 0, b"cook")))(sctp(B, 4, A, 3, 0x31, chunk(9)))
+    s(sctp(A, 5, B, 6, 0, chunk(1, 0, init(0x41))), COMMIT)(sctp(B, 6, A, 5, 0x41, chunk(2, 0, init(0x42))))(sctp(B, 6, A, 5, 0x41, chunk(10, 0, b"cook")))(sctp(A, 5, B, 6, 0x42, chunk(11)))
+    s = new("cached: another helper, none, another timeout", acct=1)
+    s.policies = [(attr(1, b"quick\0") + attr(2, b16(2)) + attr(3, u8(17)) + attr(4 | NESTED, attr(1, b32(7)) + attr(2, b32(8)))).hex()]
+    s(up(), COMMIT)(up(), ct(), ct(helper="tftp"), ct(timeout="quick"))(rrq(), ct(commit=True, helper="tftp"))(rrq(), ct(), ct(helper="tftp"), ct(helper="sip"))
+    s(udp(A, 9, B, 10), ct(commit=True, timeout="quick"))(udp(A, 9, B, 10), ct(), ct(timeout="quick"), ct(timeout="nosuch"))
+    s = new("timeout policy of another protocol, another family")
+    s.policies = [(attr(1, b"quick\0") + attr(2, b16(2)) + attr(3, u8(17)) + attr(4 | NESTED, attr(1, b32(7)) + attr(2, b32(8)))).hex()]
+    s(tcp(A, 1, B, 2, S, 5), ct(commit=True, timeout="quick"))(udp(A6, 1, B6, 2), ct(commit=True, timeout="quick"))(udp(A, 1, B, 2), ct(timeout="quick"), ct(commit=True))
+    s = new("nat: destination ports are tried in order")
+    for i in range(1, 5):
+        s(udp(A, 1000, f"10.3.0.{i}", 53), ct(commit=True, nat_=nat("dst", "192.0.2.8", port=100, port_hi=103)))
+    s(udp(A, 1000, "10.3.0.9", 102), ct(commit=True, zone=1, nat_=nat("dst", "192.0.2.8", port=100, port_hi=103)))
+    s = new("nat: hairpin")
+    inward, outward = ct(zone=1, nat_=nat()), ct(zone=2, nat_=nat())
+    s(udp(A, 1000, "192.0.2.1", 53), ct(commit=True, zone=1, nat_=nat("dst", "10.1.1.2")), ct(commit=True, zone=2, nat_=nat("src", "192.0.2.1")))
+    s(udp("10.1.1.2", 53, "192.0.2.1", 1000), outward, inward)(udp(A, 1000, "192.0.2.1", 53), inward, outward)
+    s = new("nat: port 0")
+    s(up(), ct(commit=True, nat_=nat("src", "192.0.2.1", port=0)))(udp(A, 1001, B, 53), ct(commit=True, nat_=nat("src", "192.0.2.1", port=0)))(udp(B, 53, "192.0.2.1", 0), ct(nat_=nat()))
+    s = new("helpers: none by port, none for errors, none of the wrong protocol")
+    s(rrq(), COMMIT)(rrq(sport=1001), ct(commit=True, helper="tftp", nat_=nat("src", "192.0.2.1")))(icmp("10.9.9.9", "192.0.2.1", 3, 3, 0, udp("192.0.2.1", 1001, B, 69)[14:]), ct(nat_=nat()))(rrq(sport=1002), ct(commit=True, helper="TFTP"))(to(S, 5), ct(commit=True, helper="tftp"))
+    s = new("headers that cannot be read")
+    s(ip(A, B, 17, b"\0\1"), COMMIT)(ip(A, B, 17, b""), COMMIT)(ip(A, B, 1, b"\x08\0\0"), COMMIT)(ip(A, B, 132, b"\0\1\0\2\0"), COMMIT)(ip(A6, B6, 0, b"\x11\xff" + bytes(6)), COMMIT)(ip(A6, B6, 60, b"\x11\0" + bytes(6) + udp(A6, 1, B6, 2)[54:]), COMMIT)(udp(A6, 1, B6, 2))(ip(A6, B6, 59, b""), COMMIT)(ip(A, B, 17, udp(A, 3, B, 4)[34:], frag=0x4000), COMMIT)
+    dccp = lambda a, p, b, q, kind, seq, ack=None, bad=0: ip(a, b, 33, dccp_packet(a, p, b, q, kind, seq, ack, bad))
+    s = new("dccp: open and close")
+    s(dccp(A, 1, B, 2, 0, 100), COMMIT)(dccp(B, 2, A, 1, 1, 500, 100))(dccp(A, 1, B, 2, 3, 101, 500))(dccp(A, 1, B, 2, 4, 102, 500))(dccp(B, 2, A, 1, 4, 501, 102))(dccp(B, 2, A, 1, 5, 502, 102))(dccp(A, 1, B, 2, 6, 103, 502))(dccp(B, 2, A, 1, 7, 503, 103))(dccp(A, 1, B, 2, 0, 900), COMMIT)
+    s = new("dccp: what begins a connection")
+    for kind in range(0, 12):
+        s(dccp(A, 10 + kind, B, 2, kind, 100, 5), COMMIT)
+    s(dccp(A, 50, B, 2, 0, 100, None, 1), COMMIT)(ip(A, B, 33, b"\0\1\0\2\3"), COMMIT)
     return scripts
 
 
@@ -605,6 +647,18 @@ def random_sctp(rng, name):
             body = init(rng.choice(tags + [0x33])) if kind in (1, 2) else b"body"
             chunks.append(chunk(kind, rng.getrandbits(1), body))
         s(sctp(*((A, 1, B, 2) if side == 0 else (B, 2, A, 1)), tag, *chunks), rng.choice([ct(), ct(), COMMIT]))
+    return s
+
+
+def random_dccp(rng, name):
+    """Packets of a connection in and out of order, of all types."""
+    s = Script(name, acct=rng.getrandbits(1))
+    packet = lambda side, kind, seq, ack: ip(*((A, B) if side == 0 else (B, A)), 33, dccp_packet(*((A, 1, B, 2) if side == 0 else (B, 2, A, 1)), kind, seq, ack, 0))
+    order = [(0, 0, None), (1, 1, 100), (0, 3, 200), (1, 4, 101), (0, 4, 201), (0, 6, 202), (1, 7, 103)]
+    for side, kind, ack in order[: rng.randint(1, len(order))]:
+        s(packet(side, kind, 100 + 100 * side, ack), COMMIT if side == 0 else ct())
+    for _ in range(rng.randint(5, 25)):
+        s(packet(rng.randrange(2), rng.choice(list(range(10)) + [0, 1, 3, 4, 10, 15]), rng.choice([100, 200, 300]), rng.choice([100, 200, 200, 300])), rng.choice([ct(), ct(), COMMIT]))
     return s
 
 
@@ -1002,7 +1056,7 @@ def main(path):
             file.write("2")
     rng = random.Random(SEED)
     scripts = build()
-    for make in (random_tcp, random_sctp, random_mix, random_six, random_fragments, random_ftp, random_parse):
+    for make in (random_tcp, random_sctp, random_dccp, random_mix, random_six, random_fragments, random_ftp, random_parse):
         scripts += [make(rng, f"random {make.__name__[7:]} {i}") for i in range(COUNT)]
     recorded = [play(nl, dp, script, ctl, listener) for script in scripts]
     for script in recorded:

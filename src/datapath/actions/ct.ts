@@ -71,6 +71,7 @@ export function parseCt(
 ): CtAction {
   const action = new CtAction();
   action.family = family;
+  action.ipProto = ipProto;
   const nat = new NatParser(action, conntrack.crossZoneNat);
   const attributes = reader.nested();
   while (attributes.next()) {
@@ -125,7 +126,6 @@ export function parseCt(
   if (action.timeout === "") action.timeout = undefined;
   if (action.helper !== undefined) {
     const error = conntrack.checkHelper(action.helper, family, ipProto, action.nat !== undefined);
-    action.helperProto = ipProto;
     if (error !== 0) throw new Errno(-error);
   }
   return action;
