@@ -188,4 +188,35 @@ def raw_fork():
     return [list(struct.unpack("II", os.read(reader, 8))), ask(s, 23)]
 
 
+def unprivileged():
+    """Names of the datapaths, and what comes of making one."""
+    s = opened()
+    s.send(message(1, name=b"ovs_datapath\0"))
+    reply = s.recv(65536)
+    family = next(reply[at + 4] | reply[at + 5] << 8 for at in range(20, 60, 4) if reply[at : at + 4] == b"\6\0\1\0")
+    s.send(struct.pack("IHHIIBBHI", 24, family, 0x301, 2, 0, 3, 2, 0, 0))
+    names = s.recv(65536)
+    s.recv(65536)
+    body = struct.pack("BBHI", 1, 2, 0, 0) + struct.pack("HH4s", 8, 1, b"dp1\0") + struct.pack("HHI", 8, 2, 0)
+    s.send(struct.pack("IHHII", 16 + len(body), family, 5, 3, 0) + body)
+    return [b"dp0" in names, errno.errorcode[-struct.unpack_from("i", s.recv(65536), 16)[0]]]
+
+
+def execute():
+    """An OVS_PACKET_CMD_EXECUTE of 65,000 bytes of packet to a datapath's local port: no answer without ACK, and 0 with."""
+    s = opened()
+    s.send(message(1, name=b"ovs_packet\0"))
+    reply = s.recv(65536)
+    family = next(reply[at + 4] | reply[at + 5] << 8 for at in range(20, 60, 4) if reply[at : at + 4] == b"\6\0\1\0")
+    frame = bytes(12) + b"\x88\xb5" + bytes(65000)
+    attributes = struct.pack("HH", 4 + len(frame), 1) + frame + bytes(-len(frame) % 4)
+    key = struct.pack("HHI", 8, 19, 0)
+    attributes += struct.pack("HH", 4 + len(key), 2) + key
+    output = struct.pack("HHI", 8, 1, 0)
+    attributes += struct.pack("HH", 4 + len(output), 3) + output
+    body = struct.pack("BBHi", 3, 1, 0, socket.if_nametoindex("dp0")) + attributes
+    s.send(struct.pack("IHHII", 16 + len(body), family, 5, 7, 0) + body)
+    return struct.unpack_from("i", s.recv(70000), 16)[0]
+
+
 print(globals()[sys.argv[1]]())
