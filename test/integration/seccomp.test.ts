@@ -1,5 +1,5 @@
 /** Programs that no library can stand in front of, run on nokmod as they are: docs/transport.md, "Static programs". */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -12,6 +12,8 @@ import { Lab, root, Script, until } from "../support/lab.ts";
 
 const PYTHON = "/usr/bin/python3";
 const support = (name: string): string => fileURLToPath(new URL(`../support/${name}`, import.meta.url));
+
+const hasGo = spawnSync("go", ["version"]).status === 0;
 
 const directory = new TemporaryDirectory();
 /** Statically linked, with system calls of its own. */
@@ -276,6 +278,25 @@ describe.skipIf(!root)("a static program's netlink socket", () => {
     expect(nokmod.status, nokmod.stderr).toBe(0);
     expect(JSON.parse(nokmod.stdout)).toEqual({ ...JSON.parse(kernel.stdout), "reused number": [false, 1] });
   });
+
+  it.skipIf(!hasGo)(
+    "a Go program: its poller, goroutines, and the signals that its runtime sends",
+    async () => {
+      const program = directory.file("go-client");
+      const env = { ...process.env, CGO_ENABLED: "0", GOCACHE: directory.file("cache"), GOFLAGS: "", GOPROXY: "off" };
+      execFileSync("go", ["build", "-o", program, support("static-client.go")], { env });
+      expect(programKind([program])).toBe(ProgramKind.Static);
+      const { stdout, stderr } = await on(lab, program);
+      expect(stdout.trim().split("\n"), stderr).toEqual([
+        "ovs_datapath found",
+        "ovs_flow found",
+        "ovs_nosuch no such file or directory",
+        "polled found",
+        "many true 0",
+      ]);
+    },
+    120_000,
+  );
 
   it("without a server it is the kernel's", async () => {
     const nobody = ["env", "NOKMOD_SOCKET=/nonexistent/socket", seccompSupervisor()];
