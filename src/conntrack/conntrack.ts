@@ -135,6 +135,9 @@ const JIFFY = 4;
 
 const CLASH_TIMEOUT = 1000;
 
+/** The protocol of timeout policies for all that have no tracker of their own. */
+const GENERIC = 255;
+
 /** GRE: flags and version, protocol, payload length, call id (RFC 2637 section 4.1). */
 const GRE_MIN_LEN = 8;
 const GRE_VERSION = 0x0007;
@@ -312,7 +315,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
 
   /** Finds or makes the packet's entry and translates (sections 5 and 7). @returns 0 or a negative errno */
   private lookup(packet: Packet, key: Int32Array, action: CtAction): number {
-    const cached = this.isCached(packet, key, action);
+    const cached = this.isCached(packet, key, action) && !(action.commit && this.isOthers(packet));
     if (!cached) {
       if (!this.track(packet, action)) return -EINVAL;
       // Only now, after tracking really ran, does the key follow the entry: a cached result keeps the key's state with
@@ -340,6 +343,11 @@ export class Conntrack implements ConntrackPort, HelperContext {
     }
     if (confirmed && protoOf(words, entry) === IpProto.TCP && isEstablished(words, entry)) setLiberal(words, entry);
     return 0;
+  }
+
+  /** The packet's entry is not confirmed, and the packet it was copied from has it too (C-091). */
+  private isOthers(packet: Packet): boolean {
+    return packet.ctShared && (this.table.words[packet.ct * E.WORDS + E.STATUS] & IPS_CONFIRMED) === 0;
   }
 
   /**
@@ -417,6 +425,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
   private track(packet: Packet, action: CtAction): boolean {
     packet.ct = CtRef.NONE;
     packet.ctInfo = 0;
+    packet.ctShared = false;
     const { view } = packet.memory;
     const { transport, tuple, table } = this;
     const { family, zone } = action;
@@ -1107,7 +1116,9 @@ export class Conntrack implements ConntrackPort, HelperContext {
     }
     const policy = this.policies[action.policyNumber];
     // One of another protocol is no error, and of no effect (C-022, C-370).
-    return policy?.proto === action.ipProto && policy.family === action.family ? action.policyNumber : 0;
+    if (policy === undefined || policy.family !== action.family) return 0;
+    const generic = this.timeouts.of(action.ipProto) === this.timeouts.generic;
+    return policy.proto === (generic ? GENERIC : action.ipProto) ? action.policyNumber : 0;
   }
 
   private attachHelper(entry: number, action: CtAction): void {

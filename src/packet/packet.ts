@@ -78,6 +78,8 @@ export class Packet {
   ct: number = CtRef.NONE;
   /** enum ip_conntrack_info of that reference. */
   ctInfo = 0;
+  /** Another packet that is still to be processed has the same connection: an unconfirmed one must not be changed (C-091). */
+  ctShared = false;
   /** Probability of the enclosing SAMPLE, for PSAMPLE. */
   probability = 0;
   /** OVS_PACKET_ATTR_UPCALL_PID of EXECUTE, 0 = none. */
@@ -115,6 +117,7 @@ export class Packet {
     this.maxLen = 0;
     this.ct = CtRef.NONE;
     this.ctInfo = 0;
+    this.ctShared = false;
     this.probability = 0;
     this.upcallPid = 0;
     this.egressTunnel = undefined;
@@ -148,6 +151,7 @@ export class Packet {
     this.maxLen = from.maxLen;
     this.ct = from.ct;
     this.ctInfo = from.ctInfo;
+    this.ctShared = from.ctShared;
     this.probability = from.probability;
     this.upcallPid = from.upcallPid;
     this.egressTunnel = from.egressTunnel;

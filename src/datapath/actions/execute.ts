@@ -253,9 +253,9 @@ export class ActionExecutor {
           const tci = code[pc + 2];
           if (packet.vlanTpid !== 0) mode &= ~Mode.VALID;
           else key[K.VLAN] = (tci << 16) | tpid;
-          error = pushVlan(packet, tpid, tci & ~0x1000);
+          error = pushVlan(packet, tpid, tci & ~0x1000, code[pc + 3] !== 0);
           if (error !== 0) return error;
-          pc += 3;
+          pc += 4;
           break;
         }
 
@@ -471,6 +471,7 @@ export class ActionExecutor {
     if (depth === clones.length) clones.push(new Packet(this.memory));
     const copy = clones[depth];
     copy.copyFrom(packet);
+    copy.ctShared = true;
     return copy;
   }
 
