@@ -31,6 +31,8 @@ const SINCE = {
   conntrackFlushFilter: kernelVersion(6, 11),
   /** CTA_FILTER on IPv6 addresses lists those that are equal, not those that differ (ctnetlink.md N-074). */
   conntrackFilterIpv6: kernelVersion(6, 12),
+  /** Pushing a second tag shifts the network header (actions.md A-171). */
+  vlanPushShiftsNetwork: kernelVersion(6, 12),
   /** The attributes inside OVS_ACTION_ATTR_USERSPACE are parsed strictly (actions.md A-047). */
   strictUserspaceAction: kernelVersion(6, 16),
 } as const;

@@ -135,14 +135,15 @@ export function networkOffset(packet: Packet): number {
 /**
  * push_vlan (A-170, A-171): the tag goes beside the frame; one that was there moves into it.
  * @param tci without the "present" bit 0x1000
+ * @param shift take the network header to start four bytes earlier then, behind the type in front of the inner tag, as
+ * Linux does from 6.12 on: what is set in the IP header afterwards is written there
  */
-export function pushVlan(packet: Packet, tpid: number, tci: number): number {
+export function pushVlan(packet: Packet, tpid: number, tci: number, shift = true): number {
   if (packet.vlanTpid !== 0) {
     const error = insertVlanTag(packet);
     if (error !== 0) return error;
     packet.protocol = packet.vlanTpid;
-    // What follows the addresses is now the tag; as in the kernel the network header is taken to start behind its type.
-    if (packet.l3 !== 0) packet.l3 -= TAG_LEN;
+    if (shift && packet.l3 !== 0) packet.l3 -= TAG_LEN;
   }
   packet.vlanTpid = tpid;
   packet.vlanTci = tci;

@@ -12,6 +12,8 @@ import * as nl from "../../src/uapi/genetlink.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import { kernelVersion } from "../../src/uapi/version.ts";
 import * as a from "../support/actions.ts";
+import { DatapathLab } from "../support/datapath-lab.ts";
+import { concat, ethernet, frame, ipv4, udp } from "../support/frames.ts";
 import { TestKernel } from "../support/kernel.ts";
 
 /** The releases that take an action list for an IPv4 packet. */
@@ -91,6 +93,29 @@ describe("actions by release", () => {
     expect(taken(a.userspace(7, a.attr(0)))).toEqual(before);
     expect(taken(a.userspace(7, Uint8Array.of(2, 0, 1, 0)))).toEqual(before);
   });
+});
+
+it("A-171: from 6.12 on what is set after a second tag was pushed is written four bytes too early", () => {
+  const packet = frame(
+    ethernet(),
+    ipv4({ src: "10.0.0.1", dst: "10.0.0.2", ttl: 64 }),
+    udp({ src: 1, dst: 2 }),
+    "data",
+  );
+  const ttl = a.setMasked(
+    ovs.OVS_KEY_ATTR_IPV4,
+    concat(new Uint8Array(10), Uint8Array.of(9, 0)),
+    concat(new Uint8Array(10), Uint8Array.of(0xff, 0)),
+  );
+  const sent = KERNEL_RELEASES.map((kernel) => {
+    const lab = new DatapathLab(undefined, undefined, { kernel });
+    expect(lab.execute(packet, [a.pushVlan(5), a.pushVlan(6), ttl, a.output(2)])).toBe(0);
+    const [bytes] = lab.port(2).sent;
+    // The TTL behind two tags, and four bytes before it the low half of the identification.
+    return [bytes[22 + 8], bytes[18 + 8]];
+  });
+  expect(sent.slice(0, 2)).toEqual(Array(2).fill([9, packet[14 + 4]]));
+  expect(sent.slice(2)).toEqual(Array(2).fill([64, 9]));
 });
 
 describe("families by release", () => {

@@ -32,7 +32,7 @@ export const enum Op {
   SET_TUNNEL = 12,
   /** errno: an action that passes validation and fails when it runs */
   FAIL = 13,
-  /** tpid, tci with the present bit */
+  /** tpid, tci with the present bit, 1 = the second tag shifts the network header */
   PUSH_VLAN = 14,
   POP_VLAN = 15,
   /** label stack entry, ethertype, 1 = behind the L2 header, 0 = before the packet */

@@ -223,7 +223,7 @@ class Compiler {
         if (!state.ethernet || (tpid !== ETH_P_8021Q && tpid !== ETH_P_8021AD) || (tci & DEI) === 0)
           throw new Errno(EINVAL);
         state.vlanTci = tci;
-        draft.emit(Op.PUSH_VLAN, tpid, tci);
+        draft.emit(Op.PUSH_VLAN, tpid, tci, this.context.kernel.vlanPushShiftsNetwork ? 1 : 0);
         draft.passive = false;
         break;
       }
