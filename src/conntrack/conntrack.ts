@@ -193,6 +193,8 @@ export class Conntrack implements ConntrackPort, HelperContext {
   readonly greKeys = new GreKeymap();
   /** By number; 0 is "none". A deleted policy leaves a hole: entries fall back to the defaults (C-369). */
   private readonly policies: (TimeoutPolicy | undefined)[] = [undefined];
+  /** Zones of answers by zone of origin, where connections ever crossed. */
+  private readonly crossings = new Map<number, Set<number>>();
   /** The clock was read for this batch. */
   private clockRead = false;
   private gcCursor = 0;
@@ -397,14 +399,36 @@ export class Conntrack implements ConntrackPort, HelperContext {
     if (natted) {
       // What was translated looks like the inverse of what the answers look like.
       if (!invert(tuple, 0, this.scratchTuple, 0)) return false;
-      if (action.nat !== undefined && action.nat.replyZone >= 0) setZone(this.scratchTuple, 0, action.nat.replyZone);
       link = this.findLive(this.scratchTuple);
+      if (link < 0) link = this.findAcross(action.zone);
       if (link >= 0) link ^= 1;
     } else link = this.findLive(tuple);
     if (link < 0) return false;
     packet.ct = link >> 1;
     packet.ctInfo = this.infoOf(link);
     return true;
+  }
+
+  /** this.scratchTuple in the zones where connections from this zone have their answers. */
+  private findAcross(zone: number): number {
+    const crossings = this.crossings.get(zone);
+    if (crossings === undefined) return -1;
+    for (const answers of crossings) {
+      setZone(this.scratchTuple, 0, answers);
+      const link = this.findLive(this.scratchTuple);
+      if (link >= 0 && zoneOf(this.table.words, (link >> 1) * E.WORDS) === zone) return link;
+    }
+    return -1;
+  }
+
+  /** Puts the answers of a new connection into another zone. */
+  private cross(entry: number, answers: number): void {
+    const { words } = this.table;
+    const zone = zoneOf(words, entry);
+    setZone(words, entry + E.REPLY, answers);
+    const known = this.crossings.get(zone);
+    if (known === undefined) this.crossings.set(zone, new Set([answers]));
+    else known.add(answers);
   }
 
   /** The source's key of enhanced GRE, which its header does not have (C-332). */
@@ -666,7 +690,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     copyTuple(tuple, 0, words, entry);
     copyTuple(this.scratchTuple, 0, words, entry + E.REPLY);
     words[entry + T.HASH] = hash;
-    if (action.nat !== undefined && action.nat.replyZone >= 0) setZone(words, entry + E.REPLY, action.nat.replyZone);
+    if (action.nat !== undefined && action.nat.replyZone >= 0) this.cross(entry, action.nat.replyZone);
     this.extend(entry);
     if (action.timeout !== undefined) words[entry + E.EXT] |= this.policyOf(action) << Ext.POLICY_SHIFT;
     if (this.expectations.count !== 0) {
@@ -721,7 +745,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     words[entry + E.MARK] = words[master + E.MARK];
     // Between the zones of its master, whichever end began it.
     const [zone, answers] = [zoneOf(words, master), zoneOf(words, master + E.REPLY)];
-    if (zone !== answers) setZone(words, entry + E.REPLY, zoneOf(words, entry) === zone ? answers : zone);
+    if (zone !== answers) this.cross(entry, zoneOf(words, entry) === zone ? answers : zone);
     if (expectation.assignHelper !== 0) {
       words[entry + E.EXT] |= expectation.assignHelper << Ext.HELPER_SHIFT;
       words[entry + E.STATUS] |= IPS_HELPER;

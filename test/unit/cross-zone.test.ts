@@ -64,6 +64,9 @@ describe("connection tracking", () => {
     const first = lab.apply(lab.receive(ask()), out(10));
     const again = lab.apply(lab.comeBack(first), out(10));
     expect([again.error, again.addresses]).toEqual([0, `${PUBLIC}:5000>${SERVER}:53`]);
+    // Also by an action that does not say where the answers are.
+    const plain = lab.apply(lab.comeBack(first), { zone: 10 });
+    expect([plain.packet.ct, plain.state]).toEqual([lab.slots[0], "new|trk|snat"]);
     lab.end();
     expect(lab.entries).toHaveLength(1);
     const reply = lab.apply(lab.receive(answer(5000)), back);
