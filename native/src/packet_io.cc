@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "ip_port.h"
 #include "netdev_port.h"
 #include "tap_port.h"
 #include "veth_port.h"
@@ -62,6 +63,9 @@ void PacketIo::Init(Napi::Env env, Napi::Object exports) {
                                           InstanceMethod<&PacketIo::Start>("start"),
                                           InstanceMethod<&PacketIo::OpenNetdev>("openNetdev"),
                                           InstanceMethod<&PacketIo::OpenInternal>("openInternal"),
+                                          InstanceMethod<&PacketIo::OpenUnderlay>("openUnderlay"),
+                                          InstanceMethod<&PacketIo::GetRoute>("getRoute"),
+                                          InstanceMethod<&PacketIo::SetUp>("setUp"),
                                           InstanceMethod<&PacketIo::ClosePort>("closePort"),
                                           InstanceMethod<&PacketIo::Renamed>("renamed"),
                                           InstanceMethod<&PacketIo::LocateInternal>("locateInternal"),
@@ -174,6 +178,53 @@ Napi::Value PacketIo::OpenInternal(const Napi::CallbackInfo& info) {
     o.Set("peer", port->peer());
     o.Set("handle", Add(std::move(port)));
     return o;
+  });
+}
+
+// openUnderlay(family, protocol, udpPort): handle.
+Napi::Value PacketIo::OpenUnderlay(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return Guard(env, [&] {
+    if (large_ == nullptr) Throw(EINVAL, "not started");
+    const HomeNamespace::Scope scope(home_);
+    const auto port = static_cast<uint16_t>(IntArgument(info, 2));
+    return Napi::Number::New(env, Add(std::make_unique<IpPort>(*arena_, IntArgument(info, 0), IntArgument(info, 1), port)));
+  });
+}
+
+// getRoute(family, dst, src, tos, protocol): {src, mtu, hopLimit, ifindex}; addresses are Uint8Arrays, src may be empty.
+Napi::Value PacketIo::GetRoute(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return Guard(env, [&] {
+    RouteQuery query;
+    query.family = static_cast<uint8_t>(IntArgument(info, 0));
+    const size_t length = query.family == AF_INET ? 4 : 16;
+    const auto dst = info[1].As<Napi::Uint8Array>();
+    const auto src = info[2].As<Napi::Uint8Array>();
+    if (dst.ByteLength() != length || (src.ByteLength() != 0 && src.ByteLength() != length)) Throw(EINVAL, "getRoute");
+    memcpy(query.dst, dst.Data(), length);
+    query.has_src = src.ByteLength() != 0;
+    if (query.has_src) memcpy(query.src, src.Data(), length);
+    query.tos = static_cast<uint8_t>(IntArgument(info, 3));
+    query.protocol = static_cast<uint8_t>(IntArgument(info, 4));
+    const HomeNamespace::Scope scope(home_);
+    const Route route = route_.GetRoute(query);
+    Napi::Object o = Napi::Object::New(env);
+    Napi::Uint8Array source = Napi::Uint8Array::New(env, length);
+    memcpy(source.Data(), route.src, length);
+    o.Set("src", source);
+    o.Set("mtu", static_cast<double>(route.mtu));
+    o.Set("hopLimit", static_cast<double>(route.hop_limit));
+    o.Set("ifindex", route.ifindex);
+    return o;
+  });
+}
+
+// setUp(ifindex, mtu): the device gets that MTU, or the largest it takes, and is up.
+Napi::Value PacketIo::SetUp(const Napi::CallbackInfo& info) {
+  return Guard(info.Env(), [&] {
+    route_.SetUp(IntArgument(info, 0), static_cast<uint32_t>(IntArgument(info, 1)));
+    return info.Env().Undefined();
   });
 }
 
@@ -417,14 +468,15 @@ Napi::Value PacketIo::GetCounters(const Napi::CallbackInfo& info) {
   return array;
 }
 
-// listen(onReady, onLink): calls onReady() while a port has something to receive, and onLink(link) for every change of a
-// link, onLink(undefined) when some may have been missed.
+// listen(onReady, onLink, onRoutes): calls onReady() while a port has something to receive, onLink(link) for every change of
+// a link, onLink(undefined) when some may have been missed, and onRoutes() when routes or addresses have changed.
 Napi::Value PacketIo::Listen(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return Guard(env, [&] {
     if (started_) Throw(EALREADY, "listen");
     on_ready_ = Napi::Persistent(info[0].As<Napi::Function>());
     on_link_ = Napi::Persistent(info[1].As<Napi::Function>());
+    on_routes_ = Napi::Persistent(info[2].As<Napi::Function>());
     StartPoll(env, ready_poll_, epoll_.get(), [](uv_poll_t* handle, int, int) { static_cast<Poll*>(handle->data)->io->OnReady(); });
     StartPoll(env, link_poll_, watch_.fd(), [](uv_poll_t* handle, int, int) { static_cast<Poll*>(handle->data)->io->OnLink(); });
     napi_add_async_cleanup_hook(env, CleanUp, this, &cleanup_);
@@ -506,7 +558,10 @@ void PacketIo::OnLink() {
     }
   };
   try {
-    watch_.Read([&](const Link& link) { call(LinkObject(env, link)); }, [&] { call(env.Undefined()); });
+    watch_.Read([&](const Link& link) { call(LinkObject(env, link)); }, [&] { call(env.Undefined()); },
+                [&] { on_routes_.MakeCallback(Value(), std::initializer_list<napi_value>{}); });
+  } catch (const Napi::Error& error) {
+    napi_fatal_exception(env, error.Value());
   } catch (const std::system_error&) {
     // A netlink socket fails to receive only by overrun, which Read() handles; whatever else it may be, ask again.
     call(env.Undefined());

@@ -40,6 +40,9 @@ class PacketIo : public Napi::ObjectWrap<PacketIo> {
   Napi::Value Start(const Napi::CallbackInfo& info);
   Napi::Value OpenNetdev(const Napi::CallbackInfo& info);
   Napi::Value OpenInternal(const Napi::CallbackInfo& info);
+  Napi::Value OpenUnderlay(const Napi::CallbackInfo& info);
+  Napi::Value GetRoute(const Napi::CallbackInfo& info);
+  Napi::Value SetUp(const Napi::CallbackInfo& info);
   Napi::Value ClosePort(const Napi::CallbackInfo& info);
   Napi::Value Renamed(const Napi::CallbackInfo& info);
   Napi::Value LocateInternal(const Napi::CallbackInfo& info);
@@ -88,7 +91,7 @@ class PacketIo : public Napi::ObjectWrap<PacketIo> {
   bool lost_port_ = false;  // a port's descriptor has died, as when the namespace of its device ended
   Poll* ready_poll_ = nullptr;
   Poll* link_poll_ = nullptr;
-  Napi::FunctionReference on_ready_, on_link_;
+  Napi::FunctionReference on_ready_, on_link_, on_routes_;
   napi_async_cleanup_hook_handle cleanup_ = nullptr;
 };
 

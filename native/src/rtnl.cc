@@ -58,6 +58,14 @@ T Get(const rtattr* a) {
   return value;
 }
 
+// The number in a file of /proc/sys, or `otherwise`.
+uint32_t ReadNumber(const std::string& path, uint32_t otherwise) {
+  const Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  char text[16] = {};
+  if (fd.get() < 0 || read(fd.get(), text, sizeof text - 1) <= 0) return otherwise;
+  return static_cast<uint32_t>(strtoul(text, nullptr, 10));
+}
+
 Link ParseLink(const nlmsghdr* nlh) {
   Link link;
   const auto* ifi = static_cast<const ifinfomsg*>(NLMSG_DATA(nlh));
@@ -195,6 +203,79 @@ void RouteSocket::DeleteLink(int32_t ifindex) {
   Ask(&request, request.nlh.nlmsg_len, NLMSG_ERROR);
 }
 
+void RouteSocket::SetUp(int32_t ifindex, uint32_t mtu) {
+  // A TAP device takes less than the largest packet, by its Ethernet header.
+  for (const uint32_t size : {mtu, uint32_t{65521}}) {
+    LinkRequest request = Request(RTM_SETLINK, NLM_F_ACK, ifindex);
+    request.ifi.ifi_flags = IFF_UP;
+    request.ifi.ifi_change = IFF_UP;
+    Put(request, IFLA_MTU, &size, sizeof size);
+    try {
+      Ask(&request, request.nlh.nlmsg_len, NLMSG_ERROR);
+      return;
+    } catch (const std::system_error& error) {
+      if (error.code().value() != EINVAL || size <= 65521) throw;
+    }
+  }
+}
+
+Route RouteSocket::GetRoute(const RouteQuery& query) {
+  struct {
+    nlmsghdr nlh;
+    rtmsg rtm;
+    uint8_t attributes[128];
+  } request{};
+  const auto length = static_cast<uint16_t>(query.family == AF_INET ? 4 : 16);
+  request.nlh.nlmsg_len = NLMSG_LENGTH(sizeof request.rtm);
+  request.nlh.nlmsg_type = RTM_GETROUTE;
+  request.nlh.nlmsg_flags = NLM_F_REQUEST;
+  request.rtm.rtm_family = query.family;
+  request.rtm.rtm_tos = query.tos;
+  const auto put = [&](uint16_t type, const void* data, uint16_t size, uint8_t& bits) {
+    auto* a = reinterpret_cast<rtattr*>(reinterpret_cast<uint8_t*>(&request) + NLMSG_ALIGN(request.nlh.nlmsg_len));
+    a->rta_type = type;
+    a->rta_len = static_cast<uint16_t>(RTA_LENGTH(size));
+    memcpy(RTA_DATA(a), data, size);
+    request.nlh.nlmsg_len = static_cast<uint32_t>(NLMSG_ALIGN(request.nlh.nlmsg_len) + RTA_SPACE(size));
+    bits = static_cast<uint8_t>(8 * size);
+  };
+  uint8_t ignored = 0;
+  put(RTA_DST, query.dst, length, request.rtm.rtm_dst_len);
+  if (query.has_src) put(RTA_SRC, query.src, length, request.rtm.rtm_src_len);
+  put(RTA_IP_PROTO, &query.protocol, 1, ignored);
+
+  const auto* nlh = reinterpret_cast<const nlmsghdr*>(Ask(&request, request.nlh.nlmsg_len, RTM_NEWROUTE));
+  const auto* rtm = static_cast<const rtmsg*>(NLMSG_DATA(nlh));
+  if (rtm->rtm_type != RTN_UNICAST && rtm->rtm_type != RTN_LOCAL && rtm->rtm_type != RTN_MULTICAST &&
+      rtm->rtm_type != RTN_BROADCAST && rtm->rtm_type != RTN_ANYCAST) {
+    Throw(ENETUNREACH, "route");
+  }
+  Route route;
+  memcpy(route.src, query.src, sizeof route.src);
+  auto left = static_cast<int>(RTM_PAYLOAD(nlh));
+  for (const auto* a = RTM_RTA(rtm); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+    if (a->rta_type == RTA_PREFSRC && !query.has_src && RTA_PAYLOAD(a) >= length) {
+      memcpy(route.src, RTA_DATA(a), length);
+    } else if (a->rta_type == RTA_OIF) {
+      route.ifindex = Get<int32_t>(a);
+    } else if (a->rta_type == RTA_METRICS) {
+      auto inner = static_cast<int>(RTA_PAYLOAD(a));
+      for (const auto* m = static_cast<const rtattr*>(RTA_DATA(a)); RTA_OK(m, inner); m = RTA_NEXT(m, inner)) {
+        if (m->rta_type == RTAX_MTU) route.mtu = Get<uint32_t>(m);
+        if (m->rta_type == RTAX_HOPLIMIT) route.hop_limit = Get<uint32_t>(m);
+      }
+    }
+  }
+  const Link link = GetLink(route.ifindex, "");
+  if (route.mtu == 0) route.mtu = link.mtu;
+  if (route.hop_limit == 0) {
+    route.hop_limit = ReadNumber(query.family == AF_INET ? "/proc/sys/net/ipv4/ip_default_ttl"
+                                                         : "/proc/sys/net/ipv6/conf/" + link.name + "/hop_limit",
+                                 64);
+  }
+  return route;
+}
+
 int32_t RouteSocket::NamespaceId(const Fd& ns) {
   if (Inode(ns) == own_namespace_) return -1;
   struct {
@@ -230,11 +311,14 @@ LinkWatch::LinkWatch()
   }
   sockaddr_nl addr{};
   addr.nl_family = AF_NETLINK;
-  addr.nl_groups = RTMGRP_LINK;
+  addr.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR |
+                   RTMGRP_IPV4_RULE | 1 << (RTNLGRP_IPV6_RULE - 1);
   Check(bind(fd_.get(), reinterpret_cast<sockaddr*>(&addr), sizeof addr), "bind");
 }
 
-void LinkWatch::Read(const std::function<void(const Link&)>& changed, const std::function<void()>& overrun) {
+void LinkWatch::Read(const std::function<void(const Link&)>& changed, const std::function<void()>& overrun,
+                     const std::function<void()>& routes) {
+  bool rerouted = false;
   for (;;) {
     iovec iov{buffer_, sizeof buffer_};
     alignas(cmsghdr) uint8_t control[CMSG_SPACE(sizeof(int32_t))];
@@ -250,7 +334,7 @@ void LinkWatch::Read(const std::function<void(const Link&)>& changed, const std:
         overrun();
         continue;
       }
-      if (errno == EAGAIN || errno == EWOULDBLOCK) return;
+      if (errno == EAGAIN || errno == EWOULDBLOCK) break;
       Throw(errno, "rtnetlink receive");
     }
     int32_t nsid = -1;
@@ -259,7 +343,10 @@ void LinkWatch::Read(const std::function<void(const Link&)>& changed, const std:
     }
     auto left = static_cast<uint32_t>(n);
     for (const auto* nlh = reinterpret_cast<const nlmsghdr*>(buffer_); NLMSG_OK(nlh, left); nlh = NLMSG_NEXT(nlh, left)) {
-      if (nlh->nlmsg_type != RTM_NEWLINK && nlh->nlmsg_type != RTM_DELLINK) continue;
+      if (nlh->nlmsg_type != RTM_NEWLINK && nlh->nlmsg_type != RTM_DELLINK) {
+        rerouted |= nsid < 0;
+        continue;
+      }
       // Bridges report their ports' removal in the AF_BRIDGE family: the device itself lives on.
       if (static_cast<const ifinfomsg*>(NLMSG_DATA(nlh))->ifi_family != AF_UNSPEC) continue;
       Link link = ParseLink(nlh);
@@ -267,6 +354,7 @@ void LinkWatch::Read(const std::function<void(const Link&)>& changed, const std:
       changed(link);
     }
   }
+  if (rerouted) routes();
 }
 
 }  // namespace nokmod

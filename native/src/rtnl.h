@@ -26,6 +26,23 @@ struct Link {
   int32_t nsid = -1;
 };
 
+// What a packet that has no device yet is to be routed by.
+struct RouteQuery {
+  uint8_t family = 0;
+  uint8_t dst[16] = {};
+  uint8_t src[16] = {};
+  bool has_src = false;
+  uint8_t tos = 0;
+  uint8_t protocol = 0;
+};
+
+struct Route {
+  uint8_t src[16] = {};
+  uint32_t mtu = 0;
+  uint32_t hop_limit = 0;
+  int32_t ifindex = 0;
+};
+
 // A NETLINK_ROUTE socket for questions, in the network namespace of the thread that made it.
 class RouteSocket {
  public:
@@ -37,6 +54,11 @@ class RouteSocket {
   // Returns the second. Throws EEXIST, EBUSY, EPERM, …
   Link CreatePair(const std::string& name, int32_t ifindex);
   void DeleteLink(int32_t ifindex);
+  // Sets a device's MTU, or the largest that it takes, and brings it up.
+  void SetUp(int32_t ifindex, uint32_t mtu);
+  // What the kernel would do with a packet from this host, path MTU discoveries included. The thread must be in the
+  // namespace of the socket. Throws ENETUNREACH, EINVAL (not an address of this host), …
+  Route GetRoute(const RouteQuery& query);
   // The id of a network namespace in ours, -1 if it is ours. Throws ENOENT if it has none.
   int32_t NamespaceId(const Fd& ns);
 
@@ -49,13 +71,16 @@ class RouteSocket {
   alignas(8) uint8_t buffer_[65536];
 };
 
-// A NETLINK_ROUTE socket that hears of every change of a link, in this namespace and in those that have an id in it.
+// A NETLINK_ROUTE socket that hears of every change of a link, in this namespace and in those that have an id in it, and of
+// routes and addresses of this one.
 class LinkWatch {
  public:
   LinkWatch();
   int fd() const { return fd_.get(); }
   // Reads all there is. `overrun` is called when messages were lost: everything must be asked for again.
-  void Read(const std::function<void(const Link&)>& changed, const std::function<void()>& overrun);
+  // `routes` is called once if there was any word of routes, rules or addresses.
+  void Read(const std::function<void(const Link&)>& changed, const std::function<void()>& overrun,
+            const std::function<void()>& routes);
 
  private:
   Fd fd_;

@@ -55,6 +55,26 @@ function fragmentDropReason(error: number): DropReason {
   }
 }
 
+/** Makes ports of tunnel devices; implemented by src/tunnel/tunnels.ts. */
+export interface TunnelProvider {
+  /** A tunnel device as a port; undefined if no tunnel device has that name. @throws Errno EBUSY, EADDRINUSE, EPERM */
+  open(name: string): Port | undefined;
+  /** A port with a device of its own, for vports of the tunnel types. @throws Errno EINVAL, EEXIST, EBUSY, EADDRINUSE */
+  create(name: string, type: number, options: TunnelOptions | undefined): Port;
+  /** What OVS_VPORT_ATTR_OPTIONS tells of a port, undefined if it has none. */
+  options(port: Port): TunnelOptions | undefined;
+  /** Delivers packets that tunnels made during the batch. */
+  endBatch(): void;
+}
+
+/** OVS_VPORT_ATTR_OPTIONS of a tunnel vport. */
+export interface TunnelOptions {
+  /** OVS_TUNNEL_ATTR_DST_PORT, host order. */
+  readonly dstPort: number;
+  /** OVS_VXLAN_EXT_GBP */
+  readonly gbp: boolean;
+}
+
 /** What all datapaths of a namespace share. */
 export interface DatapathEnvironment {
   /** The kernel to behave as. */
@@ -66,6 +86,7 @@ export interface DatapathEnvironment {
   /** Knows what the host's own conntrack thinks of a packet that its stack sends through an internal port. */
   readonly hostConntrack: HostState;
   readonly ports: PortProvider;
+  readonly tunnels: TunnelProvider;
   /** Generic-netlink id of the ovs_packet family. */
   readonly packetFamily: () => number;
   readonly upcalls: UpcallSink;
@@ -103,6 +124,7 @@ export class Datapath implements ActionHost {
   readonly conntrack: ConntrackPort;
   private readonly executor: ActionExecutor;
   private readonly key = newKey();
+  private readonly egress = newKey();
   private readonly upcallSender: UpcallSender;
   private readonly fragmentPacket: Packet;
   private fragmentPort: Vport | undefined = undefined;
@@ -134,9 +156,10 @@ export class Datapath implements ActionHost {
 
   /**
    * A packet from a device. HOT PATH.
+   * @param tunnel what it came through, as tunnel words of a key (keys.md K-245)
    * @returns false when no flow key could be made of it: it is dropped, and an internal port counts a tx error (T-083)
    */
-  receive(packet: Packet, vport: Vport): boolean {
+  receive(packet: Packet, vport: Vport, tunnel?: Int32Array): boolean {
     const { key } = this;
     packet.inPort = vport.portNo;
     if (packet.len < MIN_TAGGED && !vport.internal && isTagged(packet)) return true;
@@ -146,6 +169,7 @@ export class Datapath implements ActionHost {
     }
     if (vport.internal && vport.port.askNetfilter !== undefined)
       this.environment.hostConntrack.fill(packet, key, vport.port);
+    if (tunnel !== undefined) key.set(tunnel.subarray(K.TUN_PROTO), K.TUN_PROTO);
     this.process(packet, key);
     return true;
   }
@@ -189,7 +213,8 @@ export class Datapath implements ActionHost {
       pid = this.perCpuPids === undefined ? 0 : this.perCpuPids[0];
     }
     const vport = this.vports[packet.inPort] ?? this.local;
-    const error = this.upcallSender.send(packet, key, pid, this.ifindex, this.userFeatures, userspace);
+    const egress = userspace === undefined ? undefined : this.egressTunnel(packet, key, userspace.egressTunPort);
+    const error = this.upcallSender.send(packet, key, pid, this.ifindex, this.userFeatures, userspace, egress);
     if (error !== 0) this.counters.lost++;
     if (vport !== undefined && pid !== 0) {
       if (error === 0) vport.upcallSuccess++;
@@ -214,6 +239,8 @@ export class Datapath implements ActionHost {
       this.dropped(packet, DropReason.DEV_READY);
       return;
     }
+    // A tunnel chooses its source port by the hash.
+    if (packet.egressTunnel !== undefined) packetHash(packet, key);
     const { len, mru } = packet;
     if (packet.maxLen !== 0 && len > packet.maxLen) packet.len = packet.maxLen;
     const hardHeader = vport.port.l3 ? 0 : ETH_HLEN;
@@ -274,6 +301,15 @@ export class Datapath implements ActionHost {
     this.upcall(packet, key, upcall.pid, upcall);
   }
 
+  /** The tunnel that a packet would leave through by that port, as tunnel words of a key. */
+  private egressTunnel(packet: Packet, key: Int32Array, portNo: number): Int32Array | undefined {
+    if (portNo < 0 || packet.egressTunnel === undefined) return undefined;
+    const port = this.vports[portNo]?.port;
+    if (port?.egressTunnel === undefined) return undefined;
+    packetHash(packet, key);
+    return port.egressTunnel(packet, this.egress) ? this.egress : undefined;
+  }
+
   recirculate(packet: Packet, key: Int32Array): void {
     this.process(packet, key);
   }
@@ -298,6 +334,11 @@ export class Datapath implements ActionHost {
     this.environment.psample?.(packet, key, group, cookie, input === undefined ? 0 : input.port.ifindex);
   }
 
+  /** What OVS_VPORT_ATTR_OPTIONS tells of a port, undefined if it has none. */
+  tunnelOptions(port: Port): TunnelOptions | undefined {
+    return this.environment.tunnels.options(port);
+  }
+
   /** The lowest free port number from 1 on, or -1 (families.md F-149, F-150). */
   freePortNo(maxPorts: number): number {
     for (let portNo = 1; portNo < maxPorts; portNo++) if (this.vports[portNo] === undefined) return portNo;
@@ -310,11 +351,18 @@ export class Datapath implements ActionHost {
  * connections that were never confirmed are given back, and the clock will be read anew.
  */
 export function endBatch(environment: DatapathEnvironment): void {
+  environment.tunnels.endBatch();
   environment.ports.flush();
   environment.conntrack.endBatch();
   environment.hostConntrack.endBatch();
   environment.memory.resetScratch();
   environment.clock.invalidate();
+}
+
+/** The receive function of tunnels. HOT PATH. */
+export function receiveFromTunnel(packet: Packet, port: Port, tunnel: Int32Array): void {
+  const vport = port.context as Vport | undefined;
+  if (vport !== undefined) vport.datapath.receive(packet, vport, tunnel);
 }
 
 /** The receive function of a port provider: hands each frame to the datapath its port belongs to. HOT PATH. */

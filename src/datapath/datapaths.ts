@@ -1,8 +1,15 @@
 import { Errno } from "../errors.ts";
 import type { Port } from "../port/port.ts";
 import { EAFNOSUPPORT, EBUSY, EEXIST, EFBIG, EINVAL, ENODEV } from "../uapi/errno.ts";
-import { OVS_VPORT_TYPE_INTERNAL, OVS_VPORT_TYPE_NETDEV, OVSP_LOCAL } from "../uapi/openvswitch.ts";
-import { Datapath, type DatapathEnvironment } from "./datapath.ts";
+import {
+  OVS_VPORT_TYPE_GENEVE,
+  OVS_VPORT_TYPE_GRE,
+  OVS_VPORT_TYPE_INTERNAL,
+  OVS_VPORT_TYPE_NETDEV,
+  OVS_VPORT_TYPE_VXLAN,
+  OVSP_LOCAL,
+} from "../uapi/openvswitch.ts";
+import { Datapath, type DatapathEnvironment, type TunnelOptions } from "./datapath.ts";
 import { Vport } from "./vport.ts";
 
 /** DP_MAX_PORTS (tables.md T-118). */
@@ -78,6 +85,7 @@ export class Datapaths {
    * Adds a port (F-147 to F-165).
    * @param portNo wanted number, 0 = lowest free from 1
    * @param ifindex wanted ifindex of an internal port, 0 = any
+   * @param options of a tunnel port
    * @throws Errno EBUSY (number or device in use), EFBIG (no number free), EAFNOSUPPORT (type), EINVAL, ENODEV, EEXIST
    */
   addVport(
@@ -87,6 +95,7 @@ export class Datapaths {
     portNo: number,
     upcallPids: Uint32Array,
     ifindex: number,
+    options?: TunnelOptions,
   ): Vport {
     if (portNo !== 0) {
       if (datapath.vports[portNo] !== undefined) throw new Errno(EBUSY);
@@ -94,12 +103,12 @@ export class Datapaths {
       portNo = datapath.freePortNo(MAX_PORTS);
       if (portNo < 0) throw new Errno(EFBIG);
     }
-    const { ports } = this.environment;
+    const { ports, tunnels } = this.environment;
     switch (type) {
       case OVS_VPORT_TYPE_NETDEV:
         return this.attach(datapath, portNo, type, upcallPids, () => {
           try {
-            return ports.openNetdev(name);
+            return tunnels.open(name) ?? ports.openNetdev(name);
           } catch (error) {
             throw hasPort(datapath, name) ? new Errno(EEXIST) : error;
           }
@@ -111,6 +120,10 @@ export class Datapaths {
             ifindex,
           ),
         );
+      case OVS_VPORT_TYPE_GRE:
+      case OVS_VPORT_TYPE_VXLAN:
+      case OVS_VPORT_TYPE_GENEVE:
+        return this.attach(datapath, portNo, type, upcallPids, () => tunnels.create(name, type, options));
       default:
         throw new Errno(EAFNOSUPPORT);
     }

@@ -6,6 +6,7 @@ import {
   OVS_DP_F_UNALIGNED,
   OVS_FRAG_TYPE_LATER,
   OVS_PACKET_ATTR_ACTIONS,
+  OVS_PACKET_ATTR_EGRESS_TUN_KEY,
   OVS_PACKET_ATTR_HASH,
   OVS_PACKET_ATTR_KEY,
   OVS_PACKET_ATTR_LEN,
@@ -19,7 +20,7 @@ import {
 import { K } from "./flow-key.ts";
 import { HASH_L4, HASH_SOFTWARE } from "./hash.ts";
 import type { UserspaceUpcall } from "./host.ts";
-import { putKey } from "./key-codec.ts";
+import { putKey, putTunnel } from "./key-codec.ts";
 
 /**
  * Where upcalls go: unicast to a netlink port id of the datapath's namespace.
@@ -44,6 +45,7 @@ export class UpcallSender {
   private features = 0;
   private key: Int32Array = this.segmentKey;
   private userspace: UserspaceUpcall | undefined;
+  private egress: Int32Array | undefined;
   private segments = 0;
   private ufo = false;
 
@@ -70,6 +72,7 @@ export class UpcallSender {
     ifindex: number,
     features: number,
     userspace: UserspaceUpcall | undefined,
+    egress?: Int32Array,
   ): number {
     if (portId === 0) return -ENOTCONN;
     if (ifindex === 0) return -ENODEV;
@@ -78,6 +81,7 @@ export class UpcallSender {
     this.features = features;
     this.key = key;
     this.userspace = userspace;
+    this.egress = egress;
     if (packet.gsoType === Gso.NONE) return this.sendOne(packet);
     this.segments = 0;
     this.ufo = (packet.gsoType & ~Gso.ECN) === Gso.UDP;
@@ -112,6 +116,11 @@ export class UpcallSender {
     writer.endNest(nest);
     if (userspace !== undefined) {
       if (userspace.userdata !== undefined) writer.raw(OVS_PACKET_ATTR_USERDATA, userspace.userdata);
+      if (this.egress !== undefined) {
+        const tunnel = writer.nest(OVS_PACKET_ATTR_EGRESS_TUN_KEY);
+        putTunnel(writer, this.egress, this.egress, false);
+        writer.endNest(tunnel);
+      }
       if (userspace.actions !== undefined) writer.raw(OVS_PACKET_ATTR_ACTIONS, userspace.actions());
     }
     if (packet.mru !== 0) writer.u16(OVS_PACKET_ATTR_MRU, packet.mru);

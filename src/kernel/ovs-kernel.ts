@@ -3,7 +3,7 @@ import type { Clock } from "../clock.ts";
 import { ZoneLimits } from "../conntrack/limits.ts";
 import { BatchClock } from "../datapath/batch-clock.ts";
 import type { ConntrackPort } from "../datapath/conntrack-port.ts";
-import { type DatapathEnvironment, endBatch } from "../datapath/datapath.ts";
+import { type DatapathEnvironment, endBatch, receiveFromTunnel } from "../datapath/datapath.ts";
 import { Datapaths } from "../datapath/datapaths.ts";
 import type { Vport } from "../datapath/vport.ts";
 import { type KernelProfile, kernelProfile } from "../kernel-profile.ts";
@@ -13,6 +13,7 @@ import type { PacketMemory } from "../packet/memory.ts";
 import type { Port, PortProvider } from "../port/port.ts";
 import type { Random } from "../random.ts";
 import { TunnelDevices } from "../tunnel/devices.ts";
+import { TunnelPorts } from "../tunnel/tunnels.ts";
 import { NETLINK_GENERIC } from "../uapi/netlink.ts";
 import { OVS_VPORT_CMD_DEL, OVS_VPORT_VERSION } from "../uapi/openvswitch.ts";
 import { ctLimitFamily } from "./ct-limit-family.ts";
@@ -73,6 +74,14 @@ export class OvsKernel {
     let packets = 0;
     const kernel = options.kernel ?? kernelProfile();
     const clock = options.clock instanceof BatchClock ? options.clock : new BatchClock(options.clock);
+    const tunnels = new TunnelPorts(
+      this.tunnelDevices,
+      options.ports,
+      clock,
+      options.random,
+      options.memory,
+      receiveFromTunnel,
+    );
     this.environment = {
       kernel,
       clock,
@@ -81,12 +90,17 @@ export class OvsKernel {
       conntrack: options.conntrack,
       hostConntrack: new HostConntrack(clock),
       ports: options.ports,
+      tunnels,
       packetFamily: () => packets,
       upcalls: (portId, message) => this.bus.unicast(NETLINK_GENERIC, portId, message),
       drops: this.drops,
       psample: (packet, _key, group, cookie, inIfindex) => psample.send(packet, group, cookie, inIfindex),
     };
     const { environment } = this;
+    this.tunnelDevices.onGone = (device) => {
+      const port = tunnels.portOf(device);
+      if (port !== undefined) this.deviceGone(port);
+    };
     this.datapaths = new Datapaths(environment, processors);
     this.links = new Links(this.datapaths, this.tunnelDevices);
     const flush = (): void => endBatch(environment);

@@ -1,16 +1,19 @@
+import type { TunnelOptions } from "../datapath/datapath.ts";
 import { type Datapaths, MAX_PORTS } from "../datapath/datapaths.ts";
 import type { Vport } from "../datapath/vport.ts";
 import { Errno } from "../errors.ts";
 import type { KernelProfile } from "../kernel-profile.ts";
+import { AttributeReader } from "../netlink/reader.ts";
 import type { MessageWriter } from "../netlink/writer.ts";
 import { vportAttributes } from "../schema/openvswitch.ts";
-import { EFBIG, EINVAL, ENODEV, EOPNOTSUPP } from "../uapi/errno.ts";
+import { EFBIG, EINVAL, ENODEV, EOPNOTSUPP, ERANGE } from "../uapi/errno.ts";
 import { GENL_UNS_ADMIN_PERM } from "../uapi/genetlink.ts";
 import * as ovs from "../uapi/openvswitch.ts";
 import { pidsOf } from "./datapath-family.ts";
 import type { GenlFamily, GenlRequest } from "./genetlink.ts";
 import { beginOvs, dpIfindex, OVS_HEADER_SIZE, OvsDump } from "./ovs-header.ts";
 
+const NLA_HDRLEN = 4;
 /** DP_VPORT_HASH_BUCKETS (tables.md T-097). */
 const BUCKETS = 1024;
 
@@ -43,6 +46,9 @@ export function vportFamily(datapaths: Datapaths, kernel: KernelProfile): GenlFa
       portNo,
       pidsOf(attrs, ovs.OVS_VPORT_ATTR_UPCALL_PID),
       hasIfindex ? attrs.s32(ovs.OVS_VPORT_ATTR_IFINDEX) : 0,
+      type === ovs.OVS_VPORT_TYPE_VXLAN || type === ovs.OVS_VPORT_TYPE_GENEVE
+        ? tunnelOptions(request, type)
+        : undefined,
     );
     created.set(vport, ++count);
     answer(request, ovs.OVS_VPORT_CMD_NEW, vport);
@@ -152,6 +158,37 @@ export function vportFamily(datapaths: Datapaths, kernel: KernelProfile): GenlFa
   };
 }
 
+/**
+ * OVS_VPORT_ATTR_OPTIONS of a new tunnel port, read as liberally as the module does: what it does not look for may be there
+ * (F-137, F-138, F-162).
+ * @throws Errno EINVAL, ERANGE
+ */
+function tunnelOptions({ attrs, view }: GenlRequest, type: number): TunnelOptions {
+  if (!attrs.has(ovs.OVS_VPORT_ATTR_OPTIONS)) throw new Errno(EINVAL);
+  const end = attrs.end(ovs.OVS_VPORT_ATTR_OPTIONS);
+  const reader = new AttributeReader(view, attrs.offset[ovs.OVS_VPORT_ATTR_OPTIONS], end);
+  let dstPort = -1;
+  let gbp = false;
+  let extension = false;
+  while (reader.next()) {
+    if (reader.type === ovs.OVS_TUNNEL_ATTR_DST_PORT && dstPort < 0) {
+      if (reader.length !== 2) throw new Errno(EINVAL);
+      dstPort = reader.u16();
+    } else if (reader.type === ovs.OVS_TUNNEL_ATTR_EXTENSION && type === ovs.OVS_VPORT_TYPE_VXLAN && !extension) {
+      extension = true;
+      if (reader.length < NLA_HDRLEN) throw new Errno(EINVAL);
+      const inner = reader.nested();
+      while (inner.next()) {
+        if (inner.type !== ovs.OVS_VXLAN_EXT_GBP) continue;
+        if (inner.length !== 0) throw new Errno(ERANGE);
+        gbp = true;
+      }
+    }
+  }
+  if (dstPort < 0) throw new Errno(EINVAL);
+  return { dstPort, gbp };
+}
+
 /** Everything after ovs_header, in the module's order (F-139 to F-143). */
 export function putVport(writer: MessageWriter, vport: Vport): void {
   const { port, datapath } = vport;
@@ -181,4 +218,15 @@ export function putVport(writer: MessageWriter, vport: Vport): void {
   }
   const all = (datapath.userFeatures & ovs.OVS_DP_F_VPORT_PIDS) !== 0;
   vportAttributes.encode(writer, { UPCALL_PID: all ? vport.upcallPids : vport.upcallPids.subarray(0, 1) });
+  if (vport.type !== ovs.OVS_VPORT_TYPE_VXLAN && vport.type !== ovs.OVS_VPORT_TYPE_GENEVE) return;
+  const options = datapath.tunnelOptions(port);
+  if (options === undefined) return;
+  const nested = writer.nest(ovs.OVS_VPORT_ATTR_OPTIONS);
+  writer.u16(ovs.OVS_TUNNEL_ATTR_DST_PORT, options.dstPort);
+  if (options.gbp) {
+    const extension = writer.nest(ovs.OVS_TUNNEL_ATTR_EXTENSION);
+    writer.flag(ovs.OVS_VXLAN_EXT_GBP);
+    writer.endNest(extension);
+  }
+  writer.endNest(nested);
 }

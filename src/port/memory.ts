@@ -2,6 +2,7 @@ import { Errno } from "../errors.ts";
 import { HEADROOM, PacketMemory } from "../packet/memory.ts";
 import { Csum, Gso, Packet } from "../packet/packet.ts";
 import { EBUSY, EEXIST, EINVAL, ENODEV } from "../uapi/errno.ts";
+import { MemoryUnderlay } from "./memory-underlay.ts";
 import type { DeviceStats, Port, PortEvents, Receive } from "./port.ts";
 import { isDeviceName, type PortDriver } from "./provider.ts";
 
@@ -39,9 +40,9 @@ export interface MemoryDevice {
   busy?: boolean;
 }
 
-/** What one port has been told to send, waiting for flush(). */
+/** What one port or tunnel has been told to send, waiting for flush(). */
 interface Queued {
-  port: MemoryPort;
+  to: { take(packet: Packet): void };
   packet: Packet;
 }
 
@@ -66,6 +67,7 @@ const POISON = 0xa5;
  * ```
  */
 export class MemoryPorts implements PortDriver {
+  readonly underlay: MemoryUnderlay;
   private readonly devices = new Map<string, MemoryPort>();
   private readonly packet: Packet;
   private readonly queue: Queued[] = [];
@@ -79,6 +81,11 @@ export class MemoryPorts implements PortDriver {
 
   constructor(readonly memory: PacketMemory = new PacketMemory()) {
     this.packet = new Packet(memory);
+    this.underlay = new MemoryUnderlay(
+      (bytes, receive) => this.hand(bytes, receive),
+      (packet, take) =>
+        this.enqueue({ take: ({ memory, off, len }) => take(memory.bytes.slice(off, off + len)) }, packet),
+    );
   }
 
   /** Makes a net device known, as `ip link add` does; openNetdev() attaches it. */
@@ -107,6 +114,12 @@ export class MemoryPorts implements PortDriver {
     return port;
   }
 
+  configure(port: Port, mtu: number): void {
+    const device = port as MemoryPort;
+    device.mtu = mtu;
+    device.running = true;
+  }
+
   /** The device of that name, attached or not. */
   device(name: string): MemoryPort | undefined {
     return this.devices.get(name);
@@ -132,8 +145,8 @@ export class MemoryPorts implements PortDriver {
   flush(): void {
     const count = this.queued;
     for (let i = 0; i < count; i++) {
-      const { port, packet } = this.queue[i];
-      port.take(packet);
+      const { to, packet } = this.queue[i];
+      to.take(packet);
     }
     this.queued = 0;
   }
@@ -147,17 +160,30 @@ export class MemoryPorts implements PortDriver {
   }
 
   /** Used by MemoryPort. @internal */
-  enqueue(port: MemoryPort, packet: Packet): void {
-    if (this.queued === this.queue.length) this.queue.push({ port, packet: new Packet(this.memory) });
+  enqueue(to: { take(packet: Packet): void }, packet: Packet): void {
+    if (this.queued === this.queue.length) this.queue.push({ to, packet: new Packet(this.memory) });
     const entry = this.queue[this.queued++];
-    entry.port = port;
+    entry.to = to;
     entry.packet.copyFrom(packet);
   }
 
   /** Used by MemoryPort. @internal */
   deliver(port: MemoryPort, frame: Uint8Array, offload: Offload | undefined): void {
-    const { packet, memory, receive } = this;
+    const { receive } = this;
     if (receive === undefined) throw new Error("inject() before start()");
+    this.hand(frame, (packet) => {
+      if (offload !== undefined) describe(packet, offload);
+      if (port.l3) {
+        packet.macNone = true;
+        packet.protocol = offload?.protocol ?? 0;
+      }
+      receive(packet, port);
+    });
+  }
+
+  /** Copies bytes into memory that lasts until the batch ends, and hands them over. */
+  private hand(frame: Uint8Array, receive: (packet: Packet) => void): void {
+    const { packet, memory } = this;
     const size = HEADROOM + frame.length + TAILROOM;
     const base = memory.alloc(size);
     if (base < 0) throw new RangeError(`no packet buffer of ${size} bytes`);
@@ -166,12 +192,7 @@ export class MemoryPorts implements PortDriver {
     memory.bytes.set(frame, off);
     this.depth++;
     packet.reset(off, frame.length, base, base + size);
-    if (offload !== undefined) describe(packet, offload);
-    if (port.l3) {
-      packet.macNone = true;
-      packet.protocol = offload?.protocol ?? 0;
-    }
-    receive(packet, port);
+    receive(packet);
     this.depth--;
     if (this.depth === 0) this.finish();
   }

@@ -1,10 +1,12 @@
 import { Errno } from "../errors.ts";
 import { PacketMemory } from "../packet/memory.ts";
 import { Csum, Gso, Packet } from "../packet/packet.ts";
-import { EACCES, EBUSY, EEXIST, EINVAL, EIO, ENODEV, EPERM } from "../uapi/errno.ts";
+import { EBUSY, EEXIST, EINVAL, ENODEV } from "../uapi/errno.ts";
+import { attempt } from "./attempt.ts";
 import { NativePort, type TransmitQueue } from "./native-port.ts";
+import { NativeUnderlay } from "./native-underlay.ts";
 import { createPacketIo, type Link, type PacketIo, Rx, VnetFlag } from "./packet-io.ts";
-import type { PortEvents, Receive } from "./port.ts";
+import type { Port, PortEvents, Receive } from "./port.ts";
 import { isDeviceName, type PortDriver } from "./provider.ts";
 
 export { NativePort } from "./native-port.ts";
@@ -31,6 +33,7 @@ const ETH_P_TEB = 0x6558;
 export class NativePorts implements PortDriver, TransmitQueue {
   readonly io: PacketIo;
   readonly memory: PacketMemory;
+  readonly underlay: NativeUnderlay;
   queued = 0;
   private readonly packet: Packet;
   /** By native handle. */
@@ -46,6 +49,7 @@ export class NativePorts implements PortDriver, TransmitQueue {
     this.memory = new PacketMemory(this.io.buffer);
     attempt(() => this.io.start(this.memory.ringsOffset));
     this.packet = new Packet(this.memory);
+    this.underlay = new NativeUnderlay(this);
   }
 
   start(receive: Receive, endBatch: () => void, events?: PortEvents): void {
@@ -56,7 +60,11 @@ export class NativePorts implements PortDriver, TransmitQueue {
     this.listening = true;
     this.io.listen(
       () => this.drain(),
-      (link) => this.linkChanged(link),
+      (link) => {
+        this.underlay.onChange();
+        this.linkChanged(link);
+      },
+      () => this.underlay.onChange(),
     );
   }
 
@@ -82,6 +90,12 @@ export class NativePorts implements PortDriver, TransmitQueue {
     const port = this.add("internal", opened, opened.handle);
     port.peer = opened.peer ?? 0;
     return port;
+  }
+
+  configure(port: Port, mtu: number): void {
+    attempt(() => this.io.setUp(port.ifindex, mtu));
+    const link = attempt(() => this.io.getLink(port.ifindex, "", -1));
+    this.update(port as NativePort, link);
   }
 
   flush(): void {
@@ -144,14 +158,17 @@ export class NativePorts implements PortDriver, TransmitQueue {
   }
 
   private handle(count: number): void {
-    const { packet, receive, ports } = this;
+    const { packet, receive, ports, underlay } = this;
     const { rx } = this.io;
     for (let i = 0, at = 0; i < count; i++, at += Rx.WORDS) {
       const port = ports[rx[at + Rx.PORT]];
-      if (port === undefined) continue;
       const off = rx[at + Rx.OFF];
-      const flags = rx[at + Rx.FLAGS];
       packet.reset(off, rx[at + Rx.LEN], rx[at + Rx.HEAD], rx[at + Rx.END]);
+      if (port === undefined) {
+        underlay.receive(rx[at + Rx.PORT], packet, rx[at + Rx.GSO]);
+        continue;
+      }
+      const flags = rx[at + Rx.FLAGS];
       if (flags !== 0) {
         if ((flags & VnetFlag.NEEDS_CSUM) !== 0) {
           const csum = rx[at + Rx.CSUM];
@@ -237,17 +254,4 @@ export class NativePorts implements PortDriver, TransmitQueue {
 
 function isRunning(link: Link): boolean {
   return (link.flags & IFF_UP) !== 0 && link.carrier;
-}
-
-/** Runs a native call; its failure becomes an Errno. */
-function attempt<T>(call: () => T): T {
-  try {
-    return call();
-  } catch (cause) {
-    const errno = (cause as { errno?: unknown }).errno;
-    if (typeof errno !== "number") throw cause;
-    const error = new Errno(errno === 0 ? EIO : errno === EACCES ? EPERM : errno);
-    error.cause = cause;
-    throw error;
-  }
 }

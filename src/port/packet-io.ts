@@ -83,6 +83,20 @@ export interface PacketIo {
   openNetdev(ifindex: number, name: string): OpenedLink;
   /** A TAP device, or a pair of veths where that cannot be had. */
   openInternal(name: string, ifindex: number): OpenedLink;
+  /** Whole IP packets of a family and protocol (and UDP port) to and from the host's stack. @returns handle */
+  openUnderlay(family: number, protocol: number, udpPort: number): number;
+  /**
+   * Asks the routing tables: addresses as bytes, source empty for any. mtu and hopLimit are what the host would use.
+   */
+  getRoute(
+    family: number,
+    dst: Uint8Array,
+    src: Uint8Array,
+    tos: number,
+    protocol: number,
+  ): { src: Uint8Array; mtu: number; hopLimit: number; ifindex: number };
+  /** Sets a device's MTU, or as much as it takes, and brings it up. */
+  setUp(ifindex: number, mtu: number): void;
   closePort(handle: number): void;
   /** Owns the device by its new name (matters where an nftables chain does). */
   renamed(handle: number, name: string): void;
@@ -106,8 +120,8 @@ export interface PacketIo {
   getStats(ifindex: number, nsid: number): number[];
   /** [received and lost, not sent for want of room, refused]. */
   getCounters(handle: number): number[];
-  /** `onLink` gets undefined when changes may have been missed. */
-  listen(onReady: () => void, onLink: (link: Link | undefined) => void): void;
+  /** `onLink` gets undefined when changes may have been missed; `onRoutes` is called when routes or addresses changed. */
+  listen(onReady: () => void, onLink: (link: Link | undefined) => void, onRoutes: () => void): void;
   shutdown(): void;
 }
 

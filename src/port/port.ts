@@ -1,4 +1,5 @@
 import type { Packet } from "../packet/packet.ts";
+import type { Underlay } from "./underlay.ts";
 
 /** Counters of a net device, as in struct ovs_vport_stats; numbers, not bigints: exact up to 2^53. */
 export interface DeviceStats {
@@ -17,20 +18,20 @@ export interface DeviceStats {
  * port keeps current (rtnetlink).
  */
 export interface Port {
-  readonly kind: "netdev" | "internal" | "memory";
+  readonly kind: "netdev" | "internal" | "tunnel";
   /** Current device name: follows renames. */
-  name: string;
+  readonly name: string;
   /** ifindex in the namespace the device lives in. */
-  ifindex: number;
-  mtu: number;
+  readonly ifindex: number;
+  readonly mtu: number;
   /** Admin up and carrier on: outputs to a port that is not running are dropped (actions.md A-135). */
-  running: boolean;
+  readonly running: boolean;
   /** ARPHRD_NONE device: takes packets without Ethernet header. */
   readonly l3: boolean;
   /** What the datapath hung on this port (its Vport); ports only carry it, so that a received frame finds it at once. */
   context: unknown;
   /** peer netns id when the device is not in the datapath's namespace, else undefined (NETNSID). */
-  netnsid: number | undefined;
+  readonly netnsid: number | undefined;
   /**
    * Queues the packet as it is now for transmission (internal ports: for delivery to the host's stack), with its VLAN
    * tag, checksum and GSO state. The bytes must stay unchanged until the batch is flushed (PortSet.flush).
@@ -43,6 +44,11 @@ export interface Port {
   askNetfilter?(request: Uint8Array, length: number, reply: Uint8Array): number;
   /** Live counters of the device. */
   stats(): DeviceStats;
+  /**
+   * Tunnels: fills the tunnel words of `out` with the tunnel that the packet would go through (upcalls.md U-008).
+   * @returns false if it would go through none
+   */
+  egressTunnel?(packet: Packet, out: Int32Array): boolean;
   /** Over-MTU drop at output: counts a tx error (A-140). */
   countTxError(): void;
   /** Lets go of the device (netdev) or removes it (internal). */
@@ -60,6 +66,8 @@ export type Receive = (packet: Packet, port: Port) => void;
 
 /** Makes ports and moves packets in batches between them and the datapath. */
 export interface PortProvider {
+  /** The host's IP stack, for tunnels. */
+  readonly underlay: Underlay;
   /**
    * Attaches an existing net device of this network namespace and owns its ingress.
    * @throws Errno ENODEV (no such device), EINVAL (loopback or not Ethernet), EBUSY (has another owner), EPERM
@@ -71,6 +79,11 @@ export interface PortProvider {
    * @throws Errno EEXIST, EINVAL (name), EBUSY (ifindex in use), EPERM
    */
   createInternal(name: string, ifindex: number): Port;
+  /**
+   * Sets the MTU of an internal port's device, or as much as it takes, and brings it up.
+   * @throws Errno EPERM, ENODEV
+   */
+  configure(port: Port, mtu: number): void;
   /** Sends everything queued by Port.send. Scratch memory may be reset afterwards. */
   flush(): void;
 }

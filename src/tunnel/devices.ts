@@ -14,6 +14,7 @@ import {
 const COLLECT_METADATA: ReadonlyMap<string, number> = new Map([
   ["vxlan", IFLA_VXLAN_COLLECT_METADATA],
   ["geneve", IFLA_GENEVE_COLLECT_METADATA],
+  ["gre", IFLA_GRE_COLLECT_METADATA],
   ["gretap", IFLA_GRE_COLLECT_METADATA],
   ["ip6gretap", IFLA_GRE_COLLECT_METADATA],
   ["erspan", IFLA_GRE_COLLECT_METADATA],
@@ -24,7 +25,7 @@ const COLLECT_METADATA: ReadonlyMap<string, number> = new Map([
 export interface TunnelDevice {
   /** The name when it was made. */
   readonly name: string;
-  /** IFLA_INFO_KIND: "vxlan", "geneve", "gretap", "erspan", "ip6gretap" or "ip6erspan". */
+  /** IFLA_INFO_KIND: "vxlan", "geneve", "gre", "gretap", "erspan", "ip6gretap" or "ip6erspan". */
   readonly kind: string;
   /** Payload of IFLA_LINKINFO as whoever made the device gave it. */
   readonly info: Uint8Array;

@@ -17,6 +17,11 @@ export const IFLA_INFO_KIND = 1;
 export const IFLA_INFO_DATA = 2;
 export const IFLA_INFO_SLAVE_KIND = 4;
 
+export const IFLA_VXLAN_PORT = 15;
+export const IFLA_VXLAN_UDP_ZERO_CSUM6_RX = 20;
+export const IFLA_VXLAN_GBP = 23;
 export const IFLA_VXLAN_COLLECT_METADATA = 25;
+export const IFLA_GENEVE_PORT = 5;
 export const IFLA_GENEVE_COLLECT_METADATA = 6;
+export const IFLA_GENEVE_UDP_ZERO_CSUM6_RX = 10;
 export const IFLA_GRE_COLLECT_METADATA = 18;

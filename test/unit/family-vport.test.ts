@@ -94,10 +94,11 @@ describe("NEW", () => {
     expect(read(create("d", { PORT_NO: 65534 })).PORT_NO).toBe(65534);
   });
 
-  it("F-128, F-151, F-152: unknown types, and tunnels without their modules, are EAFNOSUPPORT", () => {
+  it("F-128, F-151, F-152: unknown types are EAFNOSUPPORT, those of tunnels are known", () => {
     const { errno } = setUp();
-    for (const type of [0, 3, 4, 5, 6, 99])
-      expect(errno(NEW, { NAME: "t0", TYPE: type, UPCALL_PID: PIDS })).toBe(EAFNOSUPPORT);
+    for (const type of [0, 6, 99]) expect(errno(NEW, { NAME: "t0", TYPE: type, UPCALL_PID: PIDS })).toBe(EAFNOSUPPORT);
+    expect(errno(NEW, { NAME: "t0", TYPE: 3, UPCALL_PID: PIDS })).toBe(0);
+    for (const type of [4, 5]) expect(errno(NEW, { NAME: "t1", TYPE: type, UPCALL_PID: PIDS })).toBe(EINVAL);
   });
 
   it("F-153, F-154: no pids, half a pid or more than processors are EINVAL, before the device is looked for", () => {

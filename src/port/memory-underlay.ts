@@ -1,0 +1,95 @@
+import { Errno } from "../errors.ts";
+import type { Packet } from "../packet/packet.ts";
+import { EADDRINUSE } from "../uapi/errno.ts";
+import {
+  AF_INET,
+  type ReceiveUnderlay,
+  type Route,
+  type RouteQuery,
+  type Underlay,
+  type UnderlayPort,
+} from "./underlay.ts";
+
+const IPPROTO_UDP = 17;
+
+/** One socket of MemoryUnderlay. */
+interface Listener {
+  readonly family: number;
+  readonly protocol: number;
+  readonly udpPort: number;
+  readonly receive: ReceiveUnderlay;
+}
+
+/**
+ * The underlay of MemoryPorts: routes are what a test says, packets that tunnels send are kept, and those that come in are
+ * injected.
+ */
+export class MemoryUnderlay implements Underlay {
+  readonly portRange = { min: 32768, max: 60999 };
+  onChange: () => void = () => {};
+  /** Every IP packet that was sent so far. */
+  sent: Uint8Array[] = [];
+  /** Answers route(): to be replaced by the test. Call onChange() when its answers change. */
+  routes: (query: RouteQuery) => Route | undefined = () => undefined;
+  private readonly listeners = new Set<Listener>();
+
+  /**
+   * @param deliver hands bytes to a receiver as a received packet, within a batch
+   * @param enqueue keeps a packet until the batch is flushed, then calls `take` with its bytes
+   */
+  constructor(
+    private readonly deliver: (bytes: Uint8Array, receive: (packet: Packet) => void) => void,
+    private readonly enqueue: (packet: Packet, take: (bytes: Uint8Array) => void) => void,
+  ) {}
+
+  open(family: number, protocol: number, udpPort: number, receive: ReceiveUnderlay): UnderlayPort {
+    for (const other of this.listeners) {
+      if (
+        protocol === IPPROTO_UDP &&
+        other.family === family &&
+        other.protocol === protocol &&
+        other.udpPort === udpPort
+      )
+        throw new Errno(EADDRINUSE);
+    }
+    const listener: Listener = { family, protocol, udpPort, receive };
+    this.listeners.add(listener);
+    return {
+      send: (packet) => this.enqueue(packet, this.keep),
+      close: () => {
+        this.listeners.delete(listener);
+      },
+    };
+  }
+
+  route(query: RouteQuery): Route | undefined {
+    return this.routes(query);
+  }
+
+  /**
+   * An IP packet arrives that is for this host, whole.
+   * @param fragment size of the largest fragment it came in, 0 = it came in one piece
+   */
+  inject(bytes: Uint8Array, fragment = 0): void {
+    const v6 = bytes[0] >> 4 === 6;
+    const protocol = v6 ? bytes[6] : bytes[9];
+    const transport = v6 ? 40 : (bytes[0] & 15) * 4;
+    const port = (bytes[transport + 2] << 8) | bytes[transport + 3];
+    for (const listener of [...this.listeners]) {
+      if (listener.protocol !== protocol || (listener.family === AF_INET) === v6) continue;
+      if (protocol === IPPROTO_UDP && listener.udpPort !== port) continue;
+      this.deliver(bytes, (packet) => listener.receive(packet, fragment));
+    }
+  }
+
+  /** Returns what was sent since the last call, and empties `sent`. */
+  takeSent(): Uint8Array[] {
+    const packets = this.sent;
+    this.sent = [];
+    return packets;
+  }
+
+  private readonly keep = (bytes: Uint8Array): void => {
+    this.sent.push(bytes);
+  };
+}

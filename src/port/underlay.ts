@@ -1,0 +1,57 @@
+import type { Packet } from "../packet/packet.ts";
+
+/** AF_* of linux/socket.h. */
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+
+/** What the host's routing says of a destination. */
+export interface Route {
+  /** The source address that the host chose, as big-endian words; IPv4 in the first. */
+  readonly src: Int32Array;
+  /** Path MTU, IP header included. */
+  readonly mtu: number;
+  /** TTL or hop limit that the host would use. */
+  readonly hopLimit: number;
+}
+
+/** What a route is asked for; addresses as big-endian words, IPv4 in the first. */
+export interface RouteQuery {
+  /** AF_INET or AF_INET6. */
+  readonly family: number;
+  readonly dst: Int32Array;
+  /** All zero: the host is to choose. */
+  readonly src: Int32Array;
+  readonly tos: number;
+  /** IPPROTO_* */
+  readonly protocol: number;
+}
+
+/** One family and protocol of the underlay, and with UDP one port. */
+export interface UnderlayPort {
+  /** Sends a whole IP packet (packet.off is its header); what holds for Port.send holds for it. */
+  send(packet: Packet): void;
+  close(): void;
+}
+
+/**
+ * Takes a whole IP packet that was for this host, reassembled if it came in fragments. The bytes are the receiver's until
+ * the batch ends.
+ * @param fragment size of the largest fragment it came in, 0 = it came whole
+ */
+export type ReceiveUnderlay = (packet: Packet, fragment: number) => void;
+
+/** The host's IP stack, as tunnels see it. */
+export interface Underlay {
+  /** Ports from `min` to below `max` are for the sources of UDP tunnels (net.ipv4.ip_local_port_range). */
+  readonly portRange: { readonly min: number; readonly max: number };
+  /** Called when routes or addresses may have changed. */
+  onChange: () => void;
+  /**
+   * Starts to receive packets of a family and protocol that are for this host.
+   * @param udpPort with UDP: the destination port, which nobody else can have then; 0 = any free one
+   * @throws Errno EADDRINUSE, EAFNOSUPPORT (no such family), EPERM
+   */
+  open(family: number, protocol: number, udpPort: number, receive: ReceiveUnderlay): UnderlayPort;
+  /** Asks the host's routing tables, path MTU discoveries included. @returns undefined if there is no way */
+  route(query: RouteQuery): Route | undefined;
+}

@@ -1,0 +1,38 @@
+import type { Packet } from "../packet/packet.ts";
+
+/** What Encapsulation.pull() may say instead of a length. */
+export const enum Pull {
+  /** Not for this tunnel, or nobody counts what is wrong with it. */
+  IGNORED = -1,
+  /** Counts as dropped. */
+  DROPPED = -2,
+  /** Counts as an error. */
+  ERROR = -3,
+}
+
+/** What the tunnel protocols share: a header between the outer UDP or IP header and the packet inside. */
+export interface Encapsulation {
+  /** IpProto.UDP or IpProto.GRE. */
+  readonly protocol: number;
+  /** The packets inside have no Ethernet header. */
+  readonly l3: boolean;
+  /**
+   * Length of the header for a tunnel key.
+   * @returns -1 if the packet cannot be sent through that tunnel: it is dropped
+   */
+  length(tunnel: Int32Array): number;
+  /**
+   * Writes the header at packet.off, before the packet inside, which begins `length` bytes later.
+   * @param etherType of the packet inside if it has no Ethernet header
+   * @param v6 of the outer header
+   */
+  push(packet: Packet, length: number, tunnel: Int32Array, etherType: number, v6: boolean): void;
+  /** A packet was dropped for which there was a header already. */
+  lost?(): void;
+  /**
+   * Reads a header that begins at packet.off, and sets ID, flags and options of the tunnel key (other words are the
+   * caller's). Sets packet.protocol for a packet without Ethernet header.
+   * @returns its length, or one of Pull
+   */
+  pull(packet: Packet, tunnel: Int32Array, v6: boolean): number;
+}

@@ -1,0 +1,106 @@
+import { checksum } from "../packet/checksum.ts";
+import * as ethernet from "../packet/ethernet.ts";
+import { ETH_P_IP, ETH_P_IPV6 } from "../packet/ethernet.ts";
+import { IpProto } from "../packet/ip.ts";
+import * as ipv4 from "../packet/ipv4.ts";
+import * as ipv6 from "../packet/ipv6.ts";
+import { pseudoV6 } from "../packet/l4-checksum.ts";
+import { HEADROOM } from "../packet/memory.ts";
+import type { Packet } from "../packet/packet.ts";
+
+/**
+ * "Too big" on behalf of a tunnel: what UDP tunnels that are ports of a bridge answer a packet that does not fit into the
+ * path, as if a router had (skb_tunnel_check_pmtu).
+ */
+const ICMP_LEN = 8;
+const ICMP_UNREACHABLE = 3;
+const ICMP_FRAGMENTATION_NEEDED = 4;
+const ICMPV6_PACKET_TOO_BIG = 2;
+/** Sizes of the answers, IP header included. */
+const MIN_MTU4 = 576;
+const MIN_MTU6 = 1280;
+
+/**
+ * Points `out` at the answer to a packet that is longer than `mtu`, an Ethernet frame in scratch memory.
+ * @param etherType of the packet, 8021Q if it has a tag
+ * @returns false if it is not one to be answered
+ */
+export function tooBig(packet: Packet, etherType: number, mtu: number, out: Packet): boolean {
+  const { view } = packet.memory;
+  const { l3 } = packet;
+  const available = packet.off + packet.len - l3;
+  if (etherType === ETH_P_IP) {
+    if (!ipv4.isValid(view, l3, available) || !isAnswerable4(view, l3, available, mtu)) return false;
+  } else if (etherType === ETH_P_IPV6) {
+    if (!ipv6.isValid(view, l3, available) || !isAnswerable6(view, l3, available, mtu)) return false;
+  } else {
+    return false;
+  }
+  const v6 = etherType === ETH_P_IPV6;
+  const header = v6 ? ipv6.HEADER_LEN : ipv4.HEADER_LEN;
+  const quoted = Math.min(available, (v6 ? MIN_MTU6 : MIN_MTU4) - header - ICMP_LEN);
+  const size = ethernet.HEADER_LEN + header + ICMP_LEN + quoted;
+  const base = packet.memory.scratch(HEADROOM + size);
+  if (base < 0) return false;
+  const { bytes } = packet.memory;
+  const off = base + HEADROOM;
+  const ip = off + ethernet.HEADER_LEN;
+  const icmp = ip + header;
+  bytes.copyWithin(off, packet.off + ethernet.SRC, packet.off + ethernet.SRC + 6);
+  bytes.copyWithin(off + ethernet.SRC, packet.off, packet.off + 6);
+  ethernet.setType(view, off, etherType);
+  bytes.copyWithin(icmp + ICMP_LEN, l3, l3 + quoted);
+  view.setUint16(icmp, v6 ? ICMPV6_PACKET_TOO_BIG << 8 : (ICMP_UNREACHABLE << 8) | ICMP_FRAGMENTATION_NEEDED);
+  view.setUint16(icmp + 2, 0);
+  view.setUint32(icmp + 4, mtu);
+  if (v6) {
+    view.setUint32(ip, 0x60000000);
+    ipv6.setPayloadLength(view, ip, ICMP_LEN + quoted);
+    view.setUint8(ip + ipv6.NEXT_HEADER, IpProto.ICMPV6);
+    view.setUint8(ip + ipv6.HOP_LIMIT, ipv6.hopLimit(view, l3));
+    bytes.copyWithin(ip + ipv6.SRC, l3 + ipv6.DST, l3 + ipv6.DST + 16);
+    bytes.copyWithin(ip + ipv6.DST, l3 + ipv6.SRC, l3 + ipv6.SRC + 16);
+    const pseudo = pseudoV6(view, ip, IpProto.ICMPV6, ICMP_LEN + quoted);
+    view.setUint16(icmp + 2, checksum(view, icmp, ICMP_LEN + quoted, pseudo));
+  } else {
+    view.setUint16(ip, 0x4500);
+    ipv4.setTotalLength(view, ip, header + ICMP_LEN + quoted);
+    ipv4.setId(view, ip, 0);
+    ipv4.setFrag(view, ip, ipv4.DF);
+    view.setUint8(ip + ipv4.TTL, ipv4.ttl(view, l3));
+    view.setUint8(ip + ipv4.PROTOCOL, IpProto.ICMP);
+    view.setInt32(ip + ipv4.SRC, view.getInt32(l3 + ipv4.DST));
+    view.setInt32(ip + ipv4.DST, view.getInt32(l3 + ipv4.SRC));
+    ipv4.fillChecksum(view, ip);
+    view.setUint16(icmp + 2, checksum(view, icmp, ICMP_LEN + quoted));
+  }
+  out.reset(off, size, base, off + size);
+  return true;
+}
+
+function isAnswerable4(view: DataView, l3: number, available: number, mtu: number): boolean {
+  if (mtu < MIN_MTU4 || ipv4.frag(view, l3) !== ipv4.DF) return false;
+  const src = ipv4.src(view, l3);
+  const dst = ipv4.dst(view, l3);
+  const group = (address: number): boolean => address >>> 28 === 0xe || address >>> 0 === 0xffffffff;
+  if (group(src) || group(dst) || src >>> 24 === 0 || src >>> 24 === 127) return false;
+  if (ipv4.protocol(view, l3) !== IpProto.ICMP) return true;
+  const header = ipv4.headerLength(view, l3);
+  if (available <= header) return false;
+  const type = view.getUint8(l3 + header);
+  return type !== 3 && type !== 4 && type !== 5 && type !== 11 && type !== 12;
+}
+
+function isAnswerable6(view: DataView, l3: number, available: number, mtu: number): boolean {
+  if (mtu < MIN_MTU6) return false;
+  const first = view.getUint32(l3 + ipv6.SRC);
+  const isAny = (at: number): boolean =>
+    view.getInt32(at) === 0 &&
+    view.getInt32(at + 4) === 0 &&
+    view.getInt32(at + 8) === 0 &&
+    view.getInt32(at + 12) === 0;
+  if (first >>> 24 === 0xff || view.getUint8(l3 + ipv6.DST) === 0xff || isAny(l3 + ipv6.SRC)) return false;
+  if (ipv6.nextHeader(view, l3) !== IpProto.ICMPV6) return true;
+  // Errors have the numbers below 128.
+  return available > ipv6.HEADER_LEN && view.getUint8(l3 + ipv6.HEADER_LEN) >= 128;
+}
