@@ -66,9 +66,7 @@ export class Nokmod implements SocketOpener {
     if (!options.keepSeed) seedHash(random.u32());
     this.ports = options.ports;
     const { memory } = options.ports;
-    const { expectationsTracked } = kernel;
-    const tracking = { crossZoneNat: options.crossZoneNat ?? false, expectationsTracked };
-    this.conntrack = new Conntrack({ clock, random, memory, options: tracking });
+    this.conntrack = new Conntrack({ clock, random, memory, options: { crossZoneNat: options.crossZoneNat ?? false } });
     this.sysctl = new ConntrackSysctl(this.conntrack);
     for (const [name, value] of Object.entries(options.sysctl ?? {})) this.sysctl.set(name, value);
     this.kernel = new OvsKernel({

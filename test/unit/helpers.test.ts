@@ -210,31 +210,6 @@ describe("expectations", () => {
   });
 });
 
-describe("before Linux 6.6", () => {
-  const answer = frame(ethernet(), ipv4({ src: B, dst: A }), udp({ src: 5000, dst: 1000 }));
-
-  it("C-119: an expected packet is told apart, not tracked; what clashes with it goes", () => {
-    for (const expectationsTracked of [false, true]) {
-      const lab = new CtLab({ expectationsTracked });
-      const master = { commit: true, zone: 3, helper: "tftp", mark: 9, labels: [1, 2, 3, 4] };
-      lab.send(answer, { commit: true, zone: 3 });
-      expect(lab.send(rrq(1000), master).error).toBe(0);
-      const flight = lab.send(answer, { zone: 3 });
-      if (expectationsTracked) {
-        expect([flight.state, lab.conntrack.count]).toEqual(["new|trk", 2]);
-        continue;
-      }
-      expect([flight.state, flight.zone, flight.mark, flight.labels]).toEqual(["new|rel|trk", 3, 9, [1, 2, 3, 4]]);
-      expect(flight.packet.ct).toBeLessThan(0);
-      expect(lab.conntrack.count).toBe(1);
-      expect(lab.conntrack.expectations.count).toBe(1);
-      // Committed it is a connection like any other.
-      expect(lab.send(answer, { commit: true, zone: 3 }).state).toBe("new|rel|trk");
-      expect([lab.conntrack.count, lab.conntrack.expectations.count]).toEqual([2, 0]);
-    }
-  });
-});
-
 describe("PPTP", () => {
   const control = (type: number, size: number, ...head: number[]): string => {
     const body = new Uint8Array(size);
