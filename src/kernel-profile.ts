@@ -15,6 +15,8 @@ export const NEWEST_KERNEL: KernelRelease = "6.18";
  * themselves, in src/schema (`since`); here is how kernels treat what all of them have.
  */
 const SINCE = {
+  /** The policy dump of the controller leaves out dumps that look at attributes themselves. */
+  dumpPolicyOnlyIfChecked: kernelVersion(6, 2),
   /** A device is named by its primary name only, not by an altname (families.md F-156). */
   primaryNamesOnly: kernelVersion(6, 2),
   /** OVS_HASH_ALG_SYM_L4 (actions.md A-049, A-220). */

@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -117,6 +118,7 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
                            InstanceMethod("watchDrain", &SeqpacketServer::WatchDrain),
                            InstanceMethod("setSendBuffer", &SeqpacketServer::SetSendBuffer),
                            InstanceMethod("netns", &SeqpacketServer::Netns),
+                           InstanceMethod("prompt", &SeqpacketServer::Prompt),
                            InstanceMethod("disconnect", &SeqpacketServer::Disconnect),
                            InstanceMethod("close", &SeqpacketServer::CloseMethod),
                        });
@@ -153,6 +155,8 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     Fd fd;
     uint32_t generation = 0;
     bool watching = false;
+    /// Of a connection whose packets are waited for by the event loop itself.
+    std::unique_ptr<Poller> poller;
   };
 
   Napi::FunctionReference Handler(const char* name) {
@@ -286,7 +290,9 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
   }
 
   void Read(uint32_t id, uint64_t tag) {
-    for (int i = 0; i < kPacketsPerTurn; i++) {
+    // A request at a time: the next one cannot be there yet, and to look for it would cost as much as to wait.
+    const int turns = connections_[id].poller ? 1 : kPacketsPerTurn;
+    for (int i = 0; i < turns; i++) {
       const Napi::HandleScope scope(Env());
       Napi::Uint8Array input = input_.Value();
       const ssize_t size = ReceivePacket(connections_[id].fd.get(), input.Data(), input.ByteLength(), MSG_DONTWAIT);
@@ -299,6 +305,7 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
       Call(packet_, {Id(id), Napi::Number::New(Env(), static_cast<double>(size))});
       if (!Alive(tag)) return;
     }
+    if (connections_[id].poller) return;
     // More may wait. Edge-triggered events do not repeat: ask anew.
     if (connections_[id].watching) Arm(id);
   }
@@ -318,6 +325,7 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
   }
 
   void Drop(uint32_t id) {
+    connections_[id].poller.reset();
     connections_[id].fd.Reset();
     free_.push_back(id);
   }
@@ -326,7 +334,10 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     if (!open_) return;
     open_ = false;
     poller_.Close();
-    for (Connection& connection : connections_) connection.fd.Reset();
+    for (Connection& connection : connections_) {
+      connection.poller.reset();
+      connection.fd.Reset();
+    }
     listener_.Reset();
     epoll_.Reset();
     reserve_.Reset();
@@ -388,6 +399,29 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     const Connection* connection = Find(Argument(info, 0));
     const int fd = connection == nullptr ? -1 : ioctl(connection->fd.get(), SIOCGSKNS);
     return Napi::Number::New(info.Env(), fd >= 0 ? fd : connection == nullptr ? -EBADF : -errno);
+  }
+
+  /// prompt(id): packets of this connection come one at a time, and somebody waits for what they bring about. The event
+  /// loop waits for them without our epoll instance in between: the kernel then runs us where the sender ran.
+  Napi::Value Prompt(const Napi::CallbackInfo& info) {
+    const uint32_t id = Argument(info, 0);
+    Connection* connection = Find(id);
+    if (connection == nullptr || connection->poller) return info.Env().Undefined();
+    auto poller = std::make_unique<Poller>();
+    const uint64_t tag = Tag(id);
+    int error = poller->Open(info.Env(), connection->fd.get(), [this, id, tag] {
+      const Napi::HandleScope scope(Env());
+      if (Alive(tag)) Read(id, tag);
+    });
+    if (error != 0) return info.Env().Undefined();
+    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection->fd.get(), nullptr);
+    connection->poller = std::move(poller);
+    error = connection->poller->Start();
+    if (error != 0) {
+      connection->poller.reset();
+      Control(EPOLL_CTL_ADD, connection->fd.get(), EPOLLIN | EPOLLRDHUP, tag);
+    }
+    return info.Env().Undefined();
   }
 
   /// disconnect(id): closed() is not called.

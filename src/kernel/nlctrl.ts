@@ -1,4 +1,5 @@
 import { Errno } from "../errors.ts";
+import type { KernelProfile } from "../kernel-profile.ts";
 import { type AnyAttributeSet, putPolicy } from "../netlink/schema.ts";
 import type { MessageWriter } from "../netlink/writer.ts";
 import { getFamily, getPolicy } from "../schema/genetlink.ts";
@@ -18,7 +19,7 @@ import {
 const VERSION = 2;
 
 /** The generic-netlink controller, family 16 (families.md F-011 to F-015). */
-export function addController(genl: GenericNetlink): RegisteredFamily {
+export function addController(genl: GenericNetlink, kernel: KernelProfile): RegisteredFamily {
   return genl.add(
     {
       name: "nlctrl",
@@ -43,7 +44,7 @@ export function addController(genl: GenericNetlink): RegisteredFamily {
           attributes: getPolicy,
           strictDump: true,
           checkedDump: true,
-          dumpit: (request) => new PolicyDump(find(genl, request, true), request),
+          dumpit: (request) => new PolicyDump(find(genl, request, true), kernel, request),
         },
       ],
       groups: ["notify"],
@@ -133,6 +134,7 @@ class PolicyDump extends RecordDump {
 
   constructor(
     private readonly family: RegisteredFamily,
+    private readonly kernel: KernelProfile,
     request: GenlRequest,
   ) {
     super(request);
@@ -188,7 +190,8 @@ class PolicyDump extends RecordDump {
     const one = writer.nest(operation.cmd | NLA_F_NESTED);
     const index = this.sets.indexOf(set);
     if (operation.doit !== undefined) writer.u32(nl.CTRL_ATTR_POLICY_DO, index);
-    if (operation.dumpit !== undefined && operation.checkedDump === true) writer.u32(nl.CTRL_ATTR_POLICY_DUMP, index);
+    const dump = operation.checkedDump === true || !this.kernel.dumpPolicyOnlyIfChecked;
+    if (operation.dumpit !== undefined && dump) writer.u32(nl.CTRL_ATTR_POLICY_DUMP, index);
     writer.endNest(one);
     writer.endNest(nest);
   }

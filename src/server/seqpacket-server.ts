@@ -42,6 +42,7 @@ interface NativeServer {
   watchDrain(id: number): void;
   setSendBuffer(id: number, bytes: number, force: boolean): number;
   netns(id: number): number;
+  prompt(id: number): void;
   disconnect(id: number): void;
   close(): void;
 }
@@ -195,6 +196,7 @@ export class NetlinkServer {
     }
     channel.kind = kind;
     if (kind === ChannelKind.Control) {
+      this.server.prompt(id);
       this.reply(id, 0, 0, TRANSPORT_VERSION, 0);
       return;
     }
