@@ -6,6 +6,7 @@ import * as ovs from "../../src/uapi/openvswitch.ts";
 import * as act from "../support/actions.ts";
 import { DatapathLab, inPort, type Match } from "../support/datapath-lab.ts";
 import {
+  bytesOf,
   concat,
   ethernet,
   frame,
@@ -373,6 +374,21 @@ describe("ports", () => {
     expect(lab.addVport("more")).toBe(0);
     expect(lab.vport(77).NAME).toBe("more");
     datapath.vports.length = 2;
+  });
+
+  it("K-246: a packet that came out of no tunnel has no tunnel key, and a flow that wants one does not match", () => {
+    const lab = new DatapathLab();
+    const tunnel = act.attr(
+      ovs.OVS_KEY_ATTR_TUNNEL | 0x8000,
+      act.attr(ovs.OVS_TUNNEL_KEY_ATTR_IPV4_DST, bytesOf(192, 0, 2, 1)),
+      act.attr(ovs.OVS_TUNNEL_KEY_ATTR_TTL, bytesOf(64)),
+    );
+    const any = act.attr(ovs.OVS_KEY_ATTR_TUNNEL | 0x8000, act.attr(ovs.OVS_TUNNEL_KEY_ATTR_IPV4_DST, act.le32(-1)));
+    const ip = act.attr(ovs.OVS_KEY_ATTR_IPV4, new Uint8Array(12));
+    lab.flow({ inPort: 1, key: concat(ip, tunnel), mask: any }, act.output(2));
+    lab.port(1).inject(datagram);
+    expect(Object.keys(lab.takeOne().key)).not.toContain("TUNNEL");
+    expect(lab.port(2).sent).toEqual([]);
   });
 
   it("T-097, F-187: ports are told by number modulo 1024", () => {
