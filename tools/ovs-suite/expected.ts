@@ -12,13 +12,10 @@ const NEEDS = {
   ip6gre: ["GRE devices over IPv6", "ip link add type ip6gretap remote fc00::1"],
   erspan: ["ERSPAN devices", "ip link add type erspan remote 10.0.0.1 seq key 1 erspan_ver 1 erspan 7"],
   ip6erspan: ["ERSPAN devices over IPv6", "ip link add type ip6erspan remote fc00::1 seq key 1 erspan_ver 1 erspan 7"],
-  bareudp: ["bareudp devices", "ip link add type bareudp dstport 6635 ethertype mpls_uc"],
-  mpls: ["MPLS routes", "ip route add 10.2.0.0/24 encap mpls 100 via 10.1.1.2 dev v0"],
-  police: [
-    "the police action of tc",
-    "tc qdisc add dev v0 ingress && tc filter add dev v0 parent ffff: u32 match u32 0 0 police rate 1mbit burst 10k",
+  ipsec: [
+    "IPsec, with Libreswan to drive it",
+    "ipsec --version | grep Libreswan && ip xfrm state add dst 10.0.0.1 proto esp spi 1 aead 'rfc4106(gcm(aes))' 0x0102030405060708090a0b0c0d0e0f1011121314 128",
   ],
-  ipsec: ["IPsec, with Libreswan to drive it", "command -v ipsec && ip xfrm state"],
 } as const;
 
 /** Name of something that a test needs. */

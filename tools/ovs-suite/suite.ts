@@ -36,6 +36,8 @@ export class Suite {
       const half = `${unpacked}.${process.pid}`;
       mkdirSync(half, { recursive: true });
       output("tar", ["-xzf", SOURCES, "-C", half]);
+      const monitor = join(half, "openvswitch/ipsec/ovs-monitor-ipsec");
+      writeFileSync(monitor, configured(readFileSync(`${monitor}.in`, "utf8")), { mode: 0o755 });
       renameSync(half, unpacked);
     }
     this.tests = parseList(output("bash", [this.program, "--list"]));
@@ -71,19 +73,20 @@ export class Suite {
       abs_top_builddir: directory,
       at_top_builddir: directory,
       EXEEXT: "",
-      AUTOTEST_PATH: bin,
+      AUTOTEST_PATH: `${bin}:${join(this.directory, "ipsec")}`,
       SHELL: "/bin/bash",
     };
     const lines = Object.entries(settings).map(([name, value]) => `${name}='${value}'\n`);
     writeFileSync(join(directory, "atconfig"), lines.join(""));
-    const answers: Record<string, string> = { PYTHON3: "/usr/bin/python3", EGREP: "grep -E", CFLAGS: "" };
-    const local = readFileSync(join(tests, "atlocal.in"), "utf8");
-    writeFileSync(
-      join(directory, "atlocal"),
-      local.replace(/@(\w+)@/g, (_, name: string) => answers[name] ?? "no"),
-    );
+    writeFileSync(join(directory, "atlocal"), configured(readFileSync(join(tests, "atlocal.in"), "utf8")));
     writeFileSync(join(directory, "config.log"), "");
   }
+}
+
+/** A file of the sources with the answers that `configure` would have found. */
+function configured(text: string): string {
+  const answers: Record<string, string> = { PYTHON3: "/usr/bin/python3", EGREP: "grep -E", CFLAGS: "" };
+  return text.replace(/@(\w+)@/g, (_, name: string) => answers[name] ?? "no");
 }
 
 /** What `--list` prints: a line with number, place and title, then one with keywords or none. */
