@@ -6,11 +6,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /// A datagram is about to be sent. 0: as it is; 1: the kernel is to get `changed` (room for `length` bytes) of *changed_length
 /// bytes instead, and its answer is the answer; a negative errno: the send fails with it.
 int links_outgoing(int fd, const void *bytes, size_t length, void *changed, size_t *changed_length);
 
 /// A datagram has been received. NULL: it stays as it is; else what the program is to see, for free(), of *length bytes.
 void *links_incoming(int fd, const void *bytes, size_t *length);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -83,6 +83,7 @@ void NotifyNetlink(Program& program) {
   program.Load(Argument(0));
   program.ReturnUnless(BPF_JEQ, AF_NETLINK, kAllow);
   program.Load(Argument(2));
+  program.ReturnIf(BPF_JEQ, NETLINK_ROUTE, kNotify);
   program.ReturnIf(BPF_JEQ, NETLINK_GENERIC, kNotify);
   program.ReturnIf(BPF_JEQ, NETLINK_NETFILTER, kNotify);
   program.Return(kAllow);

@@ -4,7 +4,7 @@
 namespace nokmod {
 
 /// Installs the filter in the calling thread, for good, also for its children and for what they execute. Held are
-/// socket(AF_NETLINK) of the protocols that nokmod serves, and the socket calls on descriptors from `base` up: nothing
+/// socket(AF_NETLINK) of the protocols that nokmod has a part in, and the socket calls on descriptors from `base` up: nothing
 /// else is slowed down. Returns the listener (close-on-exec) or a negative errno: -EBUSY when the caller is supervised
 /// already, -EINVAL when the kernel is older than 5.19.
 int InstallFilter(int base);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -18,8 +19,10 @@
 #include <cerrno>
 #include <climits>
 #include <cstddef>
+#include <cstdlib>
 #include <cstring>
 
+#include "../preload/links.h"
 #include "../preload/routing.h"
 #include "filter.h"
 
@@ -33,8 +36,11 @@ constexpr uint64_t kKind = uint64_t{3} << 62;
 constexpr int kTickMs = 20;
 /// How often a server that has gone is looked for.
 constexpr int kLookMs = 250;
+/// How long calls wait for another server when the one there was has died; then they fail.
+constexpr std::chrono::seconds kGrace(5);
 /// In the kernel: the call is made again after the signal's handler, if that was installed with SA_RESTART.
 constexpr int kRestartSys = 512;
+constexpr uint64_t kNetAdmin = uint64_t{1} << CAP_NET_ADMIN;
 /// A program may ask for a transaction of so many messages.
 constexpr uint64_t kMaxParts = IOV_MAX;
 
@@ -43,6 +49,14 @@ uint64_t TagOf(const void* pointer, uint64_t kind) { return reinterpret_cast<uin
 template <typename T>
 T* PointerOf(uint64_t tag) {
   return reinterpret_cast<T*>(tag & ~kKind);
+}
+
+bool IsRoute(int fd) {
+  int domain = 0, protocol = -1;
+  socklen_t length = sizeof domain;
+  if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) != 0 || domain != AF_NETLINK) return false;
+  length = sizeof protocol;
+  return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) == 0 && protocol == NETLINK_ROUTE;
 }
 
 std::string LinkOf(int fd) {
@@ -117,13 +131,14 @@ void Supervisor::Run() {
     }
     for (Receive* receive : resumed) Resume(receive);
     if (!receives_.empty()) Tick();
+    if (!stalled_.empty()) RetryStalled();
     if (parked_ != 0) LookForServer();
   }
 }
 
 /// Milliseconds until something is to be looked after; -1 for never.
 int Supervisor::Patience() const {
-  int64_t patience = !receives_.empty() ? kTickMs : parked_ != 0 ? kLookMs : -1;
+  int64_t patience = !receives_.empty() || !stalled_.empty() ? kTickMs : parked_ != 0 ? kLookMs : -1;
   for (const Receive& receive : receives_) {
     if (receive.deadline == Clock::time_point::max()) continue;
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(receive.deadline - Clock::now()).count();
@@ -142,9 +157,30 @@ void Supervisor::TakeCall() {
   // The caller may have died meanwhile.
   if (ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_RECV, notification) != 0) return;
   const seccomp_data& data = notification->data;
-  Call call{notification->id, static_cast<pid_t>(notification->pid), data.nr, {}};
+  Call call{notification->id, static_cast<pid_t>(notification->pid), data.arch, data.nr, {}};
   std::copy(std::begin(data.args), std::end(data.args), call.args);
-  Finish(call, Dispatch(call, data.arch));
+  Handle(call);
+}
+
+void Supervisor::Handle(const Call& call) {
+  no_server_ = false;
+  const Outcome outcome = Dispatch(call);
+  const bool failed = outcome.kind == Outcome::kNative || (outcome.kind == Outcome::kAnswer && outcome.value == -ECONNREFUSED);
+  if (no_server_ && failed && MayWait()) stalled_.push_back(call);
+  else Finish(call, outcome);
+}
+
+bool Supervisor::MayWait() const { return outage_ && Clock::now() < *outage_ + kGrace; }
+
+void Supervisor::RetryStalled() {
+  std::list<Call> calls;
+  calls.swap(stalled_);
+  for (const Call& call : calls) {
+    if (!StillThere(call)) continue;
+    const auto status = ReadStatus(call.tid);
+    if (status && status->pending_signals != 0) Finish(call, -kRestartSys);
+    else Handle(call);
+  }
 }
 
 void Supervisor::Finish(const Call& call, Outcome outcome) {
@@ -163,8 +199,8 @@ bool Supervisor::StillThere(const Call& call) const {
   return ioctl(listener_.get(), SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
 }
 
-Supervisor::Outcome Supervisor::Dispatch(const Call& call, uint32_t arch) {
-  if (IsForeignSocketCall(arch, call.number)) {
+Supervisor::Outcome Supervisor::Dispatch(const Call& call) {
+  if (IsForeignSocketCall(call.arch, call.number)) {
     if (!complained_) complain_("a program of another architecture opens netlink sockets: they are the kernel's");
     complained_ = true;
     return Outcome::kNative;
@@ -175,6 +211,7 @@ Supervisor::Outcome Supervisor::Dispatch(const Call& call, uint32_t arch) {
   if (!target.file) return Outcome::kNative;
   const uint64_t cookie = CookieOf(target.file.get());
   const auto found = sockets_.find(cookie);
+  if (cookie != 0 && found == sockets_.end() && IsRoute(target.file.get())) return DispatchOn(call, target);
   if (cookie == 0 || found == sockets_.end()) return Outcome::kNative;
   target.socket = found->second;
   if (target.socket->cookies.back() != cookie) Refresh(call, target);
@@ -182,6 +219,13 @@ Supervisor::Outcome Supervisor::Dispatch(const Call& call, uint32_t arch) {
 }
 
 Supervisor::Outcome Supervisor::DispatchOn(const Call& call, Target& target) {
+  const auto is_any_of = [&](std::initializer_list<int> calls) {
+    return std::find(calls.begin(), calls.end(), call.number) != calls.end();
+  };
+  if (!target.socket && is_any_of({SYS_bind, SYS_connect, SYS_getsockname, SYS_getpeername, SYS_setsockopt,
+                                   SYS_getsockopt, SYS_listen, SYS_shutdown, SYS_sendmmsg})) {
+    return Outcome::kNative;
+  }
   sockaddr_nl name{};
   name.nl_family = AF_NETLINK;
   switch (call.number) {
@@ -229,6 +273,7 @@ Supervisor::Outcome Supervisor::DispatchOn(const Call& call, Target& target) {
 
 Supervisor::Outcome Supervisor::OpenSocket(const Call& call) {
   const int type = static_cast<int>(call.args[1]), protocol = static_cast<int>(call.args[2]);
+  if (protocol == NETLINK_ROUTE) return OpenRoute(call);
   if (!socket_is_ours(static_cast<int>(call.args[0]), type, protocol)) return Outcome::kNative;
   const auto status = ReadStatus(call.tid);
   if (!status) return Outcome::kNative;
@@ -238,20 +283,34 @@ Supervisor::Outcome Supervisor::OpenSocket(const Call& call) {
   const Fd file = OpenChannel(call, protocol, *status, &socket->id, &error);
   if (!file) {
     // No server: as on a machine without the module.
+    no_server_ = error == ECONNREFUSED || error == ENOENT;
     return error == EMFILE || error == ENFILE ? Outcome(-error) : Outcome::kNative;
   }
   if ((type & SOCK_NONBLOCK) != 0 && fcntl(file.get(), F_SETFL, O_RDWR | O_NONBLOCK) != 0) return -errno;
   socket->protocol = protocol;
   socket->type = type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK);
   socket->pid = static_cast<uint32_t>(status->own_pid);
+  outage_.reset();
   Remember(socket, file.get());
+  return Install(call, file.get(), base_, (type & SOCK_CLOEXEC) != 0);
+}
+
+/// A socket of the kernel's, in the program's network namespace, put where what goes over it can be seen: programs are to
+/// see the devices of datapaths as the module's would be.
+Supervisor::Outcome Supervisor::OpenRoute(const Call& call) {
+  answer told;
+  if (channel_request(OP_DESCRIBE, ::id{}, 0, 0, nullptr, 0, &told) != 0) return Outcome::kNative;
+  const NetnsOf netns(call.tid);
+  if (!netns.There()) return Outcome::kNative;
+  const int type = static_cast<int>(call.args[1]);
+  const Fd file(socket(AF_NETLINK, type | SOCK_CLOEXEC, NETLINK_ROUTE));
+  if (!file) return -errno;
   return Install(call, file.get(), base_, (type & SOCK_CLOEXEC) != 0);
 }
 
 /// The server asks who made a connection: one that may less than we do must make it with its own rights.
 Fd Supervisor::OpenChannel(const Call& call, int protocol, const TaskStatus& status, ::id* id, int* error) {
   const NetnsOf netns(call.tid);
-  constexpr uint64_t kNetAdmin = uint64_t{1} << CAP_NET_ADMIN;
   const auto own = ReadStatus(getpid());
   const bool alike = own && own->uid == status.uid && (own->capabilities & kNetAdmin) == (status.capabilities & kNetAdmin);
   if (alike || !own || own->uid != 0) {
@@ -571,7 +630,30 @@ Supervisor::Outcome Supervisor::Send(const Call& call, Target& target) {
   return done != 0 || error == 0 ? Outcome(done) : Outcome(error);
 }
 
+/// To a NETLINK_ROUTE socket of the kernel.
+Supervisor::Outcome Supervisor::TransmitRoute(const Call& call, const Target& target, const Message& message) {
+  // Tunnel devices are made by short messages; what is longer is something else.
+  char bytes[4096], changed[4096];
+  nlmsghdr header;
+  if (message.length > sizeof bytes || message.length < sizeof header) return Outcome::kNative;
+  if (Gather(call.tid, message.parts, bytes, message.length) != 0) return Outcome::kNative;
+  memcpy(&header, bytes, sizeof header);
+  if (header.nlmsg_type != RTM_NEWLINK) return Outcome::kNative;
+  // What the server does for us it must do for the program.
+  const auto status = ReadStatus(call.tid);
+  if (!status || (status->capabilities & kNetAdmin) == 0) return Outcome::kNative;
+  const NetnsOf netns(call.tid);
+  if (!netns.There()) return Outcome::kNative;
+  size_t length = 0;
+  const int verdict = links_outgoing(target.file.get(), bytes, message.length, changed, &length);
+  if (verdict < 0) return verdict;
+  if (verdict == 0) return Outcome::kNative;
+  if (send(target.file.get(), changed, length, MSG_NOSIGNAL) < 0) return -errno;
+  return static_cast<int64_t>(message.length);
+}
+
 Supervisor::Outcome Supervisor::Transmit(const Call& call, Target& target, const Message& message, int flags) {
+  if (!target.socket) return TransmitRoute(call, target, message);
   NetlinkSocket& socket = *target.socket;
   if ((flags & MSG_OOB) != 0) return -EOPNOTSUPP;
   uint32_t destination = socket.destination;
@@ -681,6 +763,7 @@ std::optional<int64_t> Supervisor::Attempt(Receive& receive) {
 
 std::optional<int64_t> Supervisor::ReceiveOne(Receive& receive) {
   Target& target = receive.target;
+  if (!target.socket) return ReceiveRoute(receive);
   NetlinkSocket& socket = *target.socket;
   const auto told = static_cast<uint32_t>(std::min<size_t>(receive.message.length, UINT32_MAX));
   socket.receive_length = std::max(socket.receive_length, told);
@@ -716,12 +799,50 @@ std::optional<int64_t> Supervisor::ReceiveOne(Receive& receive) {
       if ((receive.flags & MSG_PEEK) != 0) recv(target.file.get(), buffer_.data(), MARKER_BYTES, MSG_DONTWAIT);
       return -static_cast<int64_t>(error);
     }
-    return Deliver(receive, static_cast<size_t>(length), got);
+    sockaddr_nl kernel{};
+    kernel.nl_family = AF_NETLINK;
+    got.msg_name = &kernel;
+    // Who asked for credentials (SO_PASSCRED) is to see the kernel's, not the server's.
+    for (cmsghdr* item = CMSG_FIRSTHDR(&got); item != nullptr; item = CMSG_NXTHDR(&got, item)) {
+      if (item->cmsg_level == SOL_SOCKET && item->cmsg_type == SCM_CREDENTIALS) memset(CMSG_DATA(item), 0, sizeof(ucred));
+    }
+    return Deliver(receive, buffer_.data(), static_cast<size_t>(length), got);
   }
 }
 
-/// Puts a datagram from the buffer where the program wants it. What the call returns.
-int64_t Supervisor::Deliver(const Receive& receive, size_t length, const msghdr& got) {
+/// From a NETLINK_ROUTE socket of the kernel. Its length is known only after what it tells of links was changed.
+std::optional<int64_t> Supervisor::ReceiveRoute(Receive& receive) {
+  const int file = receive.target.file.get();
+  sockaddr_nl sender{};
+  alignas(cmsghdr) char control[256];
+  iovec part{buffer_.data(), std::min(receive.message.length, buffer_.size())};
+  msghdr got{};
+  got.msg_iov = &part;
+  got.msg_iovlen = 1;
+  // The kernel fits the datagrams of a dump to the largest buffer it has seen: it must not see one of ours first.
+  ssize_t length = recvmsg(file, &got, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
+  if (length >= 0) {
+    part.iov_len = std::min(static_cast<size_t>(length), buffer_.size());
+    got.msg_name = &sender;
+    got.msg_namelen = sizeof sender;
+    got.msg_control = control;
+    got.msg_controllen = sizeof control;
+    length = recvmsg(file, &got, (receive.flags & MSG_PEEK) | MSG_TRUNC | MSG_DONTWAIT);
+  }
+  if (length < 0 && errno == EAGAIN) return std::nullopt;
+  if (length < 0) return -errno;
+  auto size = static_cast<size_t>(length);
+  if (size > part.iov_len) return Deliver(receive, buffer_.data(), part.iov_len, got);
+  const NetnsOf netns(receive.call.tid);
+  void* changed = netns.There() ? links_incoming(file, buffer_.data(), &size) : nullptr;
+  const int64_t result = Deliver(receive, changed != nullptr ? changed : buffer_.data(), size, got);
+  free(changed);
+  return result;
+}
+
+/// Puts a datagram where the program wants it, with the sender and the control messages that came with it. What the call
+/// returns.
+int64_t Supervisor::Deliver(const Receive& receive, const void* bytes, size_t length, const msghdr& got) {
   const Message& message = receive.message;
   std::vector<iovec> from, to;
   const size_t given = std::min(length, message.length);
@@ -731,33 +852,26 @@ int64_t Supervisor::Deliver(const Receive& receive, size_t length, const msghdr&
     to.push_back({part.iov_base, std::min(part.iov_len, left)});
     left -= to.back().iov_len;
   }
-  if (given != 0) from.push_back({buffer_.data(), given});
+  if (given != 0) from.push_back({const_cast<void*>(bytes), given});
   const auto put = [&](uint64_t address, const void* bytes, size_t size) {
     if (size == 0) return;
     from.push_back({const_cast<void*>(bytes), size});
     to.push_back({reinterpret_cast<void*>(address), size});
   };
-  sockaddr_nl kernel{};
-  kernel.nl_family = AF_NETLINK;
-  const uint32_t name_length = sizeof kernel;
+  const uint32_t name_length = sizeof(sockaddr_nl);
   if (message.name != 0) {
-    put(message.name, &kernel, std::min<size_t>(message.name_length, sizeof kernel));
+    put(message.name, got.msg_name, std::min<size_t>(message.name_length, sizeof(sockaddr_nl)));
     put(message.name_length_at, &name_length, sizeof name_length);
-  }
-  // Who asked for credentials (SO_PASSCRED) is to see the kernel's, not the server's.
-  msghdr shown = got;
-  for (cmsghdr* item = CMSG_FIRSTHDR(&shown); item != nullptr; item = CMSG_NXTHDR(&shown, item)) {
-    if (item->cmsg_level == SOL_SOCKET && item->cmsg_type == SCM_CREDENTIALS) memset(CMSG_DATA(item), 0, sizeof(ucred));
   }
   struct Tail {
     uint64_t control_length;
     int flags;
-  } tail{std::min<uint64_t>(shown.msg_controllen, message.control_length), 0};
+  } tail{std::min<uint64_t>(got.msg_controllen, message.control_length), 0};
   static_assert(offsetof(Tail, flags) == offsetof(msghdr, msg_flags) - offsetof(msghdr, msg_controllen));
   if (length > given) tail.flags |= MSG_TRUNC;
-  if (tail.control_length < shown.msg_controllen) tail.flags |= MSG_CTRUNC;
+  if (tail.control_length < got.msg_controllen) tail.flags |= MSG_CTRUNC;
   if (message.header != 0) {
-    put(message.control, shown.msg_control, tail.control_length);
+    put(message.control, got.msg_control, tail.control_length);
     put(message.header + offsetof(msghdr, msg_controllen), &tail, offsetof(Tail, flags) + sizeof tail.flags);
   }
   if (!StillThere(receive.call)) return -EINTR;
@@ -821,6 +935,7 @@ int Supervisor::Request(const Call& call, Target& target, op what, uint32_t a, u
     // A request and its answers are one: who only asks has missed nothing.
     if (!Lost(call, target, socket.HasGroups())) break;
   }
+  no_server_ = true;
   return -ECONNREFUSED;
 }
 
@@ -833,6 +948,7 @@ bool Supervisor::Lost(const Call& call, Target& target, bool missed) {
   }
   target.socket->missed |= missed;
   if (Revive(call, target)) return true;
+  if (!outage_) outage_ = Clock::now();
   Park(call, target);
   return false;
 }
@@ -841,6 +957,7 @@ bool Supervisor::Revive(const Call& call, Target& target) {
   const NetnsOf netns(call.tid);
   Fd fresh = target.socket->Reopen();
   if (!fresh) return false;
+  outage_.reset();
   Replace(call, target, std::move(fresh));
   if (target.socket->parked) parked_--;
   target.socket->parked.Reset();

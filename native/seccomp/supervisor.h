@@ -36,6 +36,7 @@ class Supervisor {
   struct Call {
     uint64_t id;
     pid_t tid;
+    uint32_t arch;
     int number;
     uint64_t args[6];
     int Descriptor() const { return static_cast<int>(args[0]); }
@@ -55,7 +56,8 @@ class Supervisor {
     Outcome(Kind what) : kind(what), value(0) {}
   };
 
-  /// A netlink socket and a copy of the descriptor that a call was made on.
+  /// A netlink socket and a copy of the descriptor that a call was made on. Without a socket it is one of the kernel's
+  /// NETLINK_ROUTE.
   struct Target {
     std::shared_ptr<NetlinkSocket> socket;
     Fd file;
@@ -92,12 +94,17 @@ class Supervisor {
 
   void Add(int fd, uint64_t tag);
   void TakeCall();
+  void Handle(const Call& call);
+  /// Another server may still come in place of the one that has died.
+  bool MayWait() const;
+  void RetryStalled();
   void Finish(const Call& call, Outcome outcome);
-  Outcome Dispatch(const Call& call, uint32_t arch);
+  Outcome Dispatch(const Call& call);
   Outcome DispatchOn(const Call& call, Target& target);
   bool StillThere(const Call& call) const;
 
   Outcome OpenSocket(const Call& call);
+  Outcome OpenRoute(const Call& call);
   Fd OpenChannel(const Call& call, int protocol, const TaskStatus& status, ::id* id, int* error);
   Outcome Install(const Call& call, int file, int lowest, bool close_on_exec);
   void Remember(const std::shared_ptr<NetlinkSocket>& socket, int file);
@@ -117,12 +124,14 @@ class Supervisor {
   int ReadAddress(const Call& call, uint64_t address, uint64_t length, sockaddr_nl* to);
   Outcome Send(const Call& call, Target& target);
   Outcome Transmit(const Call& call, Target& target, const Message& message, int flags);
+  Outcome TransmitRoute(const Call& call, const Target& target, const Message& message);
 
   Outcome Receives(const Call& call, Target& target);
   /// Nothing when it would have to wait.
   std::optional<int64_t> Attempt(Receive& receive);
   std::optional<int64_t> ReceiveOne(Receive& receive);
-  int64_t Deliver(const Receive& receive, size_t length, const msghdr& got);
+  std::optional<int64_t> ReceiveRoute(Receive& receive);
+  int64_t Deliver(const Receive& receive, const void* bytes, size_t length, const msghdr& got);
   void Resume(Receive* receive);
   std::list<Receive>::iterator Drop(std::list<Receive>::iterator receive);
   void Tick();
@@ -147,6 +156,11 @@ class Supervisor {
   std::unordered_map<uint64_t, std::shared_ptr<NetlinkSocket>> sockets_;
   size_t sweep_at_ = 64;
   std::list<Receive> receives_;
+  /// Calls that wait for another server, and whether the one at hand has met none.
+  std::list<Call> stalled_;
+  bool no_server_ = false;
+  /// When it was seen first that the server had died.
+  std::optional<Clock::time_point> outage_;
   std::list<Watched> watched_;
   unsigned parked_ = 0;
   Clock::time_point looked_{};

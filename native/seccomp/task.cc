@@ -153,7 +153,8 @@ NetnsOf::NetnsOf(pid_t tid) {
   if (ReadLink(there) == ReadLink(kOwn)) return;
   const Fd target(open(there.c_str(), O_RDONLY | O_CLOEXEC));
   Fd here(open(kOwn, O_RDONLY | O_CLOEXEC));
-  if (target && here && setns(target.get(), CLONE_NEWNET) == 0) back_ = std::move(here);
+  there_ = target && here && setns(target.get(), CLONE_NEWNET) == 0;
+  if (there_) back_ = std::move(here);
 }
 
 NetnsOf::~NetnsOf() {

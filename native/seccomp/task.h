@@ -60,8 +60,11 @@ class NetnsOf {
   ~NetnsOf();
   NetnsOf(const NetnsOf&) = delete;
   NetnsOf& operator=(const NetnsOf&) = delete;
+  /// Whether we are in its namespace now.
+  bool There() const { return there_; }
 
  private:
+  bool there_ = true;
   Fd back_;
 };
 

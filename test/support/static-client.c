@@ -430,7 +430,7 @@ static int passes(void) {
 
 /// What socket() gives for other protocols and types, and what the kernel's sockets do.
 static int others(void) {
-  printf("route %d\n", CALL(socket, AF_NETLINK, SOCK_RAW, NETLINK_ROUTE) < 600);
+  printf("sock_diag %d\n", CALL(socket, AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG) < 600);
   printf("stream %s\n", name_of(CALL(socket, AF_NETLINK, SOCK_STREAM, NETLINK_GENERIC)));
   printf("no protocol %s\n", name_of(CALL(socket, AF_NETLINK, SOCK_RAW, 31)));
   const int fd = opened(SOCK_NONBLOCK), copy = (int)CALL(dup, fd);
