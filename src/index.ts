@@ -6,6 +6,7 @@
  */
 export * from "./client/index.ts";
 export { type Clock, ManualClock, systemClock } from "./clock.ts";
+export * from "./conntrack/helpers/index.ts";
 export { Errno, NokmodError } from "./errors.ts";
 export { KERNEL_RELEASES, type KernelRelease } from "./kernel-profile.ts";
 export { Nokmod, type NokmodOptions } from "./nokmod.ts";

@@ -1,6 +1,7 @@
 import type { SocketOpener } from "./client/requester.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { Conntrack } from "./conntrack/conntrack.ts";
+import type { Helper } from "./conntrack/helper.ts";
 import { ConntrackSysctl } from "./conntrack/sysctl.ts";
 import { BatchClock } from "./datapath/batch-clock.ts";
 import { endBatch, receiveFrom } from "./datapath/datapath.ts";
@@ -26,6 +27,8 @@ export interface NokmodOptions {
   readonly kernel?: string;
   /** Settings of connection tracking by the names that sysctl(8) has for them (src/conntrack/sysctl.ts). */
   readonly sysctl?: Readonly<Record<string, number | string>>;
+  /** Helpers beside those of the kernel (docs/helpers.md). */
+  readonly helpers?: readonly Helper[];
   /** Lets ct actions make connections that cross zones (docs/cross-zone-nat.md), which no kernel does. */
   readonly crossZoneNat?: boolean;
   /** Possible processors, as the module would see them; bounds upcall port ids. */
@@ -41,7 +44,7 @@ const TICK_INTERVAL = 1000;
  * The module: datapaths, connection tracking and their netlink families over a set of ports. Netlink sockets are opened on
  * it in this process (open()), or by other processes through a server (src/server).
  *
- * @throws NokmodError ERR_KERNEL_UNKNOWN; Errno ENOENT, EACCES or EINVAL of a setting
+ * @throws NokmodError ERR_KERNEL_UNKNOWN; Errno ENOENT, EACCES or EINVAL of a setting, EBUSY or EINVAL of a helper
  *
  * @example
  * ```ts
@@ -66,7 +69,10 @@ export class Nokmod implements SocketOpener {
     if (!options.keepSeed) seedHash(random.u32());
     this.ports = options.ports;
     const { memory } = options.ports;
-    this.conntrack = new Conntrack({ clock, random, memory, options: { crossZoneNat: options.crossZoneNat ?? false } });
+    const { expectationsTracked } = kernel;
+    const tracking = { crossZoneNat: options.crossZoneNat ?? false, expectationsTracked };
+    this.conntrack = new Conntrack({ clock, random, memory, options: tracking });
+    for (const helper of options.helpers ?? []) this.conntrack.registerHelper(helper);
     this.sysctl = new ConntrackSysctl(this.conntrack);
     for (const [name, value] of Object.entries(options.sysctl ?? {})) this.sysctl.set(name, value);
     this.kernel = new OvsKernel({

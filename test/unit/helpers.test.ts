@@ -4,7 +4,9 @@ import { expectationOf, type Helper } from "../../src/conntrack/helper.ts";
 import { builtinHelpers } from "../../src/conntrack/helpers/builtin.ts";
 import { decimal, tcpPayload, text } from "../../src/conntrack/helpers/payload.ts";
 import { AF_INET, AF_INET6, E, Ext, T } from "../../src/conntrack/layout.ts";
+import { Nokmod } from "../../src/nokmod.ts";
 import { IpProto } from "../../src/packet/ip.ts";
+import { MemoryPorts } from "../../src/testing/index.ts";
 import { EBUSY, EINVAL, ENOENT } from "../../src/uapi/errno.ts";
 import { IP_CT_ESTABLISHED_REPLY, IPS_HELPER } from "../../src/uapi/nfnetlink.ts";
 import { type Ct, CtLab } from "../support/conntrack.ts";
@@ -118,6 +120,12 @@ describe("a helper of one's own", () => {
     expect(lab.conntrack.expectations.count).toBe(0);
   });
 
+  it("is made known to a nokmod", () => {
+    const nokmod = new Nokmod({ ports: new MemoryPorts(), helpers: [open], tickInterval: 0 });
+    expect(nokmod.conntrack.checkHelper("open", AF_INET, IpProto.TCP, false)).toBe(0);
+    nokmod.close();
+  });
+
   it("is refused where the kernel refuses it", () => {
     const { conntrack } = new CtLab();
     const register = (change: Partial<Helper>): number => {
@@ -207,6 +215,31 @@ describe("expectations", () => {
     words[second * E.WORDS + E.STATUS] &= ~IPS_HELPER;
     words[second * E.WORDS + E.EXT] &= ~Ext.HELPER_MASK;
     expect(expectations.add(make(second, 9), now)).toBe(AddResult.NO_HELPER);
+  });
+});
+
+describe("before Linux 6.6", () => {
+  const answer = frame(ethernet(), ipv4({ src: B, dst: A }), udp({ src: 5000, dst: 1000 }));
+
+  it("C-119: an expected packet is told apart, not tracked; what clashes with it goes", () => {
+    for (const expectationsTracked of [false, true]) {
+      const lab = new CtLab({ expectationsTracked });
+      const master = { commit: true, zone: 3, helper: "tftp", mark: 9, labels: [1, 2, 3, 4] };
+      lab.send(answer, { commit: true, zone: 3 });
+      expect(lab.send(rrq(1000), master).error).toBe(0);
+      const flight = lab.send(answer, { zone: 3 });
+      if (expectationsTracked) {
+        expect([flight.state, lab.conntrack.count]).toEqual(["new|trk", 2]);
+        continue;
+      }
+      expect([flight.state, flight.zone, flight.mark, flight.labels]).toEqual(["new|rel|trk", 3, 9, [1, 2, 3, 4]]);
+      expect(flight.packet.ct).toBeLessThan(0);
+      expect(lab.conntrack.count).toBe(1);
+      expect(lab.conntrack.expectations.count).toBe(1);
+      // Committed it is a connection like any other.
+      expect(lab.send(answer, { commit: true, zone: 3 }).state).toBe("new|rel|trk");
+      expect([lab.conntrack.count, lab.conntrack.expectations.count]).toEqual([2, 0]);
+    }
   });
 });
 
