@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/net_namespace.h>
+#include <netinet/in.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <linux/if.h>
@@ -242,7 +243,8 @@ Route RouteSocket::GetRoute(const RouteQuery& query) {
   uint8_t ignored = 0;
   put(RTA_DST, query.dst, length, request.rtm.rtm_dst_len);
   if (query.has_src) put(RTA_SRC, query.src, length, request.rtm.rtm_src_len);
-  put(RTA_IP_PROTO, &query.protocol, 1, ignored);
+  // For rules by protocol; the kernel knows no others here (EOPNOTSUPP).
+  if (query.protocol == IPPROTO_UDP) put(RTA_IP_PROTO, &query.protocol, 1, ignored);
 
   const auto* nlh = reinterpret_cast<const nlmsghdr*>(Ask(&request, request.nlh.nlmsg_len, RTM_NEWROUTE));
   const auto* rtm = static_cast<const rtmsg*>(NLMSG_DATA(nlh));

@@ -244,7 +244,10 @@ export class OvsClient {
       type: number;
       portNo?: number;
       upcallPids?: readonly number[];
+      /** UDP port of a VXLAN or GENEVE port. */
       tunnelPort?: number;
+      /** VXLAN with the group policy extension. */
+      gbp?: boolean;
       ifindex?: number;
     },
   ): VportInfo {
@@ -262,6 +265,11 @@ export class OvsClient {
           if (options.tunnelPort !== undefined) {
             const nest = w.nest(ovs.OVS_VPORT_ATTR_OPTIONS);
             w.u16(ovs.OVS_TUNNEL_ATTR_DST_PORT, options.tunnelPort);
+            if (options.gbp) {
+              const extension = w.nest(ovs.OVS_TUNNEL_ATTR_EXTENSION);
+              w.flag(ovs.OVS_VXLAN_EXT_GBP);
+              w.endNest(extension);
+            }
             w.endNest(nest);
           }
         },

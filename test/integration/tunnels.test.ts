@@ -1,0 +1,245 @@
+/** Tunnels on real packets: to the kernel's own vxlan device, and between two nokmods. */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
+import * as ovs from "../../src/uapi/openvswitch.ts";
+import { attr, le32, output } from "../support/actions.ts";
+import { concat, ip4, ip6, u16, u32 } from "../support/frames.ts";
+import { Lab, match, root } from "../support/lab.ts";
+import { setTunnel } from "../support/tunnels.ts";
+
+const TUNNEL = 10;
+const NEAR = "10.9.0.1";
+const FAR = "10.9.0.2";
+const NEAR6 = "fd09::1";
+const FAR6 = "fd09::2";
+
+interface TunnelTo {
+  readonly dst: string;
+  readonly id?: number;
+  readonly ttl?: number;
+  readonly df?: boolean;
+  readonly csum?: boolean;
+  readonly options?: Uint8Array;
+}
+
+/** Content of OVS_KEY_ATTR_TUNNEL. */
+function tunnel({ dst, id = 42, ttl = 64, df = false, csum = false, options }: TunnelTo): Uint8Array {
+  const v6 = dst.includes(":");
+  return concat(
+    attr(ovs.OVS_TUNNEL_KEY_ATTR_ID, u32(0), u32(id)),
+    v6 ? attr(ovs.OVS_TUNNEL_KEY_ATTR_IPV6_DST, ip6(dst)) : attr(ovs.OVS_TUNNEL_KEY_ATTR_IPV4_DST, ip4(dst)),
+    attr(ovs.OVS_TUNNEL_KEY_ATTR_TTL, Uint8Array.of(ttl)),
+    df ? attr(ovs.OVS_TUNNEL_KEY_ATTR_DONT_FRAGMENT) : new Uint8Array(0),
+    csum ? attr(ovs.OVS_TUNNEL_KEY_ATTR_CSUM) : new Uint8Array(0),
+    options ?? new Uint8Array(0),
+  );
+}
+
+/** Between the host on port 1 and the tunnel on port 10, whatever it is. */
+function join(lab: Lab, dp: number, through: Uint8Array): void {
+  lab.ovs.putFlow(dp, { ...match({ inPort: 1 }), actions: concat(setTunnel(through), output(TUNNEL)) });
+  lab.ovs.putFlow(dp, { ...match({ inPort: TUNNEL }), actions: output(1) });
+}
+
+/** Gives a namespace its end of the underlay. */
+function address(lab: Lab, device: string, v4: string, v6: string): void {
+  const { namespace } = lab;
+  namespace.run("sysctl", "-qw", `net.ipv6.conf.${device}.disable_ipv6=0`, `net.ipv6.conf.${device}.accept_dad=0`);
+  namespace.run("ip", "addr", "add", `${v4}/24`, "dev", device);
+  namespace.run("ip", "addr", "add", `${v6}/64`, "dev", device, "nodad");
+  namespace.run("ip", "link", "set", device, "up");
+}
+
+/** TCP by iperf3 for a moment; returns Mbit/s. */
+async function iperf(from: Lab, to: Lab, target: string, ...options: string[]): Promise<number> {
+  const server = to.hosts[0].namespace.start("iperf3", "-s", "-1", "-p", "5300");
+  onTestFinished(() => void server.kill("SIGTERM"));
+  for (let tries = 0; ; tries++) {
+    const client = ["iperf3", "-c", target, "-p", "5300", "-t", "1", "-J", "--connect-timeout", "2000", ...options];
+    const { status, stdout } = await from.hosts[0].execute(...client);
+    const received = status === 0 ? JSON.parse(stdout).end.sum_received?.bits_per_second : undefined;
+    if (received !== undefined) return received / 1e6;
+    if (tries === 10) throw new Error(stdout);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+/** Waits until neighbours are found and bridges forward. */
+async function reachable(lab: Lab): Promise<void> {
+  for (let tries = 0; tries < 20; tries++) {
+    if ((await lab.hosts[0].ping("10.1.1.2", "-c", "1", "-W", "1")).received > 0) return;
+  }
+}
+
+/** A port of a tunnel type, numbered 10. */
+function tunnelPort(lab: Lab, dp: number, type: number, tunnelPort?: number, gbp = false): void {
+  lab.ovs.createVport(dp, { name: "tun0", type, portNo: TUNNEL, upcallPids: [0], tunnelPort, gbp });
+}
+
+describe.skipIf(!root)("tunnels", () => {
+  let near: Lab;
+  let far: Lab;
+  let dp = 0;
+
+  beforeAll(async () => {
+    [near, far] = await Promise.all([Lab.create(1, true), Lab.create(1, true)]);
+    near.namespace.run(..."ip link add u0 type veth peer name u1 netns".split(" "), `${far.namespace.pid}`);
+    address(near, "u0", NEAR, NEAR6);
+    address(far, "u1", FAR, FAR6);
+    await Promise.all([near.start(), far.start()]);
+    // The far host is 10.1.1.2 in the same network.
+    const [a] = near.hosts;
+    const [b] = far.hosts;
+    b.namespace.run("ip", "addr", "flush", "dev", "e0");
+    b.namespace.run("ip", "link", "set", "e0", "address", "02:00:00:00:00:02");
+    b.namespace.run("ip", "addr", "add", "10.1.1.2/24", "dev", "e0");
+    a.namespace.run(..."ip neigh replace 10.1.1.2 lladdr 02:00:00:00:00:02 dev e0".split(" "));
+    b.namespace.run(..."ip neigh replace 10.1.1.1 lladdr 02:00:00:00:00:01 dev e0".split(" "));
+  }, 60_000);
+  afterAll(async () => {
+    await Promise.all([near?.close(), far?.close()]);
+  });
+  beforeEach(() => {
+    dp = near.datapath();
+  });
+  afterEach(() => {
+    near.clear();
+    far.clear();
+  });
+
+  describe("to the kernel's vxlan device", () => {
+    const CASES: [name: string, to: TunnelTo, device: string][] = [
+      ["over IPv4", { dst: FAR }, `remote ${NEAR}`],
+      ["over IPv4 with checksums", { dst: FAR, csum: true }, `remote ${NEAR} udpcsum`],
+      ["over IPv6", { dst: FAR6, csum: true }, `remote ${NEAR6}`],
+      ["over IPv6 without checksums", { dst: FAR6 }, `remote ${NEAR6} udp6zerocsumtx udp6zerocsumrx`],
+    ];
+
+    /** The far host's frames go through a Linux bridge into the kernel's device. */
+    function kernelDevice(text: string): void {
+      const { namespace } = far;
+      namespace.run(...`ip link add vx0 type vxlan id 42 dstport 4789 ${text}`.split(" "));
+      namespace.run(..."ip link add br0 type bridge".split(" "));
+      for (const name of ["vx0", "p1"]) namespace.run("ip", "link", "set", name, "master", "br0");
+      for (const name of ["vx0", "br0"]) namespace.run("ip", "link", "set", name, "up");
+      onTestFinished(() => {
+        for (const name of ["vx0", "br0"]) namespace.try("ip", "link", "del", name);
+      });
+    }
+
+    it.each(CASES)("A-226, K-245: ping, large and small, and TCP %s", async (_name, to, device) => {
+      kernelDevice(device);
+      tunnelPort(near, dp, ovs.OVS_VPORT_TYPE_VXLAN, 4789);
+      join(near, dp, tunnel(to));
+      const [host] = near.hosts;
+      await reachable(near);
+      expect(await host.ping("10.1.1.2")).toMatchObject({ received: 3 });
+      expect(await host.ping("10.1.1.2", "-s", "1372")).toMatchObject({ received: 3 });
+      // Over IPv4 the outer packets are fragmented; over IPv6 nobody does that.
+      if (!to.dst.includes(":"))
+        expect(await host.ping("10.1.1.2", "-s", "3000", "-M", "dont")).toMatchObject({ received: 3 });
+      for (const lab of [near, far]) lab.hosts[0].namespace.run("ip", "link", "set", "e0", "mtu", "1430");
+      onTestFinished(() => {
+        for (const lab of [near, far]) lab.hosts[0].namespace.run("ip", "link", "set", "e0", "mtu", "1500");
+      });
+      expect(await iperf(near, far, "10.1.1.2")).toBeGreaterThan(10);
+      expect(await iperf(near, far, "10.1.1.2", "-R")).toBeGreaterThan(10);
+      expect(near.ovs.vport(dp, TUNNEL).stats).toMatchObject({ txErrors: 0, rxErrors: 0 });
+    });
+
+    it("K-240, K-248: group policies both ways", async () => {
+      kernelDevice(`remote ${NEAR} gbp`);
+      const { namespace } = far;
+      namespace.run(
+        "nft",
+        "add table netdev t; add chain netdev t in { type filter hook ingress device vx0 priority 0; }",
+      );
+      namespace.run("nft", "add rule netdev t in meta mark 0x80123 counter");
+      namespace.run("nft", "add chain netdev t out { type filter hook egress device vx0 priority 0; }");
+      namespace.run("nft", "add rule netdev t out meta mark set 0x456");
+      onTestFinished(() => void namespace.try("nft", "delete", "table", "netdev", "t"));
+      tunnelPort(near, dp, ovs.OVS_VPORT_TYPE_VXLAN, 4789, true);
+      const policy = (value: number): Uint8Array =>
+        attr(ovs.OVS_TUNNEL_KEY_ATTR_VXLAN_OPTS, attr(ovs.OVS_VXLAN_EXT_GBP, le32(value)));
+      near.ovs.putFlow(dp, {
+        ...match({ inPort: 1 }),
+        actions: concat(setTunnel(tunnel({ dst: FAR, options: policy(0x80123) })), output(TUNNEL)),
+      });
+      // Only what carries the other side's policy comes through.
+      const { key, mask } = match({ inPort: TUNNEL });
+      const inner = concat(
+        attr(ovs.OVS_TUNNEL_KEY_ATTR_IPV4_SRC, ip4(FAR)),
+        attr(ovs.OVS_TUNNEL_KEY_ATTR_IPV4_DST, ip4(NEAR)),
+        attr(ovs.OVS_TUNNEL_KEY_ATTR_TTL, Uint8Array.of(0)),
+        policy(0x456),
+      );
+      const exact = concat(
+        attr(ovs.OVS_TUNNEL_KEY_ATTR_IPV4_SRC, u32(0xffffffff)),
+        attr(ovs.OVS_TUNNEL_KEY_ATTR_IPV4_DST, u32(0xffffffff)),
+        policy(0xffffffff),
+      );
+      near.ovs.putFlow(dp, {
+        key: concat(key, attr(ovs.OVS_KEY_ATTR_TUNNEL, inner)),
+        mask: concat(mask, attr(ovs.OVS_KEY_ATTR_TUNNEL, exact)),
+        actions: output(1),
+      });
+      await reachable(near);
+      const marked = (): number => {
+        const listed = namespace.run("nft", "list", "chain", "netdev", "t", "in");
+        return Number(/packets (\d+)/.exec(listed)?.[1]);
+      };
+      const before = marked();
+      expect(await near.hosts[0].ping("10.1.1.2")).toMatchObject({ received: 3 });
+      expect(marked() - before).toBe(3);
+    });
+
+    it("a path MTU that the underlay found is told to the sender", async () => {
+      kernelDevice(`remote ${NEAR}`);
+      tunnelPort(near, dp, ovs.OVS_VPORT_TYPE_VXLAN, 4789);
+      join(near, dp, tunnel({ dst: FAR }));
+      await reachable(near);
+      // Datapath flows that let the answer, which comes in by the tunnel, go to the host stand already.
+      const [host] = near.hosts;
+      const { status, stdout } = await host.execute("ping", "-c", "1", "-W", "1", "-M", "do", "-s", "1472", "10.1.1.2");
+      expect(status).not.toBe(0);
+      expect(stdout).toMatch(/mtu ?= ?1450/);
+      expect(await host.ping("10.1.1.2", "-M", "do", "-s", "1422")).toMatchObject({ received: 3 });
+    });
+
+    it("F-164: a port that the kernel has already is EADDRINUSE, and nothing stays behind", () => {
+      near.namespace.run(..."ip link add vx0 type vxlan id 1 dstport 4789".split(" "));
+      near.namespace.run("ip", "link", "set", "vx0", "up");
+      onTestFinished(() => void near.namespace.try("ip", "link", "del", "vx0"));
+      expect(() => tunnelPort(near, dp, ovs.OVS_VPORT_TYPE_VXLAN, 4789)).toThrow(
+        expect.objectContaining({ errno: 98 }),
+      );
+      expect(near.namespace.try("ip", "link", "show", "tun0").status).not.toBe(0);
+    });
+  });
+
+  describe("between two nokmods", () => {
+    const option = (value: number): Uint8Array =>
+      attr(ovs.OVS_TUNNEL_KEY_ATTR_GENEVE_OPTS, u16(0x102), Uint8Array.of(0x80, 1), u32(value));
+    const CASES: [name: string, type: number, port: number | undefined, to: Omit<TunnelTo, "dst">, v6: boolean][] = [
+      ["VXLAN", ovs.OVS_VPORT_TYPE_VXLAN, 4789, {}, false],
+      ["VXLAN over IPv6", ovs.OVS_VPORT_TYPE_VXLAN, 4789, {}, true],
+      ["Geneve", ovs.OVS_VPORT_TYPE_GENEVE, 6081, {}, false],
+      ["Geneve with options and checksums", ovs.OVS_VPORT_TYPE_GENEVE, 6081, { options: option(7), csum: true }, false],
+      ["Geneve over IPv6", ovs.OVS_VPORT_TYPE_GENEVE, 6081, { options: option(7), csum: true }, true],
+      ["GRE", ovs.OVS_VPORT_TYPE_GRE, undefined, {}, false],
+    ];
+    it.each(CASES)("A-226, K-245: ping and TCP through %s", async (_name, type, port, to, v6) => {
+      tunnelPort(near, dp, type, port);
+      join(near, dp, tunnel({ ...to, dst: v6 ? FAR6 : FAR }));
+      const other = far.datapath();
+      tunnelPort(far, other, type, port);
+      join(far, other, tunnel({ ...to, dst: v6 ? NEAR6 : NEAR }));
+      await reachable(near);
+      expect(await near.hosts[0].ping("10.1.1.2")).toMatchObject({ received: 3 });
+      for (const lab of [near, far]) lab.hosts[0].namespace.run("ip", "link", "set", "e0", "mtu", "1400");
+      onTestFinished(() => {
+        for (const lab of [near, far]) lab.hosts[0].namespace.run("ip", "link", "set", "e0", "mtu", "1500");
+      });
+      expect(await iperf(near, far, "10.1.1.2")).toBeGreaterThan(10);
+    });
+  });
+});
