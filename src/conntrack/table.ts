@@ -89,8 +89,7 @@ export class ConnectionTable {
       h = mix(h, words[at + T.DST + 2]);
       h = mix(h, words[at + T.DST + 3]);
     }
-    h = Math.imul(h ^ (h >>> 15), 0x2c1b3c6d);
-    return h ^ (h >>> 13);
+    return finish(h);
   }
 
   /**
@@ -265,8 +264,7 @@ export class ConnectionTable {
       h = mix(h, words[at + T.SRC + 2]);
       h = mix(h, words[at + T.SRC + 3]);
     }
-    h = Math.imul(h ^ (h >>> 15), 0x2c1b3c6d);
-    return (h ^ (h >>> 13)) & this.sourceMask;
+    return finish(h) & this.sourceMask;
   }
 
   linkSource(slot: number): void {
@@ -294,10 +292,17 @@ export class ConnectionTable {
   }
 }
 
-/** One step of the hash: multiply, rotate. */
+/** One word of MurmurHash3 (A. Appleby, public domain): every bit of it reaches the low bits that choose the bucket. */
 function mix(h: number, word: number): number {
-  h = Math.imul(h ^ word, 0x297a2d39);
-  return (h << 13) | (h >>> 19);
+  word = Math.imul(word, 0xcc9e2d51);
+  h ^= Math.imul((word << 15) | (word >>> 17), 0x1b873593);
+  return (Math.imul((h << 13) | (h >>> 19), 5) + 0xe6546b64) | 0;
+}
+
+function finish(h: number): number {
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+  return h ^ (h >>> 16);
 }
 
 function powerOfTwo(atLeast: number): number {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { E, Ext } from "../../src/conntrack/layout.ts";
+import { E, Ext, T } from "../../src/conntrack/layout.ts";
 import { defaultOptions } from "../../src/conntrack/options.ts";
 import { Csum } from "../../src/packet/packet.ts";
 import { EINVAL } from "../../src/uapi/errno.ts";
@@ -77,6 +77,50 @@ describe("the table", () => {
     expect([conntrack.stats.chainTooLong, conntrack.stats.insertFailed]).toEqual([1, 1]);
     lab.end();
     expect(conntrack.count).toBe(0);
+  });
+
+  it("the hash spreads what networks are made of: neighbouring addresses, ports in a row", () => {
+    const { table } = new CtLab().conntrack;
+    const mask = (1 << 18) - 1;
+    const tuple = new Int32Array(T.WORDS);
+    tuple[T.META] = (1 << 16) | (17 << 8) | 2;
+    const kinds: ((n: number) => void)[] = [
+      (n) => {
+        tuple[T.SRC] = 0x0a000000 + Math.floor(n / 50_000);
+        tuple[T.PORTS] = ((10_000 + (n % 50_000)) << 16) | 9;
+      },
+      (n) => {
+        tuple[T.DST] = 0x0a000000 + Math.floor(n / 50_000);
+        tuple[T.PORTS] = (9 << 16) | (10_000 + (n % 50_000));
+      },
+      (n) => {
+        tuple[T.SRC] = 0x0a000000 + n;
+        tuple[T.PORTS] = (1024 << 16) | 80;
+      },
+      (n) => {
+        tuple[T.SRC] = 0x0a000000 + (n & 511);
+        tuple[T.DST] = 0xc0a80000 + (n >> 9);
+      },
+      (n) => {
+        tuple[T.META] = ((n & 0xffff) << 16) | (6 << 8) | 2;
+        tuple[T.PORTS] = (n >> 16) << 16;
+      },
+    ];
+    const count = 1 << 18;
+    for (const [i, fill] of kinds.entries()) {
+      const chains = new Uint16Array(mask + 1);
+      let before = 0;
+      for (let n = 0; n < count; n++) {
+        fill(n);
+        before += chains[table.hash(tuple, 0) & mask]++;
+      }
+      // As chance has it: half an entry on the average, and no long chains (a table refuses from 50 on, C-261).
+      expect(before / count, `kind ${i}`).toBeLessThan(0.52);
+      expect(
+        chains.reduce((a, b) => Math.max(a, b)),
+        `kind ${i}`,
+      ).toBeLessThan(14);
+    }
   });
 
   it("C-265: what is collected or evicted is told as destroyed by nobody", () => {
