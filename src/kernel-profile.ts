@@ -17,8 +17,6 @@ export const NEWEST_KERNEL: KernelRelease = "6.18";
 const SINCE = {
   /** The policy dump of the controller leaves out dumps that look at attributes themselves. */
   dumpPolicyOnlyIfChecked: kernelVersion(6, 2),
-  /** A device is named by its primary name only, not by an altname (families.md F-156). */
-  primaryNamesOnly: kernelVersion(6, 2),
   /** OVS_HASH_ALG_SYM_L4 (actions.md ). */
   symmetricHash: kernelVersion(6, 5),
   /** Packets that the datapath drops have a reason of its own (actions.md ). */
@@ -27,6 +25,8 @@ const SINCE = {
   expectationsTracked: kernelVersion(6, 6),
   /** CTA_ZONE narrows a dump or a flush (ctnetlink.md N-072, N-084). */
   conntrackZoneFilter: kernelVersion(6, 8),
+  /** A device is named by its primary name only, not by an altname (families.md F-156). */
+  primaryNamesOnly: kernelVersion(6, 10),
   /** CTA_FILTER narrows a flush; refused before (ctnetlink.md N-085). */
   conntrackFlushFilter: kernelVersion(6, 11),
   /** CTA_FILTER on IPv6 addresses lists those that are equal, not those that differ (ctnetlink.md N-074). */

@@ -103,12 +103,12 @@ export class Datapaths {
       portNo = datapath.freePortNo(MAX_PORTS);
       if (portNo < 0) throw new Errno(EFBIG);
     }
-    const { ports, tunnels } = this.environment;
+    const { ports, tunnels, kernel } = this.environment;
     switch (type) {
       case OVS_VPORT_TYPE_NETDEV:
         return this.attach(datapath, portNo, type, upcallPids, () => {
           try {
-            return tunnels.open(name) ?? ports.openNetdev(name);
+            return tunnels.open(name) ?? ports.openNetdev(name, !kernel.primaryNamesOnly);
           } catch (error) {
             throw hasPort(datapath, name) ? new Errno(EEXIST) : error;
           }

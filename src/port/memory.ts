@@ -34,6 +34,8 @@ export interface MemoryDevice {
   ifindex?: number;
   /** ARPHRD_NONE. */
   l3?: boolean;
+  /** Alternative names. */
+  altNames?: readonly string[];
   /** Cannot be attached (F-157). */
   loopback?: boolean;
   /** Another bridge or rx handler has it already (F-158). */
@@ -95,13 +97,18 @@ export class MemoryPorts implements PortDriver {
     return this.create("netdev", name, device);
   }
 
-  openNetdev(name: string): MemoryPort {
-    const device = this.devices.get(name);
+  openNetdev(name: string, altNames = false): MemoryPort {
+    const device = this.devices.get(name) ?? (altNames ? this.byAltName(name) : undefined);
     if (device === undefined) throw new Errno(ENODEV);
     if (device.loopback || device.kind === "internal") throw new Errno(EINVAL);
     if (device.attached || device.busy) throw new Errno(EBUSY);
     device.attached = true;
     return device;
+  }
+
+  private byAltName(name: string): MemoryPort | undefined {
+    for (const device of this.devices.values()) if (device.altNames.includes(name)) return device;
+    return undefined;
   }
 
   /** The device starts down, as the module's do (T-081): set `running` for it to pass packets. */
@@ -252,6 +259,7 @@ export class MemoryPort implements Port {
   netnsid: number | undefined = undefined;
   readonly l3: boolean;
   readonly loopback: boolean;
+  readonly altNames: readonly string[];
   /** Another owner has the device: openNetdev() gives EBUSY. */
   busy: boolean;
   /** Whether it is a port now (openNetdev … close). */
@@ -282,6 +290,7 @@ export class MemoryPort implements Port {
     this.mtu = device.mtu ?? 1500;
     this.running = device.running ?? true;
     this.l3 = device.l3 ?? false;
+    this.altNames = device.altNames ?? [];
     this.loopback = device.loopback ?? false;
     this.busy = device.busy ?? false;
   }

@@ -70,9 +70,10 @@ export interface PortProvider {
   readonly underlay: Underlay;
   /**
    * Attaches an existing net device of this network namespace and owns its ingress.
+   * @param altNames take one of the device's alternative names for it, too
    * @throws Errno ENODEV (no such device), EINVAL (loopback or not Ethernet), EBUSY (has another owner), EPERM
    */
-  openNetdev(name: string): Port;
+  openNetdev(name: string, altNames?: boolean): Port;
   /**
    * Creates the device of an internal port.
    * @param ifindex wanted ifindex, 0 = any

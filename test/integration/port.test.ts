@@ -155,6 +155,14 @@ describe.skipIf(!root)("ports on real devices", () => {
       expect(errno(() => ports.openNetdev("sA"))).toBe(0);
     });
 
+    it("F-156: an alternative name is taken where it is to be, and the port has the device's own", () => {
+      wire();
+      const ports = makePorts();
+      S.run("ip", "link", "property", "add", "dev", "sA", "altname", "uplink");
+      expect(errno(() => ports.openNetdev("uplink"))).toBe(ENODEV);
+      expect(ports.openNetdev("uplink", true).name).toBe("sA");
+    });
+
     it("F-158: a device has one owner, in this process and among all", () => {
       wire();
       const first = makePorts();

@@ -7,7 +7,7 @@ import { Nokmod } from "../../src/nokmod.ts";
 import { MemoryPorts } from "../../src/port/memory.ts";
 import { nlctrl } from "../../src/schema/genetlink.ts";
 import { vportAttributes } from "../../src/schema/openvswitch.ts";
-import { EINVAL } from "../../src/uapi/errno.ts";
+import { EINVAL, ENODEV } from "../../src/uapi/errno.ts";
 import * as nl from "../../src/uapi/genetlink.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import { kernelVersion } from "../../src/uapi/version.ts";
@@ -139,6 +139,17 @@ describe("families by release", () => {
       [10, 11],
       [10, 12],
     ]);
+  });
+
+  it("F-156: before 6.10 an alternative name of a device will do", () => {
+    for (const kernel of KERNEL_RELEASES) {
+      const lab = new DatapathLab([], undefined, { kernel });
+      lab.test.ports.addDevice("eth1", { altNames: ["uplink"] });
+      const taken = kernel === "6.1" || kernel === "6.6";
+      expect(lab.addVport("uplink", { number: 1 }), kernel).toBe(taken ? 0 : ENODEV);
+      if (taken) expect(lab.vport(1).NAME).toBe("eth1");
+      expect(lab.addVport("downlink")).toBe(ENODEV);
+    }
   });
 
   it("F-136, T-107: UPCALL_STATS stands in a vport from 6.2 on", () => {
