@@ -471,6 +471,17 @@ describe.skipIf(!root)("a datapath of real devices", () => {
       await script.line(hex(packet("layer-3")));
     });
 
+    it("A-138: a frame with its Ethernet header is sent to it whole, as protocol 0x6558", async () => {
+      const script = await tun(packet("unused"));
+      const taps = new Script(lab.namespace.start("/usr/bin/python3", "-u", "-c", TAP_OF_TUN));
+      onTestFinished(() => taps.stop());
+      await taps.line("ready");
+      flow({ inPort: 1, ethType: IPV4 }, a.output(20));
+      await h1.send(datagram("layer-2"));
+      await script.line(hex(datagram("layer-2")));
+      await taps.line(`6558 ${hex(datagram("layer-2"))}`);
+    });
+
     it("A-137, A-181: what comes from it has no Ethernet header: dropped at an Ethernet port unless one is pushed", async () => {
       const script = await tun(packet("from-tun"));
       const pushEth = a.attr(ovs.OVS_ACTION_ATTR_PUSH_ETH, mac(h1.mac), mac(h2.mac));
@@ -521,17 +532,25 @@ describe.skipIf(!root)("a datapath of real devices", () => {
       expect(lab.ovs.vport(dp, 11).stats).toMatchObject({ rxPackets: 0 });
     });
 
-    it("T-089: moved to another namespace it stays attached", async () => {
+    it("T-089, F-189: moved to another namespace it stays attached; that namespace gets an id when it is asked for", async () => {
       const N = await Namespace.create();
       onTestFinished(() => N.close());
       lab.ovs.createVport(dp, { name: "int2", type: ovs.OVS_VPORT_TYPE_INTERNAL, portNo: 12 });
+      const ids = () =>
+        lab.namespace
+          .run("ip", "netns", "list-id")
+          .match(/(?<=nsid )\d+/g)
+          ?.map(Number) ?? [];
+      const before = ids();
       lab.namespace.run("ip", "link", "set", "int2", "netns", `${N.pid}`);
       N.run("ip", "addr", "add", "10.1.1.12/24", "dev", "int2");
       N.run("ip", "link", "set", "int2", "up");
       flow({ inPort: 12 }, a.output(2));
       flow({ inPort: 2 }, a.output(12));
       await until(async () => (await h2.ping("10.1.1.12", "-c", "1", "-W", "0.3")).received === 1, "ping");
-      expect(lab.ovs.vport(dp, 12).netnsId).not.toBeNull();
+      const { netnsId } = lab.ovs.vport(dp, 12);
+      expect(before).not.toContain(netnsId);
+      expect(ids()).toContain(netnsId);
     });
   });
 });
@@ -545,4 +564,15 @@ signal.signal(signal.SIGUSR1, lambda *_: os.write(fd, packet))
 print("ready")
 while True:
     print(os.read(fd, 65536).hex())
+`;
+
+/** Prints protocol and bytes of what is sent to tun0. */
+const TAP_OF_TUN = `
+import socket
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+s.bind(("tun0", 3))
+print("ready")
+while True:
+    data, (_, protocol, kind, *_) = s.recvfrom(65536)
+    if kind == 4: print("%04x %s" % (protocol, data.hex()))
 `;

@@ -94,7 +94,7 @@ describe.skipIf(!root)("packets of the host's stack", () => {
     expect(field(second, ovs.OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV4)).toMatch(/^0a01010a0a010102(0008|0800)000001/);
   });
 
-  it("what the host translates shows snat, found by what its answers look like", async () => {
+  it("C-114: what the host translates shows snat, found by what its answers look like", async () => {
     nft("chain p { type nat hook postrouting priority 100; ip daddr 10.1.1.2 snat to 10.1.1.99; };");
     lab.namespace.run("ip", "addr", "add", "10.1.1.99/32", "dev", "int0");
     const [first, second] = await during(ping(lab.namespace));

@@ -1,0 +1,78 @@
+import { describe, expect, it } from "vitest";
+import { EADDRINUSE, EINVAL, ENODEV } from "../../src/uapi/errno.ts";
+import * as ovs from "../../src/uapi/openvswitch.ts";
+import { IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_VXLAN_COLLECT_METADATA } from "../../src/uapi/rtnetlink.ts";
+import { attr } from "../support/actions.ts";
+import { concat, hex } from "../support/frames.ts";
+import { le16, options, TunnelLab, utf8 } from "../support/tunnels.ts";
+
+const { OVS_VPORT_TYPE_GENEVE, OVS_VPORT_TYPE_GRE, OVS_VPORT_TYPE_NETDEV, OVS_VPORT_TYPE_VXLAN } = ovs;
+
+describe("options of a tunnel port", () => {
+  const shown = (type: number, bytes?: Uint8Array): string | undefined => {
+    const { attributes } = new TunnelLab().add("tun0", type, bytes);
+    const back = attributes.get(ovs.OVS_VPORT_ATTR_OPTIONS);
+    return back === undefined ? undefined : hex(back);
+  };
+
+  it("F-130, F-137: DST_PORT of two bytes in host order, for VXLAN and GENEVE; of a GRE port they are not told", () => {
+    expect(shown(OVS_VPORT_TYPE_VXLAN, options(4790))).toBe("06000100b6120000");
+    expect(shown(OVS_VPORT_TYPE_GENEVE, options(6081))).toBe("06000100c1170000");
+    expect(shown(OVS_VPORT_TYPE_GRE, options(1))).toBeUndefined();
+    const lab = new TunnelLab();
+    for (const length of [0, 1, 3, 4]) {
+      const bad = attr(ovs.OVS_TUNNEL_ATTR_DST_PORT, new Uint8Array(length).fill(1));
+      for (const type of [OVS_VPORT_TYPE_VXLAN, OVS_VPORT_TYPE_GENEVE])
+        expect(lab.add("bad", type, bad).errno).toBe(EINVAL);
+    }
+  });
+
+  it("F-138, T-094: EXTENSION with GBP is told back by VXLAN alone", () => {
+    expect(shown(OVS_VPORT_TYPE_VXLAN, options(4790, true))).toBe("06000100b61200000800020004000100");
+    expect(shown(OVS_VPORT_TYPE_GENEVE, options(6081, true))).toBe("06000100c1170000");
+  });
+
+  it("T-094, F-164: a second VXLAN port of the same UDP port shares nothing with the first", () => {
+    const lab = new TunnelLab();
+    expect(lab.add("vx0", OVS_VPORT_TYPE_VXLAN, options(4790)).errno).toBe(0);
+    expect(lab.add("vx1", OVS_VPORT_TYPE_VXLAN, options(4790, true)).errno).toBe(EADDRINUSE);
+    expect(lab.test.kernel.tunnelDevices.get("vx1")).toBeUndefined();
+  });
+});
+
+describe("devices of tunnel ports", () => {
+  it("F-165, T-093: a device of the port's name, up, that goes with the port", () => {
+    const lab = new TunnelLab();
+    for (const [name, type, kind, given] of [
+      ["vx0", OVS_VPORT_TYPE_VXLAN, "vxlan", options(4790)],
+      ["gnv0", OVS_VPORT_TYPE_GENEVE, "geneve", options(6081)],
+      ["gre0", OVS_VPORT_TYPE_GRE, "gretap", undefined],
+    ] as const) {
+      expect(lab.add(name, type, given).errno).toBe(0);
+      const device = lab.test.kernel.tunnelDevices.get(name);
+      expect([device?.kind, device?.face.running]).toEqual([kind, true]);
+      expect(lab.remove(name)).toBe(0);
+      expect(lab.test.kernel.tunnelDevices.get(name)).toBeUndefined();
+      expect(lab.test.ports.device(name)).toBeUndefined();
+      expect(lab.remove(name)).toBe(ENODEV);
+    }
+  });
+
+  it("T-095: a device that was made by itself and takes its tunnels from metadata is a NETDEV port", () => {
+    const lab = new TunnelLab();
+    const info = concat(
+      attr(IFLA_INFO_KIND, utf8("vxlan")),
+      attr(IFLA_INFO_DATA, attr(IFLA_VXLAN_COLLECT_METADATA, Uint8Array.of(1)), attr(15, le16(4789).reverse())),
+    );
+    lab.test.kernel.tunnelDevices.create("vxlan_sys_4789", info);
+    const { errno, attributes } = lab.add("vxlan_sys_4789", OVS_VPORT_TYPE_NETDEV);
+    expect([errno, attributes.get(ovs.OVS_VPORT_ATTR_TYPE)?.[0], attributes.has(ovs.OVS_VPORT_ATTR_OPTIONS)]).toEqual([
+      0,
+      OVS_VPORT_TYPE_NETDEV,
+      false,
+    ]);
+    expect(lab.remove("vxlan_sys_4789")).toBe(0);
+    // The device is whose it was.
+    expect(lab.test.kernel.tunnelDevices.get("vxlan_sys_4789")).toBeDefined();
+  });
+});
