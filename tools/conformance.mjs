@@ -115,8 +115,8 @@ export function conformance() {
   );
   const unknown = [...held.keys()].filter((id) => !known.has(id));
   if (unknown.length > 0) throw new Error(`tests name rows that do not exist: ${unknown.join(", ")}`);
-  const both = [...exempted].filter((id) => held.has(id) || !known.has(id));
-  if (both.length > 0) throw new Error(`exempt rows that tests hold or that do not exist: ${both.join(", ")}`);
+  const nowhere = [...exempted, ...deviating].filter((id) => !known.has(id));
+  if (nowhere.length > 0) throw new Error(`exempt or deviating rows that do not exist: ${nowhere.join(", ")}`);
   return [
     "# Conformance",
     "",
@@ -135,7 +135,7 @@ export function conformance() {
     ...chapters,
     "## Exempt rows",
     "",
-    ...exempt.map(({ rows, why }) => `- ${compact(idsIn(rows))}: ${why}`),
+    ...exempt.map(({ rows, why }) => `- ${compact(idsIn(rows).filter((id) => !held.has(id)))}: ${why}`),
     "",
     "## Where the matrix and Linux 6.12 differ",
     "",
