@@ -55,6 +55,9 @@ int channel_request(enum op op, struct id id, uint32_t a, uint32_t b, const stru
 /// thread is in another namespace than the socket.
 int channel_ask(enum op op, int fd, const void *payload, size_t size, struct answer *answer, void *reply, size_t *length);
 
+/// Whether a server listens.
+bool channel_served(void);
+
 /// A descriptor that becomes readable when a server may have come to the path, or a negative errno.
 int channel_watch(void);
 

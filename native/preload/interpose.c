@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -634,3 +635,17 @@ EXPORT int close_range(unsigned first, unsigned last, int flags) {
 }
 
 EXPORT void closefrom(int first) { close_range(first < 0 ? 0 : (unsigned)first, UINT_MAX, 0); }
+
+// --------------------------------------------------------------------------------------------------- the module itself
+
+/// Start-up scripts look here whether the module is loaded, and try to load it if it is not. It is while nokmod serves.
+static const char *module_path(const char *path) {
+  static const char kModule[] = "/sys/module/openvswitch";
+  return path != NULL && strcmp(path, kModule) == 0 && channel_served() ? "/sys/module" : path;
+}
+
+EXPORT int stat(const char *path, struct stat *status) { return NEXT(stat)(module_path(path), status); }
+
+EXPORT int stat64(const char *path, struct stat64 *status) { return NEXT(stat64)(module_path(path), status); }
+
+EXPORT int access(const char *path, int mode) { return NEXT(access)(module_path(path), mode); }

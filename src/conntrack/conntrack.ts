@@ -275,10 +275,37 @@ export class Conntrack implements ConntrackPort, HelperContext {
 
   /** ct without commit (section 7). */
   private lookupOnly(packet: Packet, key: Int32Array, action: CtAction): number {
+    if (
+      !this.options.expectationsTracked &&
+      this.expectations.count !== 0 &&
+      this.announceExpected(packet, key, action)
+    ) {
+      return 0;
+    }
     const error = this.lookup(packet, key, action);
     if (error !== 0) return error;
     if (packet.ct >= 0) this.deliver(packet.ct);
     return 0;
+  }
+
+  /** Before Linux 6.6: a packet that is expected is not tracked, the key shows its master (C-119). */
+  private announceExpected(packet: Packet, key: Int32Array, action: CtAction): boolean {
+    const { view } = packet.memory;
+    const { tuple, transport } = this;
+    const end = packet.off + packet.len;
+    if (!findTransport(view, packet.l3, end, action.family, transport)) return false;
+    const { proto, offset } = transport;
+    if (!tupleOf(view, packet.l3, end, action.family, proto, offset, action.zone, tuple)) return false;
+    if (proto === IpProto.GRE) this.greSource(view, offset, end, tuple);
+    const expectation = this.expectations.find(tuple, this.now);
+    if (expectation === undefined) return false;
+    const clashing = this.findLive(tuple);
+    if (clashing >= 0) this.destroy(clashing >> 1, 0, false);
+    const master = expectation.master * E.WORDS;
+    key[K.CT_MARK] = this.table.words[master + E.MARK];
+    this.labelsToKey(master, key);
+    this.originToKey(key, master, action.zone, OVS_CS_F_TRACKED | OVS_CS_F_NEW | OVS_CS_F_RELATED);
+    return true;
   }
 
   /** ct(commit) (section 8). */
@@ -989,6 +1016,12 @@ export class Conntrack implements ConntrackPort, HelperContext {
       // It is to inherit the master's labels when it is committed, and shows them already.
       this.labelsToKey(from, key);
     } else this.labelsToKey(entry, key);
+    this.originToKey(key, from, words[entry + T.META] >>> 16, state);
+  }
+
+  /** State and zone, and the original tuple of the entry at `from`. */
+  private originToKey(key: Int32Array, from: number, zone: number, state: number): void {
+    const { words } = this.table;
     const etherType = key[K.ETH_TYPE] >>> 16;
     const family = words[from + T.META] & 0xff;
     const proto = protoOf(words, from);
@@ -1006,10 +1039,10 @@ export class Conntrack implements ConntrackPort, HelperContext {
       }
       key[K.CT_ORIG6_TP] = ports;
     } else {
-      key[K.CT] = (words[entry + T.META] & 0xffff_0000) | state;
+      key[K.CT] = (zone << 16) | state;
       return;
     }
-    key[K.CT] = (words[entry + T.META] & 0xffff_0000) | (proto << 8) | state;
+    key[K.CT] = (zone << 16) | (proto << 8) | state;
   }
 
   private labelsToKey(entry: number, key: Int32Array): void {

@@ -26,6 +26,11 @@ export interface ConntrackOptions {
   ftpLoose: boolean;
   /** nokmod's own: connections whose two tuples live in different zones (uapi/nokmod.ts). */
   crossZoneNat: boolean;
+  /**
+   * ct without commit tracks the first packet of an expected connection as any other. Before Linux 6.6 it only said what
+   * the packet would be (C-119, C-120).
+   */
+  expectationsTracked: boolean;
 }
 
 /** The kernel's defaults on a machine with more than 4 GiB (C-255, C-256, C-310). */
@@ -42,6 +47,7 @@ export const defaultOptions: Readonly<ConntrackOptions> = {
   tcpIgnoreInvalidRst: false,
   ftpLoose: false,
   crossZoneNat: false,
+  expectationsTracked: true,
 };
 
 /** Index into a timeout table for protocols without states: CTA_TIMEOUT_{UDP,GRE}_*, CTA_TIMEOUT_{ICMP,GENERIC}_TIMEOUT. */

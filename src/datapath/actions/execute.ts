@@ -471,6 +471,7 @@ export class ActionExecutor {
     if (depth === clones.length) clones.push(new Packet(this.memory));
     const copy = clones[depth];
     copy.copyFrom(packet);
+    copy.ctShared = true;
     return copy;
   }
 
