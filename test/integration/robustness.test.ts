@@ -317,6 +317,21 @@ describe.skipIf(!root)("nokmod under traffic", () => {
       expect(lab.namespace.try("ip", "link", "show", "br9").status).not.toBe(0);
     });
 
+    it("a setting that is not there, or cannot be so: exit code 2, the nearest name, nothing left behind", async () => {
+      const other = lab.directory.file("other.sock");
+      const start = (setting: string) => lab.cli("start", "--socket", other, "--sysctl", setting);
+      const nf = "net.netfilter.nf_conntrack_";
+      for (const [setting, says] of [
+        [`${nf}tcp_be_librale=1`, `is ${nf}tcp_be_liberal meant?`],
+        [`${nf}acct=2`, "from 0 to 1, not 2"],
+      ]) {
+        const { status, stderr } = await start(setting);
+        expect(status, setting).toBe(2);
+        expect(stderr).toContain(says);
+      }
+      expect(existsSync(other)).toBe(false);
+    });
+
     it("T-075: kill -9: devices are as before, and another one can take the socket and the devices over", async () => {
       const state = () =>
         [h1.device, h2.device, ""].map((name) =>
