@@ -2,9 +2,9 @@ import { describe, expect, it } from "vitest";
 import { EADDRINUSE, EINVAL, ENODEV } from "../../src/uapi/errno.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import { IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_VXLAN_COLLECT_METADATA } from "../../src/uapi/rtnetlink.ts";
-import { attr } from "../support/actions.ts";
-import { concat, hex } from "../support/frames.ts";
-import { le16, options, TunnelLab, utf8 } from "../support/tunnels.ts";
+import { attr, le32 } from "../support/actions.ts";
+import { concat, ethernet, frame, hex, ipv4, u16, u32, udp } from "../support/frames.ts";
+import { le16, options, output, setTunnel, TunnelLab, utf8 } from "../support/tunnels.ts";
 
 const { OVS_VPORT_TYPE_GENEVE, OVS_VPORT_TYPE_GRE, OVS_VPORT_TYPE_NETDEV, OVS_VPORT_TYPE_VXLAN } = ovs;
 
@@ -37,6 +37,53 @@ describe("options of a tunnel port", () => {
     expect(lab.add("vx0", OVS_VPORT_TYPE_VXLAN, options(4790)).errno).toBe(0);
     expect(lab.add("vx1", OVS_VPORT_TYPE_VXLAN, options(4790, true)).errno).toBe(EADDRINUSE);
     expect(lab.test.kernel.tunnelDevices.get("vx1")).toBeUndefined();
+  });
+});
+
+describe("metadata of received packets", () => {
+  it("A-228: does not leave by another tunnel unless a tunnel is set", () => {
+    const lab = new TunnelLab();
+    const from = lab.add("vx0", OVS_VPORT_TYPE_VXLAN, options(4790)).number;
+    const to = lab.add("gnv0", OVS_VPORT_TYPE_GENEVE, options(6081)).number;
+    const inner = frame(ethernet(), ipv4(), udp(), "through two tunnels");
+    const received = frame(
+      ipv4({ src: "10.9.0.2", dst: "10.9.0.1" }),
+      udp({ src: 40_000, dst: 4790 }),
+      u32(0x08000000),
+      u32(77 << 8),
+      inner,
+    );
+    const put = (actions: Uint8Array) => {
+      const wildcarded = attr(ovs.OVS_KEY_ATTR_ETHERNET, new Uint8Array(12));
+      const type = (value: number) => attr(ovs.OVS_KEY_ATTR_ETHERTYPE, u16(value));
+      return lab.client.errno({
+        family: ovs.OVS_FLOW_FAMILY,
+        cmd: ovs.OVS_FLOW_CMD_NEW,
+        ifindex: lab.ifindex,
+        attributes: (w) => {
+          const ip = attr(ovs.OVS_KEY_ATTR_IPV4, new Uint8Array(12));
+          w.raw(
+            ovs.OVS_FLOW_ATTR_KEY,
+            concat(attr(ovs.OVS_KEY_ATTR_IN_PORT, le32(from)), wildcarded, type(0x0800), ip),
+          );
+          w.raw(ovs.OVS_FLOW_ATTR_MASK, concat(attr(ovs.OVS_KEY_ATTR_IN_PORT, le32(-1)), type(0xffff)));
+          w.raw(ovs.OVS_FLOW_ATTR_ACTIONS, actions);
+        },
+      });
+    };
+    expect(put(output(to))).toBe(0);
+    lab.underlay.inject(received);
+    expect(lab.underlay.takeSent()).toEqual([]);
+    const tunnel = concat(
+      attr(ovs.OVS_TUNNEL_KEY_ATTR_ID, new Uint8Array(8)),
+      attr(ovs.OVS_TUNNEL_KEY_ATTR_IPV4_DST, Uint8Array.of(10, 9, 0, 3)),
+      attr(ovs.OVS_TUNNEL_KEY_ATTR_TTL, Uint8Array.of(64)),
+    );
+    expect(put(concat(setTunnel(tunnel), output(to)))).toBe(0);
+    lab.underlay.inject(received);
+    const [sent, ...more] = lab.underlay.takeSent();
+    expect([hex(sent.subarray(16, 20)), more]).toEqual(["0a090003", []]);
+    expect(hex(sent)).toContain(hex(inner));
   });
 });
 
