@@ -42,7 +42,10 @@ program
   .option("--flow <rule>", "an OpenFlow rule in ovs-ofctl syntax (repeatable)", many)
   .option("--flows <file>", "a file of such rules")
   .option("--sysctl <name=value>", "a setting, such as net.netfilter.nf_conntrack_max=1000000 (repeatable)", many)
-  .option("--cross-zone-nat", "let ct(nat(src_zone=…,dst_zone=…)) make connections between two zones, as no kernel does")
+  .option(
+    "--cross-zone-nat",
+    "let ct(nat(src_zone=…,dst_zone=…)) make connections between two zones, as no kernel does",
+  )
   .action(start);
 
 program
@@ -68,6 +71,7 @@ const connections = program
   .addOption(json())
   .option("-z, --zone <number>", "of that zone only", Number)
   .option("-m, --more", "ids, status bits and TCP flags too")
+  .option("--proc", "as /proc/net/nf_conntrack has them")
   .action(conntrack);
 
 connections

@@ -455,7 +455,7 @@ const TCP_STATES_OVS = [
   "CLOSING",
   "LISTEN",
 ];
-const TCP_STATES = [
+export const TCP_STATES = [
   "NONE",
   "SYN_SENT",
   "SYN_RECV",
@@ -467,7 +467,8 @@ const TCP_STATES = [
   "CLOSE",
   "SYN_SENT2",
 ];
-const SCTP_STATES = [
+/** Names by SCTP_CONNTRACK_*. */
+export const SCTP_STATES = [
   "NONE",
   "CLOSED",
   "COOKIE_WAIT",
@@ -476,6 +477,7 @@ const SCTP_STATES = [
   "SHUTDOWN_SENT",
   "SHUTDOWN_RECD",
   "SHUTDOWN_ACK_SENT",
+  "HEARTBEAT_SENT",
 ];
 const IPPROTO_SCTP = 132;
 

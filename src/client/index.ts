@@ -35,5 +35,6 @@ export {
   type VportStats,
   type ZoneLimit,
 } from "./ovs.ts";
+export { formatProc } from "./proc.ts";
 export { Batch, errorOf, messagesOf, NetlinkMessage, Requester, type SocketOpener } from "./requester.ts";
 export { Client, type ConnectOptions, connect, type OpenOptions, SeqpacketSocket } from "./seqpacket.ts";

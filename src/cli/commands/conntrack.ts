@@ -1,4 +1,4 @@
-import { ConntrackClient, connect, formatConnection } from "../../client/index.ts";
+import { ConntrackClient, connect, formatConnection, formatProc } from "../../client/index.ts";
 import { NokmodError } from "../../errors.ts";
 import { print, printJson } from "../output.ts";
 
@@ -8,6 +8,8 @@ export interface ConntrackOptions {
   readonly json?: boolean;
   readonly zone?: number;
   readonly more?: boolean;
+  /** As /proc/net/nf_conntrack has them. */
+  readonly proc?: boolean;
 }
 
 /** `nokmod conntrack`: connections as `ovs-appctl dpctl/dump-conntrack` prints them. */
@@ -19,7 +21,8 @@ export function conntrack(options: ConntrackOptions): void {
       return;
     }
     for (const connection of client.connections(filter)) {
-      print(formatConnection(connection, { more: options.more, statistics: true }));
+      if (options.proc) print(formatProc(connection));
+      else print(formatConnection(connection, { more: options.more, statistics: true }));
     }
   });
 }

@@ -1,0 +1,83 @@
+import * as nf from "../uapi/nfnetlink.ts";
+import {
+  type Connection,
+  type ConnectionCounters,
+  type ConnectionTuple,
+  SCTP_STATES,
+  TCP_STATES,
+} from "./conntrack.ts";
+
+const AF_INET6 = 10;
+/** Those that the kernel has trackers for; others are "unknown" there. */
+const PROTOCOLS: Readonly<Record<number, string>> = {
+  1: "icmp",
+  6: "tcp",
+  17: "udp",
+  33: "dccp",
+  47: "gre",
+  58: "icmpv6",
+  132: "sctp",
+  136: "udplite",
+};
+const IPPROTO_TCP = 6;
+const IPPROTO_GRE = 47;
+const IPPROTO_SCTP = 132;
+
+/**
+ * A connection as /proc/net/nf_conntrack has it (ctnetlink.md N-150), without the newline. `use` counts the reader, as
+ * there. GRE shows the kernel's default timeouts: ctnetlink does not tell others.
+ */
+export function formatProc(connection: Connection): string {
+  const { family, original, reply, status, counters } = connection;
+  const v6 = family === AF_INET6;
+  const { protocol } = original;
+  const name = PROTOCOLS[protocol] ?? "unknown";
+  const parts = [`${v6 ? "ipv6" : "ipv4"}     ${family} ${name.padEnd(8)} ${protocol} ${connection.timeout ?? 0}`];
+  const state = stateOf(protocol, connection.state);
+  if (state !== "") parts.push(state);
+  const apart = connection.replyZone !== connection.zone;
+  parts.push(tuple(original, v6));
+  if (apart && connection.zone !== 0) parts.push(`zone-orig=${connection.zone}`);
+  if (counters !== null) parts.push(count(counters.original));
+  if ((status & nf.IPS_SEEN_REPLY) === 0) parts.push("[UNREPLIED]");
+  parts.push(tuple(reply, v6));
+  if (apart && connection.replyZone !== 0) parts.push(`zone-reply=${connection.replyZone}`);
+  if (counters !== null) parts.push(count(counters.reply));
+  if ((status & nf.IPS_ASSURED) !== 0) parts.push("[ASSURED]");
+  parts.push(`mark=${connection.mark >>> 0}`);
+  if (!apart) parts.push(`zone=${connection.zone}`);
+  parts.push(`use=${(connection.use ?? 0) + 1}`);
+  return parts.join(" ");
+}
+
+function stateOf(protocol: number, state: number | null): string {
+  if (protocol === IPPROTO_GRE) return "timeout=30, stream_timeout=180";
+  if (protocol === IPPROTO_TCP) return TCP_STATES[state ?? 0] ?? "";
+  return protocol === IPPROTO_SCTP ? (SCTP_STATES[state ?? 0] ?? "") : "";
+}
+
+const count = ({ packets, bytes }: ConnectionCounters): string => `packets=${packets} bytes=${bytes}`;
+
+function tuple(one: ConnectionTuple, v6: boolean): string {
+  const { src, dst, icmp, sourcePort, destinationPort, protocol } = one;
+  const ends = v6 ? `src=${groups(src)} dst=${groups(dst)}` : `src=${src} dst=${dst}`;
+  if (icmp !== null) return `${ends} type=${icmp.type} code=${icmp.code} id=${icmp.id}`;
+  if (sourcePort === null || destinationPort === null) return ends;
+  if (protocol !== IPPROTO_GRE) return `${ends} sport=${sourcePort} dport=${destinationPort}`;
+  return `${ends} srckey=0x${sourcePort.toString(16)} dstkey=0x${destinationPort.toString(16)}`;
+}
+
+/** An IPv6 address with all of its eight groups, four digits each. */
+function groups(address: string): string {
+  const [head, tail] = address.split("::").map((half) => (half === "" ? [] : half.split(":").flatMap(dotted)));
+  const all =
+    tail === undefined ? head : [...head, ...new Array<string>(8 - head.length - tail.length).fill("0"), ...tail];
+  return all.map((group) => group.padStart(4, "0")).join(":");
+}
+
+/** The last two groups may be written as an IPv4 address. */
+function dotted(group: string): string[] {
+  if (!group.includes(".")) return [group];
+  const [a, b, c, d] = group.split(".").map(Number);
+  return [((a << 8) | b).toString(16), ((c << 8) | d).toString(16)];
+}
