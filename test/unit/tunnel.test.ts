@@ -1,0 +1,252 @@
+/** Tunnel ports: segments, checksums that sockets do not tell of, life and death of their devices. */
+import { describe, expect, it } from "vitest";
+import { checksum } from "../../src/packet/checksum.ts";
+import { Csum, Gso } from "../../src/packet/packet.ts";
+import type { MemoryPort } from "../../src/port/memory.ts";
+import { NLM_F_CREATE } from "../../src/uapi/netlink.ts";
+import * as ovs from "../../src/uapi/openvswitch.ts";
+import { attr } from "../support/actions.ts";
+import { concat, ethernet, frame, hex, ip4, ipv4, tcp, u16, u32, udp } from "../support/frames.ts";
+import { messagesIn } from "../support/kernel.ts";
+import { match } from "../support/lab.ts";
+import { attributesOf, options, output, setTunnel, TunnelLab } from "../support/tunnels.ts";
+
+const TO_FAR = concat(
+  attr(ovs.OVS_TUNNEL_KEY_ATTR_ID, u32(0), u32(7)),
+  attr(ovs.OVS_TUNNEL_KEY_ATTR_IPV4_DST, ip4("10.9.0.2")),
+  attr(ovs.OVS_TUNNEL_KEY_ATTR_TTL, Uint8Array.of(64)),
+);
+const CSUM = attr(ovs.OVS_TUNNEL_KEY_ATTR_CSUM);
+/** Bytes from an outer IPv4 header to the frame inside. */
+const VXLAN_LEN = 20 + 8 + 8;
+
+/** Port 1: a VXLAN tunnel, port 2: a device; what comes in by one goes out by the other. */
+function setUp(tunnel: Uint8Array = TO_FAR): { lab: TunnelLab; device: MemoryPort } {
+  const lab = new TunnelLab();
+  const device = lab.test.device("eth0");
+  expect(lab.add("vx", ovs.OVS_VPORT_TYPE_VXLAN, options(4789)).number).toBe(1);
+  expect(lab.add("eth0", ovs.OVS_VPORT_TYPE_NETDEV).number).toBe(2);
+  const flow = (inPort: number, actions: Uint8Array): void => {
+    const { key, mask } = match({ inPort });
+    const errno = lab.client.errno({
+      family: ovs.OVS_FLOW_FAMILY,
+      cmd: ovs.OVS_FLOW_CMD_NEW,
+      flags: NLM_F_CREATE,
+      ifindex: lab.ifindex,
+      attributes: (w) => {
+        w.raw(ovs.OVS_FLOW_ATTR_KEY, key);
+        w.raw(ovs.OVS_FLOW_ATTR_MASK, mask);
+        w.raw(ovs.OVS_FLOW_ATTR_ACTIONS, actions);
+      },
+    });
+    expect(errno).toBe(0);
+  };
+  flow(1, output(2));
+  flow(2, concat(setTunnel(tunnel), output(1)));
+  return { lab, device };
+}
+
+/** A TCP frame whose payload is `size` bytes, checksums right. */
+const segmentOf = (size: number, seq = 1000): Uint8Array =>
+  frame(
+    ethernet(),
+    ipv4(),
+    tcp({ seq }),
+    Uint8Array.from({ length: size }, (_, i) => i),
+  );
+
+/** Writes the sum of the pseudo header where a TCP or UDP checksum goes: what the kernel leaves to devices. */
+function leaveChecksum(bytes: Uint8Array, field: number): Uint8Array {
+  const copy = bytes.slice();
+  const view = new DataView(copy.buffer);
+  const pseudo = concat(copy.slice(26, 34), Uint8Array.of(0, copy[23]), u16(copy.length - 34));
+  view.setUint16(34 + field, ~checksum(new DataView(pseudo.buffer), 0, pseudo.length) & 0xffff);
+  return copy;
+}
+
+const inside = (packet: Uint8Array): Uint8Array => packet.slice(VXLAN_LEN);
+
+/** What `packets` look like to whom they are sent. */
+function arrived(packet: Uint8Array): Uint8Array {
+  const copy = packet.slice();
+  const view = new DataView(copy.buffer);
+  for (const [at, value] of [
+    [12, 0x0a090002],
+    [16, 0x0a090001],
+  ])
+    view.setUint32(at, value);
+  return copy;
+}
+
+describe("a tunnel port", () => {
+  it("cuts a GSO packet before it encapsulates: each segment is a whole packet, identifications differ", () => {
+    const { lab, device } = setUp();
+    const whole = leaveChecksum(segmentOf(3000), 16);
+    device.inject(whole, { csum: Csum.PARTIAL, csumStart: 34, csumOffset: 16, gsoType: Gso.TCPV4, gsoSize: 1000 });
+    const sent = lab.underlay.takeSent();
+    expect(sent.map((packet) => packet.length)).toEqual([1, 2, 3].map(() => VXLAN_LEN + 54 + 1000));
+    const frames = sent.map(inside);
+    for (const [i, one] of frames.entries()) {
+      const view = new DataView(one.buffer);
+      expect(view.getUint32(38)).toBe(1000 + 1000 * i);
+      const pseudo = concat(one.slice(26, 34), Uint8Array.of(0, 6), u16(one.length - 34));
+      const sum = ~checksum(new DataView(pseudo.buffer), 0, pseudo.length) & 0xffff;
+      expect(checksum(view, 34, one.length - 34, sum)).toBe(0);
+    }
+    expect(new Set(sent.map((packet) => (packet[4] << 8) | packet[5])).size).toBe(3);
+    expect(new Set(sent.map((packet) => (packet[20] << 8) | packet[21])).size).toBe(1);
+    expect(lab.stats("vx")).toEqual([0, 1, 0, 3040, 0, 0, 0, 0]);
+  });
+
+  it("completes a checksum that was left to the device, outer checksum over it", () => {
+    const { lab, device } = setUp(concat(TO_FAR, CSUM));
+    const right = segmentOf(101);
+    device.inject(leaveChecksum(right, 16), { csum: Csum.PARTIAL, csumStart: 34, csumOffset: 16 });
+    const [packet] = lab.underlay.takeSent();
+    expect(hex(inside(packet))).toBe(hex(right));
+    const view = new DataView(packet.buffer);
+    const pseudo = concat(packet.slice(12, 20), Uint8Array.of(0, 17), u16(packet.length - 20));
+    const sum = ~checksum(new DataView(pseudo.buffer), 0, pseudo.length) & 0xffff;
+    expect(view.getUint16(26)).not.toBe(0);
+    expect(checksum(view, 20, packet.length - 20, sum)).toBe(0);
+  });
+
+  it("A-229: outputs after set(tunnel) do not disturb each other's bytes", () => {
+    const lab = new TunnelLab();
+    const number = lab.add("vx", ovs.OVS_VPORT_TYPE_VXLAN, options(4789)).number;
+    const bytes = segmentOf(10);
+    const key = concat(
+      attr(ovs.OVS_KEY_ATTR_ETHERNET, new Uint8Array(12)),
+      attr(ovs.OVS_KEY_ATTR_ETHERTYPE, u16(0x800)),
+    );
+    expect(lab.execute(key, bytes, concat(setTunnel(TO_FAR), output(number), output(number)))).toBe(0);
+    expect(lab.underlay.takeSent().map((packet) => hex(inside(packet)))).toEqual([hex(bytes), hex(bytes)]);
+  });
+
+  it("A-228: the tunnel that a packet came through is not the one it leaves by", () => {
+    const { lab, device } = setUp();
+    device.inject(segmentOf(10));
+    const [packet] = lab.underlay.takeSent();
+    // Back out of the tunnel: without a set(tunnel) of its own, which VXLAN drops without a word.
+    const { key, mask } = match({ inPort: 1 });
+    lab.client.errno({
+      family: ovs.OVS_FLOW_FAMILY,
+      cmd: ovs.OVS_FLOW_CMD_NEW,
+      ifindex: lab.ifindex,
+      flags: NLM_F_CREATE,
+      attributes: (w) => {
+        w.raw(ovs.OVS_FLOW_ATTR_KEY, key);
+        w.raw(ovs.OVS_FLOW_ATTR_MASK, mask);
+        w.raw(ovs.OVS_FLOW_ATTR_ACTIONS, output(1));
+      },
+    });
+    lab.underlay.inject(arrived(packet));
+    expect(lab.underlay.takeSent()).toEqual([]);
+  });
+
+  it.each([
+    ["TCP", 16, segmentOf(50)],
+    ["UDP", 6, frame(ethernet(), ipv4({ proto: 17 }), udp({ src: 1, dst: 2 }), new Uint8Array(50).fill(9))],
+  ])("knows a %s checksum that the sender left to its device, and leaves it to the next one", (_name, field, right) => {
+    const { lab, device } = setUp();
+    device.inject(right);
+    const [packet] = lab.underlay.takeSent();
+    lab.underlay.inject(arrived(packet));
+    expect(device.sentOffload.pop()).toMatchObject({ csum: Csum.NONE });
+    lab.underlay.inject(arrived(concat(packet.slice(0, VXLAN_LEN), leaveChecksum(right, field))));
+    expect(device.sentOffload.pop()).toMatchObject({ csum: Csum.PARTIAL, csumStart: 34, csumOffset: field });
+  });
+
+  it("takes what is longer than the path and came in no pieces for segments that were never cut", () => {
+    const { lab, device } = setUp();
+    const small = segmentOf(10);
+    device.inject(small);
+    const [packet] = lab.underlay.takeSent();
+    const big = leaveChecksum(segmentOf(4000), 16);
+    const outer = concat(packet.slice(0, VXLAN_LEN), big);
+    const view = new DataView(outer.buffer);
+    view.setUint16(2, outer.length);
+    view.setUint16(24, outer.length - 20);
+    lab.underlay.inject(arrived(outer));
+    // 1500, less the outer headers, less Ethernet, IP and TCP.
+    expect(device.sentOffload.pop()).toMatchObject({ gsoType: Gso.TCPV4, gsoSize: 1500 - VXLAN_LEN - 54 });
+    expect(hex(device.sent.pop() as Uint8Array)).toBe(hex(big));
+    // The same out of fragments is a packet that long, too long for the next device.
+    lab.underlay.inject(arrived(outer), 1500);
+    expect(device.takeSent()).toEqual([]);
+  });
+
+  it("an outer checksum that is wrong is dropped, one that was left to a device is not", () => {
+    const { lab, device } = setUp(concat(TO_FAR, CSUM));
+    device.inject(segmentOf(10));
+    device.takeSent();
+    const [packet] = lab.underlay.takeSent();
+    const with_ = (value: number): Uint8Array => {
+      const copy = packet.slice();
+      new DataView(copy.buffer).setUint16(26, value);
+      return copy;
+    };
+    const pseudo = concat(packet.slice(12, 20), Uint8Array.of(0, 17), u16(packet.length - 20));
+    const left = ~checksum(new DataView(pseudo.buffer), 0, pseudo.length) & 0xffff;
+    lab.underlay.inject(with_(left ^ 1));
+    expect(device.takeSent()).toHaveLength(0);
+    lab.underlay.inject(with_(left));
+    lab.underlay.inject(packet);
+    expect(device.takeSent()).toHaveLength(2);
+  });
+
+  it("routes are asked for again when they change, and after a second", () => {
+    const { lab, device } = setUp();
+    let asked = 0;
+    const { routes } = lab.underlay;
+    lab.underlay.routes = (query) => {
+      asked++;
+      return routes(query);
+    };
+    for (let i = 0; i < 5; i++) device.inject(segmentOf(10));
+    expect(asked).toBe(1);
+    lab.underlay.onChange();
+    device.inject(segmentOf(10));
+    expect(asked).toBe(2);
+    lab.test.clock.advance(1001);
+    lab.test.kernel.tick();
+    device.inject(segmentOf(10));
+    expect(asked).toBe(3);
+  });
+
+  it("F-176, T-093: a device of a tunnel type goes with its port, and its UDP port is free again", () => {
+    const lab = new TunnelLab();
+    lab.add("gn", ovs.OVS_VPORT_TYPE_GENEVE, options(6081));
+    expect(lab.test.kernel.tunnelDevices.get("gn")?.kind).toBe("geneve");
+    expect(lab.test.ports.device("gn")?.running).toBe(true);
+    expect(lab.remove("gn")).toBe(0);
+    expect(lab.test.kernel.tunnelDevices.get("gn")).toBeUndefined();
+    expect(lab.test.ports.device("gn")).toBeUndefined();
+    expect(lab.add("gn2", ovs.OVS_VPORT_TYPE_GENEVE, options(6081)).errno).toBe(0);
+  });
+
+  it("F-191, T-109: the device goes by itself: the port goes too, and the ovs_vport group hears of it", () => {
+    const lab = new TunnelLab();
+    lab.add("gn", ovs.OVS_VPORT_TYPE_GENEVE, options(6081));
+    const listener = lab.test.client();
+    listener.socket.join(lab.test.group(ovs.OVS_VPORT_FAMILY));
+    lab.test.ports.device("gn")?.remove();
+    const datagram = listener.socket.receive() as Uint8Array;
+    const [message] = messagesIn(datagram);
+    expect(message.cmd).toBe(ovs.OVS_VPORT_CMD_DEL);
+    expect(new TextDecoder().decode(attributesOf(message).get(ovs.OVS_VPORT_ATTR_NAME))).toBe("gn\0");
+    expect(lab.test.kernel.tunnelDevices.get("gn")).toBeUndefined();
+    expect(lab.test.kernel.datapaths.vportByName("gn")).toBeUndefined();
+    expect(lab.add("gn", ovs.OVS_VPORT_TYPE_GENEVE, options(6081)).errno).toBe(0);
+  });
+
+  it("the port is gone while packets come in: they are dropped", () => {
+    const { lab, device } = setUp();
+    device.inject(segmentOf(10));
+    const [packet] = lab.underlay.takeSent();
+    lab.remove("vx");
+    lab.underlay.inject(arrived(packet));
+    expect(device.takeSent()).toEqual([]);
+    expect(lab.test.faults).toEqual([]);
+  });
+});
