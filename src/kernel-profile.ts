@@ -15,8 +15,6 @@ export const NEWEST_KERNEL: KernelRelease = "6.18";
  * themselves, in src/schema (`since`); here is how kernels treat what all of them have.
  */
 const SINCE = {
-  /** The policy dump of the controller leaves out dumps that look at attributes themselves. */
-  dumpPolicyOnlyIfChecked: kernelVersion(6, 2),
   /** OVS_HASH_ALG_SYM_L4 (actions.md A-049, A-220). */
   symmetricHash: kernelVersion(6, 5),
   /** Packets that the datapath drops have a reason of its own (actions.md A-232 to A-239). */
