@@ -699,6 +699,12 @@ def random_mix(rng, name):
     return s
 
 
+def extended(frame, kind):
+    """An IPv6 frame with one more header in front of the others: options, or a routing header with nothing left to visit."""
+    header = bytes([frame[20], 0]) + (b"\1\4\0\0\0\0" if kind != 43 else bytes(6))
+    return frame[:18] + b16(struct.unpack_from(">H", frame, 18)[0] + 8) + bytes([kind]) + frame[21:54] + header + frame[54:]
+
+
 def random_six(rng, name):
     """As random_mix(), over IPv6 and all protocols, with ports fixed so that no choice is random."""
     s = Script(name, acct=rng.getrandbits(1))
@@ -731,6 +737,8 @@ def random_six(rng, name):
             frame = icmp(a, b, rng.choice([128, 129, 139, 140]), rest=p << 16 | 1)
         elif kind < 0.7:
             inner = rng.choice([udp(b, p, rng.choice(hosts), q), icmp(b, rng.choice(hosts), 128, rest=p << 16), tcp(b, p, rng.choice(hosts), q, S, 1)])[14:]
+            if rng.random() < 0.3:
+                inner = extended(bytes(14) + inner, 60)[14:]
             frame = icmp(a, b, rng.choice([1, 2, 3, 4, 137, 0, 127]), 0, 1280, inner[: rng.choice([60, 60, 48, 47, 39])])
         elif kind < 0.8:
             frame = sctp(a, p, b, q, rng.choice([0, 5]), chunk(rng.choice([1, 2, 4, 10]), 0, init(5)))
@@ -738,6 +746,8 @@ def random_six(rng, name):
             frame = ip(a, b, 89, b"ospf....")
         else:
             frame = tcp(a, p, b, q, rng.choice([S, K, S | K, F | K, R]), 1, 1)
+        for _ in range(rng.choice([0, 0, 0, 0, 0, 1, 1, 2])):
+            frame = extended(frame, rng.choice([0, 43, 60, 60]))
         s(frame, *(action() for _ in range(rng.choice([1, 1, 1, 2]))))
     return s
 
