@@ -1,5 +1,4 @@
 import { Errno } from "../errors.ts";
-import type { KernelProfile } from "../kernel-profile.ts";
 import { type AnyAttributeSet, putPolicy } from "../netlink/schema.ts";
 import type { MessageWriter } from "../netlink/writer.ts";
 import { getFamily, getPolicy } from "../schema/genetlink.ts";
@@ -19,7 +18,7 @@ import {
 const VERSION = 2;
 
 /** The generic-netlink controller, family 16 (families.md F-011 to F-015). */
-export function addController(genl: GenericNetlink, kernel: KernelProfile): RegisteredFamily {
+export function addController(genl: GenericNetlink): RegisteredFamily {
   return genl.add(
     {
       name: "nlctrl",
@@ -44,7 +43,7 @@ export function addController(genl: GenericNetlink, kernel: KernelProfile): Regi
           attributes: getPolicy,
           strictDump: true,
           checkedDump: true,
-          dumpit: (request) => new PolicyDump(find(genl, request, true), kernel, request),
+          dumpit: (request) => new PolicyDump(find(genl, request, true), request),
         },
       ],
       groups: ["notify"],
@@ -134,7 +133,6 @@ class PolicyDump extends RecordDump {
 
   constructor(
     private readonly family: RegisteredFamily,
-    private readonly kernel: KernelProfile,
     request: GenlRequest,
   ) {
     super(request);
@@ -190,8 +188,7 @@ class PolicyDump extends RecordDump {
     const one = writer.nest(operation.cmd | NLA_F_NESTED);
     const index = this.sets.indexOf(set);
     if (operation.doit !== undefined) writer.u32(nl.CTRL_ATTR_POLICY_DO, index);
-    const dump = operation.checkedDump === true || !this.kernel.dumpPolicyOnlyIfChecked;
-    if (operation.dumpit !== undefined && dump) writer.u32(nl.CTRL_ATTR_POLICY_DUMP, index);
+    if (operation.dumpit !== undefined && operation.checkedDump === true) writer.u32(nl.CTRL_ATTR_POLICY_DUMP, index);
     writer.endNest(one);
     writer.endNest(nest);
   }

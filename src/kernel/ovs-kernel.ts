@@ -106,7 +106,7 @@ export class OvsKernel {
     const flush = (): void => endBatch(environment);
     this.genl.onDatagram = flush;
 
-    addController(this.genl, kernel);
+    addController(this.genl);
     this.genl.add(datapathFamily(this.datapaths, processors, options.tcSkbExt ?? true));
     this.vports = this.genl.add(vportFamily(this.datapaths, kernel));
     this.genl.add(flowFamily(this.datapaths, environment));

@@ -1,6 +1,5 @@
 import type { Clock } from "../clock.ts";
 import type { KernelProfile } from "../kernel-profile.ts";
-import { attributeSet } from "../netlink/schema.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import type { Packet } from "../packet/packet.ts";
 import { psampleMessage } from "../schema/psample.ts";
@@ -9,8 +8,6 @@ import * as uapi from "../uapi/psample.ts";
 import { type GenericNetlink, type GenlRequest, RecordDump, type RegisteredFamily } from "./genetlink.ts";
 import { putNanoseconds } from "./nanoseconds.ts";
 
-/** The module checks no attribute of psample requests. */
-const nothing = attributeSet("psample", {});
 /** Number of the group "packets" among the family's. */
 const PACKETS = 1;
 /** PSAMPLE_MAX_PACKET_SIZE: all attributes together. */
@@ -38,9 +35,7 @@ export class Psample {
       version: uapi.PSAMPLE_GENL_VERSION,
       headerSize: 0,
       maxAttr: psampleMessage.asOf(kernel.version).maxType,
-      operations: [
-        { cmd: uapi.PSAMPLE_CMD_GET_GROUP, flags: 0, attributes: nothing, dumpit: (request) => new NoGroups(request) },
-      ],
+      operations: [{ cmd: uapi.PSAMPLE_CMD_GET_GROUP, flags: 0, dumpit: (request) => new NoGroups(request) }],
       groups: [uapi.PSAMPLE_NL_MCGRP_CONFIG_NAME, uapi.PSAMPLE_NL_MCGRP_SAMPLE_NAME],
       privilegedGroups: [uapi.PSAMPLE_NL_MCGRP_SAMPLE_NAME],
       firstStrictCommand: uapi.PSAMPLE_CMD_GET_GROUP + 1,

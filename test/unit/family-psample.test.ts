@@ -1,9 +1,10 @@
 import { expect, it } from "vitest";
 import type { MessageWriter } from "../../src/netlink/writer.ts";
 import { MessageDecoder } from "../../src/schema/decode.ts";
+import { nlctrl } from "../../src/schema/genetlink.ts";
 import { packetAttributes } from "../../src/schema/openvswitch.ts";
 import { psampleMessage } from "../../src/schema/psample.ts";
-import { EPERM } from "../../src/uapi/errno.ts";
+import { ENODATA, EPERM } from "../../src/uapi/errno.ts";
 import { ethernet, frame, ipv4, udp } from "../support/frames.ts";
 import { TestKernel } from "../support/kernel.ts";
 
@@ -32,6 +33,15 @@ function setUp() {
     });
   return { test, client, ifindex, execute, packets: test.group("psample") + 1 };
 }
+
+it("the controller tells of no policy, as the module has none", () => {
+  const { client, test } = setUp();
+  const reply = client.get({ family: "nlctrl", cmd: 3, attributes: (writer) => writer.string(2, "psample") });
+  expect(nlctrl.decode(reply.view, 20, reply.bytes.length).OPS).toEqual([{ ID: 1, FLAGS: 4 }]);
+  const dump = (writer: MessageWriter) => writer.u16(1, test.family("psample"));
+  const [answer] = client.request({ family: "nlctrl", cmd: 10, flags: 0x300, attributes: dump });
+  expect(answer.errno).toBe(ENODATA);
+});
 
 it("A-244 to A-247: a sample goes to the group, its attributes in order", () => {
   const { test, execute, packets, ifindex } = setUp();
