@@ -302,7 +302,6 @@ export function allowsClash(proto: number): boolean {
     proto !== IpProto.ICMP &&
     proto !== IpProto.ICMPV6 &&
     proto !== IpProto.SCTP &&
-    proto !== IpProto.GRE &&
     proto !== IPPROTO_DCCP
   );
 }

@@ -509,6 +509,14 @@ describe("clashes", () => {
     expect(lab.word(lab.slots[0], 48)).toBe(2);
   });
 
+  it("C-266: GRE and unknown protocols as UDP: Linux 6.12 lets GRE clash, though the row does not", () => {
+    for (const proto of [47, 89]) {
+      const { lab, errors } = race(() => frame(ethernet(), ipv4({ proto }), new Uint8Array(8)));
+      expect(errors).toEqual([0, 0]);
+      expect(lab.entries).toHaveLength(1);
+    }
+  });
+
   it("C-147, C-270: TCP: the loser is dropped", () => {
     const { lab, errors } = race(() => frame(ethernet(), ipv4(), tcp({ flags: 2 })));
     expect(errors).toEqual([0, -22]);
