@@ -223,6 +223,23 @@ describe("5. find existing conntrack entry after upcall", () => {
   );
 
   change(
+    "C-081, C-386: source and destination translated both: found from either side",
+    (o) => {
+      const server = "192.0.2.8";
+      const out = o.send(udpTo(), { commit: true, dst: server });
+      expect([out.state, addresses(out.packet)]).toEqual(["new|trk|snat|dnat", `${A}>${server}`]);
+      expect(o.resume(out, COMMIT).state).toBe("new|trk|snat|dnat");
+      const reply = frame(ethernet(), ipv4({ src: server, dst: A }), udp({ src: 53, dst: 1000 }), "world");
+      const back = o.send(reply, NAT);
+      expect([back.state, addresses(back.packet)]).toEqual(["est|rpl|trk|snat", `${B}>${A}`]);
+      expect(o.resume(back, NAT).state).toBe("est|rpl|trk|snat");
+      expect(o.connections).toHaveLength(1);
+      expect(o.counted).toEqual([1, 1]);
+    },
+    forgets,
+  );
+
+  change(
     "C-084, C-376: committed by another packet while the first waits: the first one joins that connection uncounted",
     (o) => {
       const first = o.send(udpTo("first"), {});

@@ -6,11 +6,13 @@ import { EINVAL } from "../../src/uapi/errno.ts";
 import * as act from "../support/actions.ts";
 import { CtLab, verifyFrame } from "../support/conntrack.ts";
 import { CtObserver, ctBytes } from "../support/ct-observer.ts";
-import { ethernet, frame, hex, icmp, ipv4, ipv6, sctp, tcp, udp } from "../support/frames.ts";
+import { ethernet, fragmentIpv4, frame, hex, icmp, ipv4, ipv6, sctp, tcp, udp } from "../support/frames.ts";
 
 const A = "10.1.1.1";
 const B = "10.1.2.2";
 const SYN = frame(ethernet(), ipv4({ src: A, dst: B }), tcp({ src: 1000, dst: 80, flags: 2 }));
+/** An INIT chunk. */
+const INIT = Uint8Array.from([1, 0, 0, 20, 0, 0, 0, 9, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1]);
 const datagram = frame(ethernet(), ipv4({ src: A, dst: B }), udp({ src: 1000, dst: 53 }), "hello");
 
 describe("packets that share a connection", () => {
@@ -221,8 +223,7 @@ describe("checksums that a device completes", () => {
 
   it("C-177: SCTP with a checksum left to the device keeps what it has", () => {
     const lab = new CtLab();
-    const init = Uint8Array.from([1, 0, 0, 20, 0, 0, 0, 9, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1]);
-    const flight = lab.receive(frame(ethernet(), ipv4(), sctp({ tag: 0 }), init));
+    const flight = lab.receive(frame(ethernet(), ipv4(), sctp({ tag: 0 }), INIT));
     const { packet } = flight;
     packet.csum = Csum.PARTIAL;
     const { view } = packet.memory;
@@ -238,13 +239,20 @@ describe("ICMP errors through NAT by the protocol that they quote", () => {
     ["UDP", datagram],
     ["TCP", SYN],
     ["ICMP", frame(ethernet(), ipv4({ src: A, dst: B }), icmp({ type: 8, rest: 0x00070001 }), "ping")],
-    ["UDPLite", frame(ethernet(), ipv4({ src: A, dst: B, proto: 89 }), "ospf hello")],
+    ["another protocol", frame(ethernet(), ipv4({ src: A, dst: B, proto: 89 }), "ospf hello")],
+    ["SCTP", frame(ethernet(), ipv4({ src: A, dst: B }), sctp({ src: 1000, dst: 2000, tag: 0 }), INIT)],
+    [
+      "fragments put together",
+      frame(ethernet(), ipv4({ src: A, dst: B }), udp({ src: 1000, dst: 53 }), "x".repeat(900)),
+    ],
     ["GRE", frame(ethernet(), ipv4({ src: A, dst: B, proto: 47 }), Uint8Array.from([0, 0, 8, 0, 1, 2, 3, 4]))],
   ];
   for (const [name, packet] of quoted) {
-    it(`C-173: ${name === "UDPLite" ? "another protocol" : name}`, () => {
+    it(`C-173: ${name}`, () => {
       const lab = new CtLab();
-      const out = lab.send(packet, { commit: true, nat: { src: "192.0.2.1" } });
+      const pieces = name.startsWith("fragments") ? fragmentIpv4(packet, 400) : [packet];
+      const flights = pieces.map((piece) => lab.send(piece, { commit: true, nat: { src: "192.0.2.1" } }));
+      const out = flights[flights.length - 1];
       expect(out.state).toBe("new|trk|snat");
       const error = (inside: Uint8Array, dst: string): Uint8Array =>
         frame(ethernet(), ipv4({ src: "10.9.9.9", dst }), icmp({ type: 3, code: 1, rest: 0 }), inside.slice(14));
