@@ -75,6 +75,19 @@ export interface TunnelOptions {
   readonly gbp: boolean;
 }
 
+/**
+ * Sends a sample.
+ * @param inIfindex of the input device, 0 = unknown
+ * @param tunnel the tunnel that the packet came through or is to go through, as tunnel words of a key
+ */
+export type PsampleSink = (
+  packet: Packet,
+  group: number,
+  cookie: Uint8Array,
+  inIfindex: number,
+  tunnel: Int32Array | undefined,
+) => void;
+
 /** What all datapaths of a namespace share. */
 export interface DatapathEnvironment {
   /** The kernel to behave as. */
@@ -93,7 +106,7 @@ export interface DatapathEnvironment {
   /** Who hears of dropped packets. */
   readonly drops?: DropSink;
   /** psample messages, when somebody listens (actions.md A-244). */
-  readonly psample?: (packet: Packet, key: Int32Array, group: number, cookie: Uint8Array, inIfindex: number) => void;
+  readonly psample?: PsampleSink;
 }
 
 /** Counters of OVS_DP_ATTR_STATS (families.md F-074). */
@@ -125,6 +138,8 @@ export class Datapath implements ActionHost {
   private readonly executor: ActionExecutor;
   private readonly key = newKey();
   private readonly egress = newKey();
+  /** The packet being processed is one of EXECUTE. */
+  private executing = false;
   private readonly upcallSender: UpcallSender;
   private readonly fragmentPacket: Packet;
   private fragmentPort: Vport | undefined = undefined;
@@ -228,7 +243,12 @@ export class Datapath implements ActionHost {
    * @returns 0 or the negative errno of the top list (upcalls.md U-077)
    */
   executePacket(packet: Packet, key: Int32Array, program: Program): number {
-    return this.executor.execute(packet, key, program);
+    this.executing = true;
+    try {
+      return this.executor.execute(packet, key, program);
+    } finally {
+      this.executing = false;
+    }
   }
 
   // ActionHost
@@ -331,7 +351,10 @@ export class Datapath implements ActionHost {
 
   psample(packet: Packet, key: Int32Array, group: number, cookie: Uint8Array): void {
     const input = this.vports[packet.inPort] ?? this.local;
-    this.environment.psample?.(packet, key, group, cookie, input === undefined ? 0 : input.port.ifindex);
+    // A packet of EXECUTE has come through no tunnel, whatever its key says.
+    const received = this.executing || key[K.TUN_PROTO] >>> 8 === 0 ? undefined : key;
+    const tunnel = packet.egressTunnel ?? received;
+    this.environment.psample?.(packet, group, cookie, input === undefined ? 0 : input.port.ifindex, tunnel);
   }
 
   /** What OVS_VPORT_ATTR_OPTIONS tells of a port, undefined if it has none. */

@@ -94,7 +94,7 @@ export class OvsKernel {
       packetFamily: () => packets,
       upcalls: (portId, message) => this.bus.unicast(NETLINK_GENERIC, portId, message),
       drops: this.drops,
-      psample: (packet, _key, group, cookie, inIfindex) => psample.send(packet, group, cookie, inIfindex),
+      psample: (...sample) => psample.send(...sample),
     };
     const { environment } = this;
     this.tunnelDevices.onGone = (device) => {

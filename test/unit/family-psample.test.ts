@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import type { MessageWriter } from "../../src/netlink/writer.ts";
+import { MessageWriter } from "../../src/netlink/writer.ts";
 import { MessageDecoder } from "../../src/schema/decode.ts";
 import { nlctrl } from "../../src/schema/genetlink.ts";
 import { packetAttributes } from "../../src/schema/openvswitch.ts";
@@ -65,6 +65,39 @@ it("A-244 to A-247: a sample goes to the group, its attributes in order", () => 
   ]);
   const decoder = new MessageDecoder([[test.family("psample"), "psample"]]);
   expect(decoder.decode(sample.bytes)[0]).toMatchObject({ type: "psample", command: "SAMPLE" });
+});
+
+it("A-245: the tunnel that a packet came through or is to go through stands between DATA and the cookie", () => {
+  const { test, execute, packets } = setUp();
+  const listener = test.client();
+  listener.socket.join(packets);
+  const TUNNEL = {
+    ID: 7,
+    IPV4_SRC: { addr: "1.1.1.1" },
+    IPV4_DST: { addr: "2.2.2.2" },
+    TTL: 64,
+    CSUM: true,
+    TP_DST: 4789,
+  };
+  const sampled = (actions: unknown[]) => {
+    expect(execute(actions)).toBe(0);
+    const [{ view, bytes }] = listener.drain();
+    return psampleMessage.decode(view, 20, bytes.length);
+  };
+  const sample = { PSAMPLE: { GROUP: 9, COOKIE } };
+  const message = sampled([{ SET: { TUNNEL } }, sample]);
+  expect(message.TUNNEL).toEqual(TUNNEL);
+  expect(Object.keys(message).slice(-4)).toEqual(["DATA", "TUNNEL", "USER_COOKIE", "SAMPLE_PROBABILITY"]);
+  // Options are told, but not those of VXLAN.
+  const geneve = { ...TUNNEL, GENEVE_OPTS: Uint8Array.of(1, 2, 3, 1, 9, 9, 9, 9) };
+  expect(sampled([{ SET: { TUNNEL: geneve } }, sample]).TUNNEL).toEqual(geneve);
+  const gbp = new MessageWriter(64);
+  gbp.u32(1, 5);
+  const vxlan = { ...TUNNEL, VXLAN_OPTS: gbp.finish() };
+  expect(sampled([{ SET: { TUNNEL: vxlan } }, sample]).TUNNEL).toEqual(TUNNEL);
+  const bridge = { ID: 7, IPV4_INFO_BRIDGE: true };
+  expect(sampled([{ SET: { TUNNEL: bridge } }, sample]).TUNNEL).toEqual({ ...bridge, TTL: 0 });
+  expect(sampled([sample])).not.toHaveProperty("TUNNEL");
 });
 
 it("A-245: nanoseconds are exact", () => {
