@@ -1,9 +1,10 @@
 import type { Conntrack } from "../conntrack/conntrack.ts";
 import type { ConntrackListener } from "../conntrack/events.ts";
 import { AddResult, Expectation, type ExpectListener, expired } from "../conntrack/expect.ts";
-import { AF_INET, E, Ext, Sctp, T, Tcp } from "../conntrack/layout.ts";
+import { AF_INET, Dccp, E, Ext, Sctp, T, Tcp } from "../conntrack/layout.ts";
 import { Manip } from "../conntrack/manip.ts";
 import { NatRange } from "../conntrack/nat.ts";
+import { IPPROTO_DCCP } from "../conntrack/options.ts";
 import { Errno } from "../errors.ts";
 import { type KernelProfile, kernelProfile } from "../kernel-profile.ts";
 import type { BusSocket, Dump, NetlinkBus, NetlinkMessage, NetlinkProtocol } from "../netlink/bus.ts";
@@ -72,7 +73,11 @@ const EXPECT_POLICY: Policy = {
 };
 const EXPECT_NAT_POLICY: Policy = { [nf.CTA_EXPECT_NAT_DIR]: { max: 1 }, [nf.CTA_EXPECT_NAT_TUPLE]: 4 };
 const HELP_POLICY: Policy = { [nf.CTA_HELP_NAME]: { text: HELPER_NAME_MAX } };
-const PROTOINFO_POLICY: Policy = { [nf.CTA_PROTOINFO_TCP]: 4, [nf.CTA_PROTOINFO_SCTP]: 4 };
+const PROTOINFO_POLICY: Policy = {
+  [nf.CTA_PROTOINFO_TCP]: 4,
+  [nf.CTA_PROTOINFO_DCCP]: 4,
+  [nf.CTA_PROTOINFO_SCTP]: 4,
+};
 /** RFC 7323 section 2.3. */
 const TCP_MAX_WSCALE = 14;
 const TCP_POLICY: Policy = {
@@ -84,6 +89,11 @@ const TCP_POLICY: Policy = {
   [nf.CTA_PROTOINFO_TCP_FLAGS_REPLY]: 2,
 };
 
+const DCCP_POLICY: Policy = {
+  [nf.CTA_PROTOINFO_DCCP_STATE]: 1,
+  [nf.CTA_PROTOINFO_DCCP_ROLE]: 1,
+  [nf.CTA_PROTOINFO_DCCP_HANDSHAKE_SEQ]: 8,
+};
 const SCTP_POLICY: Policy = {
   [nf.CTA_PROTOINFO_SCTP_STATE]: { max8: nf.SCTP_CONNTRACK_HEARTBEAT_SENT },
   [nf.CTA_PROTOINFO_SCTP_VTAG_ORIGINAL]: 4,
@@ -406,6 +416,7 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
       words[entry + Sctp.VTAG_ORIG] = sctp.be32(nf.CTA_PROTOINFO_SCTP_VTAG_ORIGINAL);
       words[entry + Sctp.VTAG_REPLY] = sctp.be32(nf.CTA_PROTOINFO_SCTP_VTAG_REPLY);
     }
+    if (proto === IPPROTO_DCCP && info.has(nf.CTA_PROTOINFO_DCCP)) this.changeDccp(entry, info);
     if (proto !== IpProto.TCP || !info.has(nf.CTA_PROTOINFO_TCP)) return;
     const tcp = info.nested(nf.CTA_PROTOINFO_TCP, nf.CTA_PROTOINFO_TCP_MAX, TCP_POLICY);
     if (tcp.has(nf.CTA_PROTOINFO_TCP_STATE)) {
@@ -428,6 +439,22 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
       const at = orig + direction * Tcp.DIRECTION;
       words[at] = (words[at] & ~0xff) | tcp.u8(type);
     }
+  }
+
+  private changeDccp(entry: number, info: Attributes): void {
+    const { words } = this.conntrack.table;
+    const dccp = info.nested(nf.CTA_PROTOINFO_DCCP, nf.CTA_PROTOINFO_DCCP_MAX, DCCP_POLICY);
+    if (!dccp.has(nf.CTA_PROTOINFO_DCCP_STATE) || !dccp.has(nf.CTA_PROTOINFO_DCCP_ROLE)) throw new Errno(EINVAL);
+    const state = dccp.u8(nf.CTA_PROTOINFO_DCCP_STATE);
+    const role = dccp.u8(nf.CTA_PROTOINFO_DCCP_ROLE);
+    if (role > 1 || state > nf.CTA_TIMEOUT_DCCP_TIMEWAIT) throw new Errno(EINVAL);
+    words[entry + Dccp.STATE] = state;
+    words[entry + Dccp.ROLE] = role;
+    if (!dccp.has(nf.CTA_PROTOINFO_DCCP_HANDSHAKE_SEQ)) return;
+    const seq = dccp.bytes(nf.CTA_PROTOINFO_DCCP_HANDSHAKE_SEQ);
+    const view = new DataView(seq.buffer, seq.byteOffset, seq.length);
+    words[entry + Dccp.HANDSHAKE_HIGH] = view.getInt32(0);
+    words[entry + Dccp.HANDSHAKE_LOW] = view.getInt32(4);
   }
 
   private changeSeqAdjust(entry: number, attributes: Attributes): void {

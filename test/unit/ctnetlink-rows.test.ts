@@ -30,7 +30,7 @@ import {
   udp,
   unhex,
 } from "../support/frames.ts";
-import { all, be16, be32, NfLab, put, receive, text, tuple } from "../support/nfnetlink.ts";
+import { all, be16, be32, NfLab, type Put, put, receive, text, tuple } from "../support/nfnetlink.ts";
 
 /** Rows of ctnetlink.md one by one, written down as bytes. */
 
@@ -219,6 +219,34 @@ describe("attributes", () => {
     expect([nf.SCTP_CONNTRACK_CLOSED, nf.SCTP_CONNTRACK_COOKIE_WAIT, nf.SCTP_CONNTRACK_HEARTBEAT_SENT]).toEqual([
       1, 2, 8,
     ]);
+  });
+
+  it("N-031, N-096: state, role and handshake number of DCCP, as given to a new entry", () => {
+    const info =
+      (state: number, role?: number): Put =>
+      (writer) => {
+        const outer = nest(writer, nf.CTA_PROTOINFO);
+        const inner = nest(writer, nf.CTA_PROTOINFO_DCCP);
+        writer.u8(nf.CTA_PROTOINFO_DCCP_STATE, state);
+        if (role !== undefined) writer.u8(nf.CTA_PROTOINFO_DCCP_ROLE, role);
+        writer.be64(nf.CTA_PROTOINFO_DCCP_HANDSHAKE_SEQ, 0x0102_0304_0506);
+        writer.endNest(inner);
+        writer.endNest(outer);
+      };
+    const create = (what: Put): number => {
+      const body = all(
+        put(nf.CTA_TUPLE_ORIG, tuple("10.0.0.1", 1, "10.0.0.2", 2, 33)),
+        put(nf.CTA_TUPLE_REPLY, tuple("10.0.0.2", 2, "10.0.0.1", 1, 33)),
+        be32(nf.CTA_TIMEOUT, 60),
+        what,
+      );
+      return net.request(CT, NLM_F_CREATE | NLM_F_ACK, body, AF_INET).error;
+    };
+    for (const wrong of [info(8, 0), info(1, 2), info(1)]) expect(create(wrong)).toBe(errno.EINVAL);
+    expect(create(info(4, 1))).toBe(0);
+    expect(hexOf(nf.CTA_PROTOINFO)).toBe(
+      "20000280" + "0500010004000000" + "0500020001000000" + "0c0003000000010203040506",
+    );
   });
 
   it("N-033, N-040: name of the helper; the master's tuple in an expected entry", () => {
