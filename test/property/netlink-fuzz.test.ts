@@ -188,7 +188,9 @@ function check(client: TestClient, { bytes, lie: off, request, ack }: Sent): voi
   if (errors[0] !== undefined && (errors[0].errno < 0 || errors[0].errno > 133)) throw new Error("no errno");
 }
 
-it(`F-022 to F-056, F-291: ${RUNS * MESSAGES} generated messages are answered by the rules and disturb nobody`, () => {
+it(`F-022 to F-056, F-291: ${RUNS * MESSAGES} generated messages are answered by the rules and disturb nobody`, {
+  timeout: 120_000,
+}, () => {
   const memory = new PacketMemory();
   let sent = 0;
   fc.assert(
