@@ -5,7 +5,17 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { internalFigures } from "./internal.ts";
-import { CForwarder, hasModule, installed, KernelModule, LinuxBridge, Nokmod, OvsNetdev, type Peer } from "./peers.ts";
+import {
+  CForwarder,
+  hasModule,
+  installed,
+  KernelModule,
+  LinuxBridge,
+  Nokmod,
+  OvsNetdev,
+  OvsOnNokmod,
+  type Peer,
+} from "./peers.ts";
 import { REFERENCE, runReference } from "./reference.ts";
 import { drawing, type Machine, merged, type Report, Results, tables } from "./report.ts";
 import { type Scenario, scenarios } from "./scenarios.ts";
@@ -41,9 +51,10 @@ const wanted = (list: string | undefined, name: string): boolean => list?.split(
 const chosen = scenarios.filter((scenario) => wanted(options.only, scenario.id));
 const scratch = mkdtempSync(join(tmpdir(), "nokmod-bench-"));
 const tools = compileTools(join(root, "tools/bench"), scratch);
+const program = join(root, "dist/cli/main.js");
 const peers: Peer[] = [
-  new Nokmod(join(root, "dist/cli/main.js")),
-  ...(installed("ovs-vswitchd") ? [new OvsNetdev(false), new OvsNetdev(true)] : []),
+  new Nokmod(program),
+  ...(installed("ovs-vswitchd") ? [new OvsNetdev(false), new OvsNetdev(true), new OvsOnNokmod(program)] : []),
   new LinuxBridge(),
   new CForwarder(tools.forwarder),
   ...(hasModule() ? [new KernelModule()] : []),
@@ -66,7 +77,7 @@ async function measure(scenario: Scenario, peer: Peer, tools: Tools): Promise<vo
     try {
       const found = await scenario.run(bed, tools, seconds, running);
       scenario.metrics.forEach((metric, i) => {
-        results.add(metric, peer.name, found[i]);
+        if (i < found.length) results.add(metric, peer.name, found[i]);
       });
       if (running.pids.length > 0 && idle[peer.name] === undefined) {
         await pause(1000);

@@ -2,7 +2,7 @@ import { type ChildProcess, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { connect, OvsClient } from "../../src/client/index.ts";
 import type { Namespace } from "../../src/lab/namespace.ts";
 import { OVS_VPORT_TYPE_NETDEV } from "../../src/uapi/openvswitch.ts";
@@ -43,6 +43,8 @@ export interface Peer {
 export interface Running {
   /** Process ids whose processor time is the peer's. */
   readonly pids: readonly number[];
+  /** Environment in which a program's generic netlink is this peer's; absent: it answers none. */
+  readonly genetlink?: Readonly<Record<string, string>>;
   /** Another process reads all datapath flows. */
   dump?(): Promise<void>;
   stop(): Promise<void>;
@@ -98,16 +100,21 @@ async function until(what: string, ready: () => boolean, seconds = 20): Promise<
   }
 }
 
-/** Debian's ovs-vswitchd with datapath_type=netdev, in a run directory of its own. */
-export class OvsNetdev implements Peer {
-  readonly name: string;
-  readonly policies = ["plain", "nat", "commit", "miss"] as const;
-  readonly needsChecksums: boolean;
+/** Debian's ovs-vswitchd, in a run directory of its own. */
+abstract class Ovs implements Peer {
+  abstract readonly name: string;
+  abstract readonly policies: readonly Policy[];
+  /** Of the bridge. */
+  protected abstract readonly datapathType: "netdev" | "system";
+  /** Columns of the Open_vSwitch table, as `ovs-vsctl set` takes them. */
+  protected readonly settings: readonly string[] = [];
 
-  /** @param tso with other_config:userspace-tso-enable */
-  constructor(private readonly tso: boolean) {
-    this.name = tso ? "netdev+tso" : "netdev";
-    this.needsChecksums = !tso;
+  /** Starts what must be there first. @returns what stops it, and the environment of ovs-vswitchd */
+  protected async prepare(
+    _wiring: Wiring,
+    _directory: string,
+  ): Promise<{ child?: ChildProcess; environment: Record<string, string> }> {
+    return { environment: {} };
   }
 
   async start({ namespace, left, right }: Wiring, policy: Policy): Promise<Running> {
@@ -121,6 +128,8 @@ export class OvsNetdev implements Peer {
     const run = (...command: string[]): string =>
       namespace.run("env", `OVS_RUNDIR=${directory}`, `OVS_LOGDIR=${directory}`, `OVS_DBDIR=${directory}`, ...command);
     try {
+      const { child, environment: own } = await this.prepare({ namespace, left, right }, directory);
+      if (child !== undefined) children.push(child);
       run("ovsdb-tool", "create", at("conf.db"), "/usr/share/openvswitch/vswitch.ovsschema");
       const environment = ["env", `OVS_RUNDIR=${directory}`, `OVS_LOGDIR=${directory}`, `OVS_DBDIR=${directory}`];
       const database = `unix:${at("db.sock")}`;
@@ -135,19 +144,12 @@ export class OvsNetdev implements Peer {
       );
       await until("ovsdb-server", () => existsSync(at("db.sock")));
       run("ovs-vsctl", `--db=${database}`, "--no-wait", "init");
-      if (this.tso)
-        run(
-          "ovs-vsctl",
-          `--db=${database}`,
-          "--no-wait",
-          "set",
-          "Open_vSwitch",
-          ".",
-          "other_config:userspace-tso-enable=true",
-        );
+      if (this.settings.length > 0)
+        run("ovs-vsctl", `--db=${database}`, "--no-wait", "set", "Open_vSwitch", ".", ...this.settings);
       const log = at("vswitchd.log");
       const daemon = namespace.start(
         ...environment,
+        ...Object.entries(own).map(([name, value]) => `${name}=${value}`),
         "ovs-vswitchd",
         database,
         `--unixctl=${at("vswitchd.ctl")}`,
@@ -160,7 +162,7 @@ export class OvsNetdev implements Peer {
       await until("ovs-vswitchd", () => existsSync(at("vswitchd.ctl")));
       run(
         ...["ovs-vsctl", `--db=${database}`, "--timeout=20", "add-br", "br0", "--", "set", "bridge", "br0"],
-        ...["datapath_type=netdev", "fail-mode=secure"],
+        ...[`datapath_type=${this.datapathType}`, "fail-mode=secure"],
         ...["--", "add-port", "br0", left, "--", "set", "interface", left, "ofport_request=1"],
         ...["--", "add-port", "br0", right, "--", "set", "interface", right, "ofport_request=2"],
       );
@@ -168,12 +170,58 @@ export class OvsNetdev implements Peer {
       writeFileSync(flows, `${rules(policy).join("\n")}\n`);
       run("ovs-ofctl", "add-flows", `unix:${at("br0.mgmt")}`, flows);
       const pid = Number(readFileSync(at("vswitchd.pid"), "utf8"));
-      return { pids: [pid], stop };
+      return { pids: [pid, ...(child?.pid === undefined ? [] : [child.pid])], stop };
     } catch (error) {
       await stop();
       throw error;
     }
   }
+}
+
+/** Its own datapath in user space, datapath_type=netdev. */
+export class OvsNetdev extends Ovs {
+  readonly name: string;
+  readonly policies = ["plain", "nat", "commit", "miss"] as const;
+  readonly needsChecksums: boolean;
+  protected readonly datapathType = "netdev";
+  protected override readonly settings: readonly string[];
+
+  /** @param tso with other_config:userspace-tso-enable */
+  constructor(tso: boolean) {
+    super();
+    this.name = tso ? "netdev+tso" : "netdev";
+    this.needsChecksums = !tso;
+    this.settings = tso ? ["other_config:userspace-tso-enable=true"] : [];
+  }
+}
+
+/** On nokmod, unmodified, as `nokmod exec` runs it. */
+export class OvsOnNokmod extends Ovs {
+  readonly name = "ovs-vswitchd on nokmod";
+  readonly policies = ["miss"] as const;
+  protected readonly datapathType = "system";
+
+  constructor(private readonly program: string) {
+    super();
+  }
+
+  protected override async prepare(
+    { namespace }: Wiring,
+    directory: string,
+  ): Promise<{ child: ChildProcess; environment: Record<string, string> }> {
+    const socket = join(directory, "nokmod.sock");
+    const child = namespace.start(process.execPath, this.program, "start", `--socket=${socket}`);
+    child.stdout?.resume();
+    child.stderr?.resume();
+    await until("nokmod", () => existsSync(socket) || child.exitCode !== null);
+    return { child, environment: underNokmod(this.program, socket) };
+  }
+}
+
+/** The environment of `nokmod exec`. */
+function underNokmod(program: string, socket: string): Record<string, string> {
+  const library = join(dirname(program), "../../build/Release/libnokmod-preload.so");
+  return { LD_PRELOAD: library, NOKMOD_SOCKET: socket };
 }
 
 /** The Linux bridge. */
@@ -187,6 +235,7 @@ export class LinuxBridge implements Peer {
     namespace.run("ip", "link", "set", "bench0", "up");
     return {
       pids: [],
+      genetlink: {},
       stop: async () => {
         namespace.run("ip", "link", "del", "bench0");
       },
@@ -241,7 +290,8 @@ export class Nokmod implements Peer {
         const { status, stderr } = await namespace.execute("sh", "-c", '"$@" >/dev/null', "sh", ...command);
         if (status !== 0) throw new Error(`nokmod flows: ${stderr}`);
       };
-      return { pids: [child.pid as number], dump, stop };
+      const genetlink = underNokmod(this.program, socket);
+      return { pids: [child.pid as number], genetlink, dump, stop };
     } catch (error) {
       await stop();
       throw error;

@@ -16,7 +16,7 @@ export interface Scenario {
   readonly id: string;
   readonly policy: Policy;
   readonly metrics: readonly Metric[];
-  /** @returns one value for each of metrics */
+  /** @returns one value for each of metrics, or none where the peer has nothing to measure */
   run(bed: Testbed, tools: Tools, seconds: number, running: Running): Promise<number[]>;
 }
 
@@ -89,6 +89,29 @@ export const scenarios: readonly Scenario[] = [
     run: async (bed, tools, seconds) => {
       const { rate, p50, p99 } = await misses(bed, tools, seconds);
       return [rate, p50, p99];
+    },
+  },
+  {
+    id: "request",
+    policy: "plain",
+    metrics: [
+      {
+        id: "request-p50",
+        title: "a generic-netlink request there and back, p50 (bridge: the kernel's own)",
+        unit: "µs",
+        lower: true,
+      },
+      { id: "request-p99", title: "a generic-netlink request there and back, p99", unit: "µs", lower: true },
+    ],
+    run: async (bed, tools, _seconds, { genetlink }) => {
+      if (genetlink === undefined) return [];
+      const environment = Object.entries(genetlink).map(([name, value]) => `${name}=${value}`);
+      const { status, stdout, stderr } = await bed.middle.execute("env", ...environment, tools.request);
+      if (status !== 0) throw new Error(`request: ${stderr}`);
+      return stdout
+        .trim()
+        .split(" ")
+        .map((nanoseconds) => Number(nanoseconds) / 1000);
     },
   },
   {

@@ -185,6 +185,7 @@ export interface Tools {
   readonly reflector: string;
   readonly prober: string;
   readonly delays: string;
+  readonly request: string;
 }
 
 /** Compiles them. */
@@ -200,6 +201,7 @@ export function compileTools(source: string, target: string): Tools {
     reflector: build("reflector"),
     prober: build("prober"),
     delays: build("delays"),
+    request: build("request"),
   };
 }
 
