@@ -20,7 +20,16 @@ import {
   OVS_CS_F_TRACKED,
   OVS_FRAG_TYPE_LATER,
 } from "../uapi/openvswitch.ts";
-import { Attributes, CT_POLICY, NFGENMSG_LEN, parseTuple, putTuple } from "./ctnetlink-codec.ts";
+import {
+  Attributes,
+  CT_POLICY,
+  FILTER_ALL,
+  FILTER_DST_PORT,
+  FILTER_SRC_PORT,
+  NFGENMSG_LEN,
+  parseTuple,
+  putTuple,
+} from "./ctnetlink-codec.ts";
 
 const GET = (nf.NFNL_SUBSYS_CTNETLINK << 8) | nf.IPCTNL_MSG_CT_GET;
 const GET_STATS = (nf.NFNL_SUBSYS_CTNETLINK << 8) | nf.IPCTNL_MSG_CT_GET_STATS;
@@ -108,7 +117,7 @@ export class HostConntrack {
 
   private toKey(found: Attributes, family: number, key: Int32Array): void {
     const status = found.be32(nf.CTA_STATUS);
-    const isReply = !sameTuple(parseTuple(found, nf.CTA_TUPLE_REPLY, family, 0), this.answer);
+    const isReply = !sameTuple(toldTuple(found, nf.CTA_TUPLE_REPLY, family, this.answer), this.answer);
     const hasMaster = found.has(nf.CTA_TUPLE_MASTER);
     let state = OVS_CS_F_TRACKED;
     if (isReply) state |= OVS_CS_F_ESTABLISHED | OVS_CS_F_REPLY_DIR;
@@ -120,7 +129,7 @@ export class HostConntrack {
     key[K.CT_MARK] = found.has(nf.CTA_MARK) ? found.be32(nf.CTA_MARK) : 0;
     const labels = found.length(nf.CTA_LABELS) === 16 ? found.bytes(nf.CTA_LABELS) : undefined;
     for (let i = 0; i < 4; i++) key[K.CT_LABELS + i] = labels === undefined ? 0 : be32(labels, 4 * i);
-    const original = parseTuple(found, hasMaster ? nf.CTA_TUPLE_MASTER : nf.CTA_TUPLE_ORIG, family, 0);
+    const original = toldTuple(found, hasMaster ? nf.CTA_TUPLE_MASTER : nf.CTA_TUPLE_ORIG, family);
     const proto = protoOf(original, 0);
     let ports = original[T.PORTS];
     if (proto === IpProto.ICMP || proto === IpProto.ICMPV6) ports = ((ports & 0xff00) << 8) | (ports & 0xff);
@@ -141,6 +150,20 @@ export class HostConntrack {
 
 const be32 = (bytes: Uint8Array, at: number): number =>
   (bytes[at] << 24) | (bytes[at + 1] << 16) | (bytes[at + 2] << 8) | bytes[at + 3];
+
+/**
+ * A tuple of the answer. A kernel without the tracker of GRE, SCTP or another protocol with ports tells none of them: they
+ * are then taken from `like`.
+ */
+function toldTuple(found: Attributes, type: number, family: number, like?: Int32Array): Int32Array {
+  try {
+    return parseTuple(found, type, family, 0);
+  } catch {
+    const tuple = parseTuple(found, type, family, 0, FILTER_ALL & ~(FILTER_SRC_PORT | FILTER_DST_PORT));
+    if (like !== undefined) tuple[T.PORTS] = like[T.PORTS];
+    return tuple;
+  }
+}
 
 function sameTuple(a: Int32Array, b: Int32Array): boolean {
   for (let i = 0; i <= T.META; i++) if (a[i] !== b[i]) return false;
