@@ -10,7 +10,7 @@ const DELAY = 100;
 /** Milliseconds between looks at the addresses of internal ports. */
 const INTERVAL = 10_000;
 
-/** What is needed to make an internal port's device again. */
+/** What is needed to make the device of an internal port or a tunnel again. */
 interface Device {
   readonly address: string;
   readonly mtu: number;
@@ -25,6 +25,9 @@ interface SavedPort {
   readonly portNo: number;
   readonly ifindex: number;
   readonly upcallPids: readonly number[];
+  /** VXLAN and GENEVE. */
+  readonly tunnelPort: number | null;
+  readonly gbp: boolean;
 }
 
 interface Saved {
@@ -94,9 +97,12 @@ export class StateFile {
         });
         for (const port of ports) {
           if (port.portNo === OVSP_LOCAL) continue;
-          const { name, type, portNo, upcallPids } = port;
-          const wanted = type === OVS_VPORT_TYPE_INTERNAL ? { ifindex: port.ifindex } : {};
-          attempt(name, () => this.client.createVport(made.ifindex, { name, type, portNo, upcallPids, ...wanted }));
+          const { name, type, portNo, upcallPids, gbp } = port;
+          const ifindex = type === OVS_VPORT_TYPE_INTERNAL ? port.ifindex : undefined;
+          const tunnelPort = port.tunnelPort ?? undefined;
+          attempt(name, () =>
+            this.client.createVport(made.ifindex, { name, type, portNo, upcallPids, ifindex, tunnelPort, gbp }),
+          );
         }
       });
     }
@@ -152,19 +158,31 @@ export class StateFile {
       ports: client
         .vports(ifindex)
         .filter(({ netnsId }) => netnsId === null)
-        .map(({ name, type, portNo, ifindex, upcallPids }) => ({ name, type, portNo, ifindex, upcallPids })),
+        .map(({ name, type, portNo, ifindex, upcallPids, tunnelPort, gbp }) => ({
+          name,
+          type,
+          portNo,
+          ifindex,
+          upcallPids,
+          tunnelPort,
+          gbp,
+        })),
     }));
-    const internal = datapaths.flatMap(({ ports }) => ports.filter(({ type }) => type === OVS_VPORT_TYPE_INTERNAL));
-    const tunnels = [...nokmod.kernel.tunnelDevices].map(({ face, info }) => [
-      face.name,
-      Buffer.from(info).toString("base64"),
-    ]);
+    const ports = datapaths.flatMap(({ ports }) => ports);
+    const internal = ports.filter(({ type }) => type === OVS_VPORT_TYPE_INTERNAL).map(({ name }) => name);
+    // Devices of ports of the tunnel types come and go with their ports.
+    const owned = new Set(ports.filter(({ type }) => type > OVS_VPORT_TYPE_INTERNAL).map(({ name }) => name));
+    const tunnels = [...nokmod.kernel.tunnelDevices]
+      .filter(({ face }) => !owned.has(face.name))
+      .map(({ face, info }) => [face.name, Buffer.from(info).toString("base64")] as const);
     const state: Saved = {
       boot: bootId(),
       datapaths,
       tunnels: Object.fromEntries(tunnels),
       devices: Object.fromEntries(
-        internal.flatMap(({ name }) => (this.devices[name] === undefined ? [] : [[name, this.devices[name]]])),
+        [...internal, ...tunnels.map(([name]) => name)].flatMap((name) =>
+          this.devices[name] === undefined ? [] : [[name, this.devices[name]]],
+        ),
       ),
     };
     const text = `${JSON.stringify(state, null, 1)}\n`;

@@ -48,6 +48,8 @@ export interface VportInfo {
   readonly upcallPids: readonly number[];
   /** UDP port of a VXLAN or Geneve vport. */
   readonly tunnelPort: number | null;
+  /** Has VXLAN's group policy extension. */
+  readonly gbp: boolean;
 }
 
 /** OVS_FLOW_ATTR_* of one flow. `key`, `mask` and `actions` are attribute sequences (OVS_KEY_ATTR_*, OVS_ACTION_ATTR_*). */
@@ -755,6 +757,7 @@ export function decodeVport(message: GenlMessage): VportInfo {
   let upcallStats: VportInfo["upcallStats"] = null;
   let upcallPids: number[] = [];
   let tunnelPort: number | null = null;
+  let gbp = false;
   const attribute = message.attributes();
   while (attribute.next()) {
     switch (attribute.type) {
@@ -802,12 +805,13 @@ export function decodeVport(message: GenlMessage): VportInfo {
       case ovs.OVS_VPORT_ATTR_OPTIONS:
         for (const option of children(attribute)) {
           if (option.type === ovs.OVS_TUNNEL_ATTR_DST_PORT) tunnelPort = option.u16();
+          else if (option.type === ovs.OVS_TUNNEL_ATTR_EXTENSION) gbp = option.nested().next();
         }
         break;
     }
   }
   const datapath = datapathOf(message);
-  return { datapath, portNo, type, name, ifindex, netnsId, stats, upcallStats, upcallPids, tunnelPort };
+  return { datapath, portNo, type, name, ifindex, netnsId, stats, upcallStats, upcallPids, tunnelPort, gbp };
 }
 
 /** Reads OVS_FLOW_ATTR_*. */

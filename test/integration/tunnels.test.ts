@@ -1,9 +1,10 @@
 /** Tunnels on real packets: to the kernel's own vxlan device, and between two nokmods. */
+import { existsSync, readFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import { attr, le32, output } from "../support/actions.ts";
 import { concat, ip4, ip6, u16, u32 } from "../support/frames.ts";
-import { Lab, match, root } from "../support/lab.ts";
+import { Lab, match, root, until } from "../support/lab.ts";
 import { setTunnel } from "../support/tunnels.ts";
 
 const TUNNEL = 10;
@@ -203,6 +204,26 @@ describe.skipIf(!root)("tunnels", () => {
       expect(status).not.toBe(0);
       expect(stdout).toMatch(/mtu ?= ?1450/);
       expect(await host.ping("10.1.1.2", "-M", "do", "-s", "1422")).toMatchObject({ received: 3 });
+    });
+
+    it("ports of the tunnel types outlive a nokmod that is killed", async () => {
+      const lab = await Lab.create(0);
+      onTestFinished(() => lab.close());
+      const state = lab.directory.file("state");
+      await lab.start("--state", state);
+      const { ifindex } = lab.ovs.createDatapath("dp0");
+      const made = [
+        { name: "vx", type: ovs.OVS_VPORT_TYPE_VXLAN, tunnelPort: 4789, gbp: true },
+        { name: "gn", type: ovs.OVS_VPORT_TYPE_GENEVE, tunnelPort: 6081, gbp: false },
+        { name: "gr", type: ovs.OVS_VPORT_TYPE_GRE, tunnelPort: null, gbp: false },
+      ];
+      for (const port of made) lab.ovs.createVport(ifindex, { ...port, tunnelPort: port.tunnelPort ?? undefined });
+      await until(() => existsSync(state) && readFileSync(state, "utf8").includes('"gr"'), "state");
+      await lab.stop("SIGKILL");
+      await lab.start("--state", state);
+      const [datapath] = lab.ovs.datapaths();
+      expect([...lab.ovs.vports(datapath.ifindex)].slice(1)).toMatchObject(made);
+      for (const { name } of made) expect(lab.namespace.run("ip", "link", "show", name)).toContain(",UP");
     });
 
     it("F-164: a port that the kernel has already is EADDRINUSE, and nothing stays behind", () => {
