@@ -113,6 +113,12 @@ describe("flows", () => {
     const big = frame(ethernet(), ipv4(), tcp({ flags: TCP_ACK }), new Uint8Array(9000));
     lab.port(1).inject(big, { gsoType: Gso.TCPV4, gsoSize: 1400, csum: Csum.PARTIAL, csumStart: 34, csumOffset: 16 });
     expect(lab.flowStats({ inPort: 1 })).toEqual([1, big.length]);
+    // One that matches everything, tags included.
+    const [{ flows }] = lab.test.kernel.datapaths.list;
+    const nothing = new Int32Array(flows.mask(0).words.length);
+    const any = flows.insert(nothing, nothing, undefined, flows.program(0));
+    lab.port(2).inject(datagram, { vlanTpid: 0x8100, vlanTci: 5 });
+    expect([flows.packets[any], flows.bytes[any]]).toEqual([1, LENGTH + 4]);
   });
 
   it("T-031, T-030: EXECUTE counts on no flow, but on those that it reaches by recirculation", () => {
