@@ -48,11 +48,16 @@ async function client(lab: Lab, ...command: string[]): Promise<string[]> {
   return stdout.trimEnd().split("\n");
 }
 
-/** Supervisors that belong to a server's clients and still run. */
-async function supervisors(lab: Lab): Promise<number> {
-  const { stdout } = await lab.namespace.execute("sh", "-c", "pgrep -c -f ^[^\\ ]*nokmod-seccomp || true");
-  return Number(stdout);
+/** Processes in the switch's namespace whose command line fits, the oldest first. */
+async function processes(lab: Lab, pattern: string): Promise<number[]> {
+  const mine = 'test "$(readlink /proc/$p/ns/net)" = "$(readlink /proc/$$/ns/net)"';
+  const script = `for p in $(pgrep -f '${pattern}'); do ${mine} && echo $p; done; true`;
+  const { stdout } = await lab.namespace.execute("sh", "-c", script);
+  return stdout.split("\n").filter(Boolean).map(Number);
 }
+
+/** Supervisors that still run. */
+const supervisors = async (lab: Lab): Promise<number> => (await processes(lab, "^[^ ]*nokmod-seccomp ")).length;
 
 describe("which way in", () => {
   const script = (name: string, line: string): string => {
@@ -342,9 +347,13 @@ describe.skipIf(!root)("a static program's netlink socket", () => {
   it("a program that is killed while it waits, or in the middle of requests, takes nothing with it", async () => {
     for (let i = 0; i < 5; i++) {
       const busy = started(lab, CLIENT, "threads", "4", "100000");
-      await new Promise((resolve) => setTimeout(resolve, 100));
-      const [victim] = (await lab.namespace.execute("pgrep", "-n", "-x", "static-client")).stdout.trim().split("\n");
-      await lab.namespace.execute("kill", "-KILL", victim);
+      let victim: number | undefined;
+      await until(async () => {
+        [victim] = await processes(lab, "^[^ ]*static-client threads");
+        return victim !== undefined;
+      }, "the program");
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      process.kill(victim as unknown as number, "SIGKILL");
       await until(() => busy.ended);
       expect(busy.child.signalCode).toBe("SIGKILL");
     }
@@ -461,4 +470,63 @@ describe.skipIf(!root)("ovs-dpctl and conntrack", () => {
     expect(events.output).toMatch(/\[NEW\] udp +17 60 src=1.1.1.1 dst=2.2.2.2 sport=5 dport=6 \[UNREPLIED\]/);
     await events.stop();
   });
+});
+
+describe.skipIf(!root)("ovs-vswitchd", () => {
+  let lab: Lab;
+  beforeAll(async () => {
+    lab = await Lab.create(2);
+    await lab.start();
+  });
+  afterAll(async () => {
+    for (const daemon of ["ovs-vswitchd", "ovsdb-server"]) {
+      const file = lab.directory.file(`${daemon}.pid`);
+      if (existsSync(file)) process.kill(Number(readFileSync(file, "utf8")));
+    }
+    await until(async () => (await supervisors(lab)) === 0, "the supervisor ends");
+    await lab.close();
+  });
+
+  it("detaches, has a bridge, an internal port and a tunnel port, learns from upcalls, and has nothing to warn of", async () => {
+    const file = (name: string): string => lab.directory.file(name);
+    const database = `unix:${file("db.sock")}`;
+    const daemon = (name: string): string[] => [
+      "--detach",
+      "--no-chdir",
+      `--pidfile=${file(`${name}.pid`)}`,
+      `--log-file=${file(`${name}.log`)}`,
+      `--unixctl=${file(`${name}.ctl`)}`,
+    ];
+    const plain = async (...command: string[]): Promise<string> => {
+      const { status, stdout, stderr } = await lab.namespace.execute(...command);
+      expect(status, `${command.join(" ")}: ${stderr}`).toBe(0);
+      return stdout;
+    };
+    const vsctl = (...command: string[]) => plain("ovs-vsctl", `--db=${database}`, "-t", "20", ...command);
+    await plain("ovsdb-tool", "create", file("conf.db"), "/usr/share/openvswitch/vswitch.ovsschema");
+    await plain("ovsdb-server", file("conf.db"), `--remote=p${database}`, ...daemon("ovsdb-server"));
+    await vsctl("--no-wait", "init");
+    const { status, stderr } = await on(lab, "ovs-vswitchd", database, ...daemon("ovs-vswitchd"));
+    expect(status, stderr).toBe(0);
+    await vsctl("add-br", "br0");
+    for (const { device } of lab.hosts) await vsctl("add-port", "br0", device);
+    await vsctl(
+      "add-port",
+      "br0",
+      "gnv0",
+      "--",
+      "set",
+      "interface",
+      "gnv0",
+      "type=geneve",
+      "options:remote_ip=10.8.8.8",
+    );
+    const [left, right] = lab.hosts;
+    expect(await left.ping(right.address)).toMatchObject({ received: 3 });
+    const flows = await plain("ovs-appctl", "-t", file("ovs-vswitchd.ctl"), "dpctl/dump-flows");
+    expect(flows).toMatch(/in_port\(\d+\),eth\(src=02:00:00:00:00:01,dst=02:00:00:00:00:02\),eth_type\(0x0800\)/);
+    expect((await on(lab, "ip", "-d", "link", "show", "type", "geneve")).stdout).toContain("genev_sys_6081");
+    expect(await vsctl("--columns=error", "list", "interface")).not.toMatch(/error +: "/);
+    expect(readFileSync(file("ovs-vswitchd.log"), "utf8")).not.toMatch(/\|(WARN|ERR)\|/);
+  }, 60_000);
 });
