@@ -281,6 +281,13 @@ describe.skipIf(!root)("a static program's netlink socket", () => {
     expect((await on(lab, "ip", "-br", "link")).stdout).toContain("lo");
   });
 
+  it("a program of another architecture passes, with a message", async () => {
+    const { stdout, stderr } = await on(lab, CLIENT, "foreign");
+    if (stdout === "no such calls\n") return; // A kernel without them.
+    expect(stdout).toBe("the kernel's ENOENT\n");
+    expect(stderr).toBe("nokmod: a program of another architecture opens netlink sockets: they are the kernel's\n");
+  });
+
   it("cannot be told from the kernel's but for its number", async () => {
     const kernel = await lab.namespace.execute(PYTHON, support("netlink-program.py"));
     const nokmod = await on(lab, PYTHON, support("netlink-program.py"));
