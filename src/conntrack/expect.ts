@@ -146,9 +146,23 @@ export class ExpectationTable {
    * @param anyMaster an equal one of another master is not simply a clash
    */
   add(expectation: Expectation, now: number, portId = 0, report = false, anyMaster = false): AddResult {
-    const { master } = expectation;
     const result = this.check(expectation, now, anyMaster);
-    if (result !== AddResult.OK) return result;
+    if (result === AddResult.OK) this.insert(expectation, now, portId, report);
+    return result;
+  }
+
+  /** Adds both or none, each as add() does with `anyMaster`: what they replace goes before either comes. */
+  addPair(first: Expectation, second: Expectation, now: number): AddResult {
+    for (const [index, expectation] of [first, second].entries()) {
+      const result = this.check(expectation, now, true, index);
+      if (result !== AddResult.OK) return result;
+    }
+    for (const expectation of [first, second]) this.insert(expectation, now, 0, false);
+    return AddResult.OK;
+  }
+
+  private insert(expectation: Expectation, now: number, portId: number, report: boolean): void {
+    const { master } = expectation;
     const policy = this.policyOf(master, expectation.class);
     expectation.serial = this.nextSerial++;
     expectation.expires = (now + (policy?.timeout ?? 0)) | 0;
@@ -160,17 +174,6 @@ export class ExpectationTable {
     this.count++;
     this.created++;
     this.listener?.expectation(expectation, true, portId, report);
-    return AddResult.OK;
-  }
-
-  /** Adds both or none, each as add() does with `anyMaster`. */
-  addPair(first: Expectation, second: Expectation, now: number): AddResult {
-    for (const expectation of [first, second]) {
-      const result = this.check(expectation, now, true);
-      if (result !== AddResult.OK) return result;
-    }
-    const result = this.add(first, now, 0, false, true);
-    return result === AddResult.OK ? this.add(second, now, 0, false, true) : result;
   }
 
   /** A master between two zones: what goes to the one who began it comes by the zone of its answers. */
@@ -183,8 +186,11 @@ export class ExpectationTable {
     setZone(tuple, 0, zoneOf(words, back ? reply : entry));
   }
 
-  /** Whether there is room for an expectation; makes some by what it replaces. */
-  private check(expectation: Expectation, now: number, anyMaster: boolean): AddResult {
+  /**
+   * Whether there is room for an expectation; makes some by what it replaces.
+   * @param coming others of its class that will be added before it
+   */
+  private check(expectation: Expectation, now: number, anyMaster: boolean, coming = 0): AddResult {
     const { master } = expectation;
     if ((this.table.words[master * E.WORDS + E.STATUS] & IPS_HELPER) === 0) return AddResult.NO_HELPER;
     this.chooseZone(expectation);
@@ -200,10 +206,10 @@ export class ExpectationTable {
     const policy = this.policyOf(master, expectation.class);
     if (policy !== undefined && policy.maxExpected > 0) {
       const ofClass = (): Expectation[] => this.of(master).filter((other) => other.class === expectation.class);
-      if (ofClass().length >= policy.maxExpected) {
+      if (ofClass().length + coming >= policy.maxExpected) {
         for (const other of [...this.of(master)]) this.collect(other, now);
         const left = ofClass();
-        if (left.length >= policy.maxExpected) this.remove(left[0], 0, false);
+        if (left.length + coming >= policy.maxExpected && left.length > 0) this.remove(left[0], 0, false);
       }
     }
     return this.count >= this.max ? AddResult.TABLE_FULL : AddResult.OK;

@@ -194,6 +194,34 @@ describe("expectations", () => {
     expect(expectations.count).toBe(0);
   });
 
+  it("N-122: of a pair, both that must go are told before either that comes", () => {
+    const lab = new CtLab();
+    const { conntrack } = lab;
+    const { expectations } = conntrack;
+    const told: string[] = [];
+    expectations.listener = {
+      expectation: ({ port }, isNew) => void told.push(`${isNew ? "new" : "gone"} ${port}`),
+    };
+    conntrack.registerHelper({
+      name: "pairs",
+      proto: IpProto.UDP,
+      policies: [{ maxExpected: 3, timeout: 1000 }],
+      help: () => true,
+    });
+    lab.send(rrq(1000), { commit: true, helper: "pairs" });
+    const [slot] = lab.slots;
+    const { words } = conntrack.table;
+    const make = (port: number): Expectation =>
+      expectationOf(conntrack, slot, IpProto.UDP)
+        .from(words, slot * E.WORDS + T.SRC)
+        .to(words, slot * E.WORDS + T.DST, port);
+    expectations.addPair(make(2), make(3), conntrack.now);
+    expectations.addPair(make(4), make(5), conntrack.now);
+    expectations.addPair(make(4), make(5), conntrack.now);
+    expect(told).toEqual(["new 2", "new 3", "gone 2", "new 4", "new 5", "gone 4", "gone 5", "new 4", "new 5"]);
+    expect(expectations.of(slot).map(({ port }) => port)).toEqual([3, 4, 5]);
+  });
+
   it("a pair is added as a whole or not at all; equal ones of two masters are told apart from clashes", () => {
     const lab = new CtLab();
     lab.send(rrq(1000), { commit: true, helper: "tftp" });
