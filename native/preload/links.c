@@ -186,15 +186,17 @@ void *links_incoming(int fd, const void *bytes, size_t *length) {
   errno = saved;
   if (error != 0 || answer.error != 0 || told < RECORD_HEADER) return NULL;
 
-  // Each record is used for every message about its device; a device's messages in a datagram are few.
   struct writer writer = {.bytes = malloc(*length + count * (told + 64))};
   if (writer.bytes == NULL) return NULL;
   at = 0;
   size_t done = 0;
   while ((message = next_message(bytes, *length, &at)) != NULL) {
     const uint32_t ifindex = ifindex_of(message);
-    const struct record record = look_up(reply, told, ifindex);
-    if (ifindex == 0 || record.ifindex == 0) put(&writer, message, message->nlmsg_len);
+    // There is room for so many changes as there were devices asked for.
+    const bool known = ifindex != 0 && count != 0;
+    const struct record record = known ? look_up(reply, told, ifindex) : (struct record){0};
+    if (known) count--;
+    if (record.ifindex == 0) put(&writer, message, message->nlmsg_len);
     else put_link(&writer, message, &record);
     done = at;
   }
