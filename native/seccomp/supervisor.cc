@@ -382,13 +382,34 @@ Fd Supervisor::OpenChannel(const Call& call, int protocol, const TaskStatus& sta
   return Fd(opened);
 }
 
-/// Gives the caller a descriptor of a file, the lowest free one from `lowest` up, and answers its call with it.
-Supervisor::Outcome Supervisor::Install(const Call& call, int file, int lowest, bool close_on_exec) {
+/// A free number of the caller's, not below `lowest`; -EMFILE when there is none. Numbers are mostly in use without a gap:
+/// so it looks for the end of those in a few steps.
+int Supervisor::FreeNumber(const Call& call, int lowest) {
   rlimit limit{};
+  // We may not know it of another user; then the kernel refuses what is too high.
   if (prlimit(call.tid, RLIMIT_NOFILE, nullptr, &limit) != 0) limit.rlim_cur = INT_MAX;
-  int number = lowest;
-  while (static_cast<rlim_t>(number) < limit.rlim_cur && tasks_.Copy(call.tid, number)) number++;
-  if (static_cast<rlim_t>(number) >= limit.rlim_cur) return -EMFILE;
+  const int end = static_cast<int>(std::min<rlim_t>(limit.rlim_cur, INT_MAX));
+  const auto taken = [&](int number) { return static_cast<bool>(tasks_.Copy(call.tid, number)); };
+  int used = lowest - 1, unused = lowest;
+  for (int64_t step = 1; unused < end && taken(unused); step *= 2) {
+    used = unused;
+    unused = static_cast<int>(std::min<int64_t>(end, unused + step));
+  }
+  while (unused - used > 1) {
+    const int middle = used + (unused - used) / 2;
+    (taken(middle) ? used : unused) = middle;
+  }
+  if (unused < end) return unused;
+  for (int number = lowest; number < end; number++) {
+    if (!taken(number)) return number;
+  }
+  return -EMFILE;
+}
+
+/// Gives the caller a descriptor of a file and answers its call with it.
+Supervisor::Outcome Supervisor::Install(const Call& call, int file, int lowest, bool close_on_exec) {
+  const int number = FreeNumber(call, lowest);
+  if (number < 0) return number;
   seccomp_notif_addfd added{};
   added.id = call.id;
   added.flags = SECCOMP_ADDFD_FLAG_SETFD | SECCOMP_ADDFD_FLAG_SEND;

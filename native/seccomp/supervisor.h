@@ -106,6 +106,7 @@ class Supervisor {
   Outcome OpenSocket(const Call& call);
   Outcome OpenRoute(const Call& call);
   Fd OpenChannel(const Call& call, int protocol, const TaskStatus& status, ::id* id, int* error);
+  int FreeNumber(const Call& call, int lowest);
   Outcome Install(const Call& call, int file, int lowest, bool close_on_exec);
   void Remember(const std::shared_ptr<NetlinkSocket>& socket, int file);
   void Forget(const NetlinkSocket& socket);

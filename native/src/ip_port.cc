@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <linux/filter.h>
 #include <linux/if_ether.h>
+#include <linux/sock_diag.h>
 #include <netinet/ip.h>
 #include <netinet/ip6.h>
 #include <sys/socket.h>
@@ -243,6 +244,14 @@ void IpPort::Flush() {
     sent++;
   }
   queued_ = 0;
+}
+
+IoCounters IpPort::Counters() {
+  IoCounters counters = counters_;
+  uint32_t memory[SK_MEMINFO_VARS] = {};
+  socklen_t size = sizeof memory;
+  if (getsockopt(rx_.get(), SOL_SOCKET, SO_MEMINFO, memory, &size) == 0) counters.rx_dropped += memory[SK_MEMINFO_DROPS];
+  return counters;
 }
 
 bool IpPort::ClearError() {

@@ -30,7 +30,7 @@ class IpPort final : public IoPort {
   void Send(iovec* iov, size_t count, uint16_t protocol) override;
   void Flush() override;
   bool ClearError() override;
-  IoCounters Counters() override { return counters_; }
+  IoCounters Counters() override;
 
  private:
   // What one received packet needs besides its bytes.

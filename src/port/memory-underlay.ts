@@ -56,6 +56,7 @@ export class MemoryUnderlay implements Underlay {
     this.listeners.add(listener);
     return {
       send: (packet) => this.enqueue(packet, this.keep),
+      losses: () => [0, 0, 0],
       close: () => {
         this.listeners.delete(listener);
       },

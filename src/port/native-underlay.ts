@@ -78,6 +78,10 @@ class NativeUnderlayPort implements UnderlayPort {
     if (++queue.queued === TX_BATCH) queue.flush();
   }
 
+  losses(): readonly number[] {
+    return this.handle < 0 ? [0, 0, 0] : this.queue.io.getCounters(this.handle);
+  }
+
   close(): void {
     if (this.handle < 0) return;
     this.queue.flush();

@@ -30,6 +30,8 @@ export interface RouteQuery {
 export interface UnderlayPort {
   /** Sends a whole IP packet (packet.off is its header); what holds for Port.send holds for it. */
   send(packet: Packet): void;
+  /** [received and lost, not sent for want of room, refused] by the host's stack so far. */
+  losses(): readonly number[];
   close(): void;
 }
 

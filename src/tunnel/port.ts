@@ -144,8 +144,17 @@ export class TunnelPort implements Port {
     return this.face.running;
   }
 
+  /** The device's counters, and what the host's stack lost. */
   stats(): DeviceStats {
-    return { ...this.counters };
+    const stats = { ...this.counters };
+    for (const port of this.underlay) {
+      if (port === undefined) continue;
+      const [rxLost, txLost, txRefused] = port.losses();
+      stats.rxDropped += rxLost;
+      stats.txDropped += txLost;
+      stats.txErrors += txRefused;
+    }
+    return stats;
   }
 
   countTxError(): void {
