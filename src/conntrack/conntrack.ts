@@ -773,10 +773,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     // Between the zones of its master, whichever end began it.
     const [zone, answers] = [zoneOf(words, master), zoneOf(words, master + E.REPLY)];
     if (zone !== answers) this.cross(entry, zoneOf(words, entry) === zone ? answers : zone);
-    if (expectation.assignHelper !== 0) {
-      words[entry + E.EXT] |= expectation.assignHelper << Ext.HELPER_SHIFT;
-      words[entry + E.STATUS] |= IPS_HELPER;
-    }
+    words[entry + E.EXT] |= expectation.assignHelper << Ext.HELPER_SHIFT;
     expectation.expectFunction?.(slot, expectation);
   }
 

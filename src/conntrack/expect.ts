@@ -5,7 +5,7 @@ import {
   NF_CT_EXPECT_INACTIVE,
   NF_CT_EXPECT_PERMANENT,
 } from "../uapi/nfnetlink.ts";
-import { AF_INET, E, T } from "./layout.ts";
+import { AF_INET, E, Ext, T } from "./layout.ts";
 import type { ConnectionTable } from "./table.ts";
 import { newTuple, setZone, zoneOf } from "./tuple.ts";
 
@@ -192,7 +192,7 @@ export class ExpectationTable {
    */
   private check(expectation: Expectation, now: number, anyMaster: boolean, coming = 0): AddResult {
     const { master } = expectation;
-    if ((this.table.words[master * E.WORDS + E.STATUS] & IPS_HELPER) === 0) return AddResult.NO_HELPER;
+    if (!mayExpect(this.table.words, master)) return AddResult.NO_HELPER;
     this.chooseZone(expectation);
     for (const other of [...(this.byDestination.get(destinationKey(expectation.tuple)) ?? [])]) {
       if (this.collect(other, now)) continue;
@@ -283,6 +283,12 @@ export class ExpectationTable {
     this.remove(expectation, 0, false);
     return true;
   }
+}
+
+/** A connection has a helper, or had one that was taken away. Those that were expected with one do not have the bit. */
+export function mayExpect(words: Int32Array, slot: number): boolean {
+  const entry = slot * E.WORDS;
+  return (words[entry + E.STATUS] & IPS_HELPER) !== 0 || (words[entry + E.EXT] & Ext.HELPER_MASK) !== 0;
 }
 
 /** Its time is over, or it was given up. A permanent one outlives matches, not its time. */

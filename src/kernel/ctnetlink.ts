@@ -1,6 +1,6 @@
 import type { Conntrack } from "../conntrack/conntrack.ts";
 import type { ConntrackListener } from "../conntrack/events.ts";
-import { AddResult, Expectation, type ExpectListener, expired } from "../conntrack/expect.ts";
+import { AddResult, Expectation, type ExpectListener, expired, mayExpect } from "../conntrack/expect.ts";
 import { AF_INET, Dccp, E, Ext, Sctp, T, Tcp } from "../conntrack/layout.ts";
 import { Manip } from "../conntrack/manip.ts";
 import { NatRange } from "../conntrack/nat.ts";
@@ -512,7 +512,7 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
     const found = conntrack.helper(this.helper(entry, attributes));
     if (found === undefined) throw new Errno(EOPNOTSUPP);
     // The bit stays when the helper is taken away: there is room for one, but none may be put there.
-    if ((words[entry + E.STATUS] & nf.IPS_HELPER) === 0) throw new Errno(EOPNOTSUPP);
+    if (!mayExpect(words, slot)) throw new Errno(EOPNOTSUPP);
     if (found !== helper) throw new Errno(EBUSY);
     helper.restored?.(conntrack, slot);
   }
@@ -643,9 +643,8 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
       const tuple = parseExpectTuple(attributes, nf.CTA_EXPECT_MASTER, family, expectZone(attributes));
       const master = this.conntrack.findLive(tuple);
       if (master < 0) throw new Errno(ENOENT);
-      const { words } = this.conntrack.table;
       // Without helper no dump begins: an acknowledgment is all that comes, if it was asked for.
-      if ((words[(master >> 1) * E.WORDS + E.STATUS] & nf.IPS_HELPER) === 0) return undefined;
+      if (!mayExpect(this.conntrack.table.words, master >> 1)) return undefined;
       return this.dumpExpectations(request, master >> 1);
     }
     const expectation = this.findExpectation(request);

@@ -6,6 +6,13 @@ import { IpProto } from "../../src/packet/ip.ts";
 import { completePartial } from "../../src/packet/l4-checksum.ts";
 import { type Ct, CtLab, verifyFrame } from "../support/conntrack.ts";
 import { ethernet, frame, ipv4, ipv6, TCP_ACK, TCP_PSH, TCP_SYN, tcp, udp } from "../support/frames.ts";
+import {
+  callProceeding,
+  openChannel,
+  registrationConfirm,
+  registrationRequest,
+  unregistrationRequest,
+} from "../support/per.ts";
 
 /**
  * Whatever bytes a helper is given, it returns, packets that pass are whole, and memory stays bounded: in both directions,
@@ -22,6 +29,13 @@ const words = [
   "\0\x9c\0\x01\x1a\x2b\x3c\x4d\0\x07\0\0",
   "\0\0\0\x07\0\0\0\0",
   "0\x1a\x02\x01\x01\x04\x06public\xa2\x0d\x02\x01\x01",
+  ...[
+    registrationRequest([["10.0.0.1", 1720]], [["10.0.0.1", 4000]], 60),
+    registrationConfirm(["10.0.0.77", 1720]),
+    unregistrationRequest(["10.0.0.1", 1720]),
+    callProceeding(["10.0.0.1", 6000], [openChannel(["10.0.0.1", 5000])]),
+    callProceeding(["10.0.0.2", 6000], [openChannel(["10.0.0.2", 5000])]),
+  ].map((bytes) => Buffer.from(bytes).toString("latin1")),
 ];
 const payload = fc.oneof(
   fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes).toString("latin1")),

@@ -53,12 +53,29 @@ describe("which helpers there are", () => {
       expect(check(name, proto)).toBe(0);
       expect(check(name, proto, AF_INET6)).toBe(families === undefined ? 0 : -EINVAL);
       expect(check(name, 0)).toBe(-EINVAL);
-      expect(check(name.toUpperCase(), proto)).toBe(-EINVAL);
+      const other = name === name.toUpperCase() ? name.toLowerCase() : name.toUpperCase();
+      expect(check(other, proto)).toBe(-EINVAL);
     }
     expect(check("ftp", IpProto.UDP)).toBe(-EINVAL);
     expect(check("sip", IpProto.TCP)).toBe(0);
-    expect(check("Q.931", IpProto.TCP)).toBe(-EINVAL);
-    const names = ["amanda", "ftp", "irc", "netbios-ns", "pptp", "sane", "sip", "sip", "snmp", "snmp_trap", "tftp"];
+    expect(check("h323", IpProto.TCP)).toBe(-EINVAL);
+    expect(check("H.245", IpProto.TCP)).toBe(-EINVAL);
+    const names = [
+      "H.245",
+      "Q.931",
+      "RAS",
+      "amanda",
+      "ftp",
+      "irc",
+      "netbios-ns",
+      "pptp",
+      "sane",
+      "sip",
+      "sip",
+      "snmp",
+      "snmp_trap",
+      "tftp",
+    ];
     expect(builtinHelpers.map(({ name }) => name).sort()).toEqual(names);
   });
 
@@ -67,8 +84,8 @@ describe("which helpers there are", () => {
     const check = (name: string, proto: number): number => conntrack.checkHelper(name, AF_INET, proto, true);
     for (const name of ["ftp", "irc", "sip"]) expect(check(name, IpProto.TCP)).toBe(0);
     for (const name of ["tftp", "amanda", "sip"]) expect(check(name, IpProto.UDP)).toBe(0);
-    for (const name of ["pptp", "sane"]) expect(check(name, IpProto.TCP)).toBe(-ENOENT);
-    for (const name of ["snmp", "netbios-ns"]) expect(check(name, IpProto.UDP)).toBe(-ENOENT);
+    for (const name of ["pptp", "sane", "Q.931"]) expect(check(name, IpProto.TCP)).toBe(-ENOENT);
+    for (const name of ["snmp", "netbios-ns", "RAS"]) expect(check(name, IpProto.UDP)).toBe(-ENOENT);
   });
 });
 

@@ -6,7 +6,7 @@ side `b`; both ends are this program with raw sockets, so that every byte is its
 out at the other side and the expectations as ctnetlink dumps them. Root, iproute2, nftables; nothing outside two
 namespaces of its own is touched.
 
-usage: helpers.py [FILE]
+usage: helpers.py [FILE [GENERATOR ...]]
 """
 import ctypes
 import gzip
@@ -22,8 +22,8 @@ import time
 
 PREFIX = f"nkh{os.getpid()}"
 ROUTER, ENDS = PREFIX + "r", PREFIX + "e"
-CLIENT, SERVER, SNAT, VIRTUAL = "10.0.0.1", "10.1.0.2", "10.1.0.100", "10.0.0.200"
-CLIENT6, SERVER6, SNAT6, VIRTUAL6 = "fd00::1", "fd01::2", "fd01::100", "fd00::200"
+CLIENT, SERVER, SNAT, VIRTUAL, THIRD = "10.0.0.1", "10.1.0.2", "10.1.0.100", "10.0.0.200", "10.1.0.9"
+CLIENT6, SERVER6, SNAT6, VIRTUAL6, THIRD6 = "fd00::1", "fd01::2", "fd01::100", "fd00::200", "fd01::9"
 TCP, UDP, GRE = 6, 17, 47
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 
@@ -96,7 +96,7 @@ class Lab:
         sh(f"ip netns exec {ROUTER} sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.send_redirects=0 net.netfilter.nf_conntrack_acct=0")
         sh(f"ip -n {ROUTER} address add 10.0.0.254/24 dev a0 && ip -n {ROUTER} address add 10.1.0.254/24 dev b0")
         sh(f"ip -n {ROUTER} address add fd00::fe/64 dev a0 nodad && ip -n {ROUTER} address add fd01::fe/64 dev b0 nodad")
-        for side, addresses in (("a", (CLIENT, CLIENT6)), ("b", (SERVER, SERVER6, SNAT, SNAT6))):
+        for side, addresses in (("a", (CLIENT, CLIENT6)), ("b", (SERVER, SERVER6, SNAT, SNAT6, THIRD, THIRD6))):
             for address in addresses:
                 sh(f"ip -n {ROUTER} neigh replace {address} lladdr 02:00:00:00:01:0{side} dev {side}0")
         enter(ROUTER)
@@ -547,7 +547,480 @@ def mutate(rng, text):
     return text
 
 
-GENERATORS = [ftp, tftp, irc, amanda, sane, pptp, snmp, sip, mutated]
+class Per:
+    """Writes aligned packed encoding (X.691), bit by bit."""
+
+    def __init__(self):
+        self.bits_ = []
+
+    def bits(self, *pairs):
+        """Pairs of value and width."""
+        for value, width in zip(pairs[::2], pairs[1::2]):
+            self.bits_ += [value >> (width - 1 - i) & 1 for i in range(width)]
+        return self
+
+    def raw(self, data):
+        """Aligned bytes."""
+        self.bits_ += [0] * (-len(self.bits_) % 8)
+        return self.bits(int.from_bytes(data, "big"), 8 * len(data)) if data else self
+
+    def open(self, data):
+        return self.raw(bytes([len(data)]) if len(data) < 128 else struct.pack("!H", 0x8000 | len(data))).raw(data)
+
+    def oid(self):
+        return self.raw(b"\x06\x00\x08\x91\x4a\x00\x04")
+
+    def address(self, text, port):
+        """TransportAddress of H.225.0."""
+        if ":" in text:
+            return self.bits(0, 1, 3, 3, 0, 1).raw(socket.inet_pton(socket.AF_INET6, text) + struct.pack("!H", port))
+        return self.bits(0, 1, 0, 3).raw(socket.inet_aton(text) + struct.pack("!H", port))
+
+    def addresses(self, *list):
+        self.raw(bytes([len(list)]))
+        for text, port in list:
+            self.address(text, port)
+        return self
+
+    def media(self, text, port):
+        """TransportAddress of H.245, unicast."""
+        if ":" in text:
+            return self.bits(0, 1, 0, 1, 0, 1, 2, 3, 0, 1).raw(socket.inet_pton(socket.AF_INET6, text) + struct.pack("!H", port))
+        return self.bits(0, 1, 0, 1, 0, 1, 0, 3, 0, 1).raw(socket.inet_aton(text) + struct.pack("!H", port))
+
+    def endpoint(self, full=False):
+        """EndpointType: a terminal; or one with vendor, gateway and its protocols."""
+        if not full:
+            return self.bits(0, 1, 0b000001, 6, 0, 2, 0, 2)
+        self.bits(0, 1, 0b010100, 6).vendor(True)
+        self.bits(0, 1, 0b10, 2).raw(b"\x02").bits(0, 1, 5, 4, 0, 2, 0, 1, 8, 4, 0, 2)
+        return self.bits(1, 1, 0, 1)
+
+    def vendor(self, full=False):
+        self.bits(0, 1, 0b11 if full else 0, 2, 0, 1).raw(b"\xb5\x00\x12\x34")
+        return self.raw(b"\x03soft").raw(b"\x021.0") if full else self
+
+    def aliases(self):
+        self.raw(b"\x02").bits(0, 1, 0, 1, 3, 7).raw(b"\x45\x67")
+        return self.bits(0, 1, 1, 1).raw(b"\x01\0m\0e")
+
+    def name(self):
+        """GatekeeperIdentifier, EndpointIdentifier."""
+        return self.bits(1, 7).raw(b"\0g\0k")
+
+    def extensions(self, known, parts):
+        """Bitmap of `known` extensions and those that are there, by number."""
+        self.bits(known - 1, 7)
+        for i in range(known):
+            self.bits(1 if i in parts else 0, 1)
+        self.raw(b"")
+        for i in sorted(parts):
+            self.open(parts[i])
+        return self
+
+    @property
+    def data(self):
+        bits = self.bits_ + [0] * (-len(self.bits_) % 8)
+        return bytes(int("".join(map(str, bits[i : i + 8])), 2) for i in range(0, len(bits), 8))
+
+
+def ras(number):
+    return Per().bits(0, 1, number, 5)
+
+
+def grq(at):
+    return ras(0).bits(0, 1, 0, 4).raw(b"\0\1").oid().address(*at).endpoint().data
+
+
+def gcf(at):
+    return ras(1).bits(0, 1, 0b01, 2).raw(b"\0\1").oid().name().address(*at).data
+
+
+def rrq(calls, own, life=None, full=False, more=True):
+    m = ras(3).bits(1 if life else 0, 1, 0b011 if full else 0, 3).raw(b"\0\2").oid().bits(1, 1)
+    m.addresses(*calls).addresses(*own).endpoint(full)
+    if full:
+        m.aliases().name()
+    m.vendor(full)
+    if life:
+        parts = {1: seconds(life)}
+        if more:
+            parts[5] = b"\x80"
+            parts[6] = b"\x02\0a\0b"
+        m.extensions(12, parts)
+    return m.data
+
+
+def seconds(value):
+    size = max(1, (value - 1).bit_length() + 7 >> 3)
+    return Per().bits(size - 1, 2).raw((value - 1).to_bytes(size, "big")).data
+
+
+def rcf(calls, life=None, more=True):
+    m = ras(4).bits(1 if life else 0, 1, 0, 3).raw(b"\0\2").oid().addresses(*calls).name()
+    if life:
+        m.extensions(7, {1: seconds(life), 5: b"\x80"} if more else {1: seconds(life)})
+    return m.data
+
+
+def urq(calls):
+    return ras(6).bits(0, 1, 0b001, 3).raw(b"\0\3").addresses(*calls).name().data
+
+
+def arq(called=None, caller=None):
+    m = ras(9).bits(0, 1, 0b0100000 | (0b0010000 if called else 0) | (0b0000100 if caller else 0), 7).raw(b"\0\4").bits(0, 1, 0, 2).name().aliases()
+    if called:
+        m.address(*called)
+    m.aliases()
+    if caller:
+        m.address(*caller)
+    return m.bits(1, 2).raw(b"\x05\0").raw(b"\0\7").raw(bytes(16)).bits(0, 2).data
+
+
+def acf(at):
+    return ras(10).bits(0, 1, 0, 2).raw(b"\0\4").bits(1, 2).raw(b"\x05\0").bits(0, 1, 1, 1).address(*at).data
+
+
+def lrq(at):
+    return ras(18).bits(0, 1, 0, 2).raw(b"\0\5").aliases().address(*at).data
+
+
+def lcf(call, own):
+    return ras(19).bits(0, 1, 0, 1).raw(b"\0\5").address(*call).address(*own).data
+
+
+def irr(own, calls):
+    return ras(22).bits(0, 1, 0, 3).raw(b"\0\6").endpoint().name().address(*own).addresses(*calls).data
+
+
+def q931(kind, information, reference=b"\x12\x34"):
+    element = b"\x05" + information
+    body = b"\x08" + bytes([len(reference)]) + reference + bytes([kind]) + b"\x04\x03\x88\xc0\xa5" + b"\x7e" + struct.pack("!H", len(element)) + element
+    return tpkt(body)
+
+
+def tpkt(body):
+    return struct.pack("!BBH", 3, 0, 4 + len(body)) + body
+
+
+def uuie(number, message, control=(), extended=False):
+    """H323-UserInformation; `message` writes the body."""
+    m = Per().bits(0, 1, 0, 1, 1 if control else 0, 1, 0, 1)
+    if extended:
+        m.bits(1, 1, number, 7).open(message(Per()).data)
+    else:
+        message(m.bits(0, 1, number, 3))
+    if control:
+        m.extensions(3, {1: b"\x80", 2: control_list(control)})
+    return m.data
+
+
+def control_list(items):
+    m = Per().raw(bytes([len(items)]))
+    for item in items:
+        m.open(item)
+    return m.data
+
+
+def setup(control=None, called=None, caller=None, fast=(), full=False):
+    def write(m):
+        extended = bool(caller or fast)
+        m.bits(1 if extended else 0, 1, (1 if control else 0) << 6 | (0b0110100 if full else 0) | (0b0001000 if called else 0) | (1 if full else 0), 7).oid()
+        if control:
+            m.address(*control)
+        if full:
+            m.aliases()
+        m.endpoint(full)
+        if full:
+            m.aliases()
+        if called:
+            m.address(*called)
+        if full:
+            m.aliases()
+        m.bits(0, 1).raw(bytes(16)).bits(0, 1, 0, 2)
+        if full:
+            m.bits(0, 1, 0b1010101, 7, 0, 1, 0b11, 2)
+        m.bits(0, 1, 0, 2)
+        if extended:
+            parts = {2: b"\0" + bytes(16), 7: b"\x80"}
+            if caller:
+                parts[0] = Per().address(*caller).data
+            if fast:
+                parts[6] = control_list(fast)
+            m.extensions(9, parts)
+        return m
+
+    return write
+
+
+def plain(control, fast=(), middle=None):
+    """CallProceeding, Alerting (endpoint first) and Connect."""
+
+    def write(m):
+        m.bits(1 if fast else 0, 1, 1 if control else 0, 1).oid()
+        if middle is None:
+            m.endpoint()
+        if control:
+            m.address(*control)
+        if middle is not None:
+            m.endpoint().raw(middle)
+        if fast:
+            m.extensions(6, {0: b"\0" + bytes(16), 4: control_list(fast)})
+        return m
+
+    return write
+
+
+def facility(reason, alternative=None, control=None, fast=()):
+    def write(m):
+        m.bits(1 if control or fast else 0, 1, (1 if alternative else 0) << 2, 3).oid()
+        if alternative:
+            m.address(*alternative)
+        if reason < 4:
+            m.bits(0, 1, reason, 2)
+        else:
+            m.bits(1, 1, reason - 4, 7).open(b"")
+        parts = {0: b"\0" + bytes(16)}
+        if control:
+            parts[6] = Per().address(*control).data
+        if fast:
+            parts[7] = control_list(fast)
+        if control or fast:
+            m.extensions(9, parts)
+        return m
+
+    return write
+
+
+def progress(control=None, fast=(), secured=False):
+    def write(m):
+        m.bits(0, 1, (1 if control else 0) << 4 | (0b01110 if secured else 0) | (1 if fast else 0), 5).oid().endpoint()
+        if control:
+            m.address(*control)
+        m.bits(0, 1).raw(bytes(16))
+        if secured:
+            m.bits(0, 1, 2, 2, 0, 1, 0, 1).bits(*(0, 1, 1, 2) * 3)
+            m.raw(b"\1").bits(0, 1, 0b11011100, 8).oid().bits(3, 2).raw(b"\1\2\3\4").bits(0, 7).raw(b"\0p").bits(5, 7).raw(bytes(13)).raw(b"\2\7\7").bits(0, 1).oid().open(b"cert")
+            m.raw(b"\2").bits(0, 1, 0, 3).bits(0, 1, 0, 1, 0, 7).raw(b"\x10").bits(0, 2).raw(b"\7").oid().bits(0, 1, 0, 2).raw(b"\x0c").bits(0xABC, 12)
+            m.bits(0, 1, 7, 3, 0, 1, 3, 2).oid().bits(0, 1, 0b10, 2).raw(b"\1\5").open(b"secret")
+        if fast:
+            m.raw(control_list(fast))
+        return m
+
+    return write
+
+
+def channel_parameters(m, media=None, rtcp=None, silence=False):
+    """H2250LogicalChannelParameters."""
+    m.bits(0, 1, (1 if media else 0) << 7 | (1 if rtcp else 0) << 5 | (1 if silence else 0) << 3, 10).raw(b"\1")
+    if media:
+        m.media(*media)
+    if rtcp:
+        m.media(*rtcp)
+    return m.bits(1, 1) if silence else m
+
+
+def audio(m):
+    return m.bits(0, 1, 3, 3, 0, 1, 1, 4).raw(b"\x13")
+
+
+def video(m):
+    m.bits(0, 1, 2, 3, 0, 1, 1, 3, 0, 1, 0b11, 2, 1, 2, 1, 2, 0, 1).raw(b"\x12\x34")
+    return m.bits(0, 1)
+
+
+def olc(media=None, rtcp=None, reverse=None, stack=None, kind=audio, silence=False):
+    """OpenLogicalChannel, as fastStart has it."""
+    m = Per().bits(1 if stack else 0, 1, 1 if reverse else 0, 1).raw(b"\0\x64").bits(0, 1, 0, 1)
+    kind(m)
+    if media or rtcp:
+        m.bits(1, 1, 0, 7).open(channel_parameters(Per(), media, rtcp, silence).data)
+    else:
+        m.bits(1, 1, 1, 7).open(b"")
+    if reverse:
+        m.bits(0, 1, 1, 1)
+        audio(m).bits(1, 1, 0, 7).open(channel_parameters(Per(), *reverse).data)
+    if stack:
+        m.extensions(1, {0: separate(stack)})
+    return m.data
+
+
+def separate(stack):
+    return Per().bits(0, 1, 0b10, 2, 0, 1, 0, 1, 0, 1, 2, 2).media(*stack).bits(0, 1).data
+
+
+def t120(m):
+    return m.bits(0, 1, 4, 3, 0, 1, 0, 1, 1, 4, 1, 1, 3, 7).open(b"").bits(2, 2).raw(b"\1\0\0")
+
+
+def h245_open(*args, **named):
+    return Per().bits(0, 1, 0, 2, 0, 1, 3, 4).raw(olc(*args, **named)).data
+
+
+def h245_ack(media=None, rtcp=None, reverse=None, stack=None):
+    m = Per().bits(0, 1, 1, 2, 0, 1, 5, 5).bits(1, 1, 1 if reverse else 0, 1).raw(b"\0\x64")
+    if reverse:
+        m.bits(0, 1, 0b01, 2).raw(b"\0\x65").bits(1, 1, 0, 7).open(channel_parameters(Per(), *reverse).data)
+    ack = Per().bits(0, 1, 0, 1, 0b01000 | (1 if media else 0) << 2 | (1 if rtcp else 0) << 1, 5, 0, 8)
+    if media:
+        ack.media(*media)
+    if rtcp:
+        ack.media(*rtcp)
+    parts = {1: ack.data}
+    if stack:
+        parts[0] = separate(stack)
+    return m.extensions(2, parts).data
+
+
+SETUP, PROCEEDING, CONNECT, ALERTING, FACILITY, PROGRESS = 0x05, 0x02, 0x07, 0x01, 0x62, 0x03
+
+
+def h323_ras(lab):
+    for nat, v6 in ((None, False), ("snat", False), ("dnat", False), (None, True), ("snat", True)):
+        p = Play(lab, f"h323: registration, nat {nat}{', IPv6' if v6 else ''}", "RAS", UDP, 1719, nat, v6)
+        client, server, to, back = p.client, p.server, p.peer["a"], p.peer["b"]
+        other = THIRD6 if v6 else THIRD
+        loop = "::1" if v6 else "127.0.0.1"
+        a = lambda message: p.udp("a", 3000, 1719, message)
+        b = lambda message: p.udp("b", 1719, 3000, message)
+        a(grq((client, 3000)))
+        b(gcf((server, 1719)))
+        b(gcf((server, 1729)))
+        b(gcf((other, 1719)))
+        a(rrq([(client, 1720)], [(client, 3000)]))
+        b(rcf([(back, 1720)]))
+        b(rcf([(back, 1720)], 500))
+        a(rrq([(client, 1720)], [(client, 3000)], 1000, True))
+        a(rrq([(client, 1720)], [(client, 3000)], 70000, more=False))
+        b(rcf([(back, 1720)], 70, more=False))
+        b(rcf([(back, 1720)], 66))
+        a(rrq([(loop, 1720), (client, 1721)], [(client, 3001), (client, 3000)], 60))
+        b(rcf([(loop, 1), (back, 1721)]))
+        a(arq((client, 1721)))
+        a(arq((client, 1), (client, 1721)))
+        a(arq(None, (client, 4444)))
+        a(arq((server, 1720), (server, 1)))
+        a(irr((client, 3000), [(loop, 5), (client, 1721)]))
+        a(lrq((client, 3000)))
+        a(urq([(client, 1721)]))
+        b(acf((server, 1720)))
+        b(acf((back, 1720)))
+        b(acf((other, 1722)))
+        b(lcf((other, 1723), (server, 1719)))
+        p.tcp("a", 4001, 1722, SYN)
+        a(rrq([(other, 1720)], [(other, 3000)]))
+        a(rrq([], []))
+        a(rrq([(client, 0)], [(client, 0)]))
+        for cut in (1, 2, 9, 20, 33, 40):
+            a(rrq([(client, 1724)], [(client, 3000)], 90)[:-cut])
+        b(b"\x12\0\0")
+        a(b"\x80\0")
+        a(b"")
+        yield p
+
+
+def h323_call(lab):
+    for nat, v6 in ((None, False), ("snat", False), ("dnat", False), (None, True), ("snat", True)):
+        v = ", IPv6" if v6 else ""
+        p = Play(lab, f"h323: call, nat {nat}{v}", "Q.931", TCP, 1720, nat, v6)
+        client, server, to, back = p.client, p.server, p.peer["a"], p.peer["b"]
+        other = THIRD6 if v6 else THIRD
+        p.open()
+        fast = [olc((client, 5000), (client, 5001)), olc(None, (client, 5003), ((client, 5002), (client, 5003)), kind=video), olc((client, 5005), silence=True)]
+        p.say("a", q931(SETUP, uuie(0, setup((client, 6000), (to, 1720), (client, 4000), fast))))
+        p.say("a", q931(SETUP, uuie(0, setup(None, (other, 5), (other, 6), [olc((client, 5010), (client, 5011))], full=True))))
+        p.say("b", q931(PROCEEDING, uuie(1, plain((server, 6100)))))
+        p.say("b", q931(ALERTING, uuie(3, plain((server, 6100), [olc((server, 5100), (server, 5101))]))))
+        p.say("b", q931(CONNECT, uuie(2, plain((server, 6101), [olc((server, 5102), (server, 5103))], middle=bytes(16)))))
+        p.tcp("a", 4500, 6101, SYN)
+        p.tcp("b", 6101, 4500, SYN | ACK)
+        p.tcp("a", 4500, 6101, ACK)
+        # What comes on this connection is not recorded: here its helper is called, in a datapath it is not.
+        say = lambda side, *signals: p.say(side, q931(FACILITY, uuie(6, facility(3), signals)))
+        say("a", h245_open((client, 5200), (client, 5201)))
+        say("a", h245_open(None, (client, 5203)), b"\x00\x01", h245_open((client, 5204)))
+        say("b", h245_ack((server, 5300), (server, 5301)))
+        say("b", h245_ack(None, (server, 5303), ((server, 5304), None)))
+        say("a", h245_open(kind=t120, stack=(client, 1503)))
+        say("b", h245_ack(stack=(server, 1503)))
+        p.tcp("a", 4600, 1503, SYN)
+        if not (nat and v6):
+            p.tcp("b", 4600, 1503, SYN)
+        say("a", *[h245_open((client, 5206 + 2 * i)) for i in range(6)])
+        p.udp("a", 5000, 5100, b"rtp")
+        if not (nat and v6):
+            p.udp("b", 5101, 5001, b"rtcp")
+        p.say("b", q931(PROGRESS, uuie(0, progress((server, 6102), [olc((server, 5106), (server, 5107))], True), extended=True)))
+        p.say("b", q931(PROGRESS, uuie(0, progress((server, 6103)), extended=True)))
+        p.say("a", q931(FACILITY, uuie(6, facility(5, None, (client, 6001), [olc((client, 5020), (client, 5021))]))))
+        p.say("b", q931(FACILITY, uuie(6, facility(1, (other, 1720)))))
+        p.say("b", q931(FACILITY, uuie(6, facility(2, (other, 1721)))))
+        p.say("b", q931(FACILITY, uuie(6, facility(1, (client, 1722)))))
+        p.say("b", q931(FACILITY, uuie(6, facility(1, ("fd00::9" if v6 else "10.0.0.9", 1723)))))
+        p.say("a", q931(FACILITY, uuie(6, facility(3), [h245_open((client, 5030), (client, 5031)), h245_ack((client, 5032))])))
+        p.tcp("a", 4700, 1720, SYN)
+        yield p
+        p = Play(lab, f"h323: odd calls, nat {nat}{v}", "Q.931", TCP, 1720, nat, v6)
+        p.open()
+        good = q931(SETUP, uuie(0, setup((client, 6000), None, None, [olc((client, 5000), (client, 5001))])))
+        for cut in (1, 3, 8, 20, 31, 60):
+            p.say("a", tpkt(good[4:-cut]))
+        p.say("a", b"\x03\0\0\4" + good)
+        p.say("a", good[:3])
+        p.say("a", good[:4])
+        p.say("a", good[4:] + b"trailing")
+        p.say("a", q931(SETUP, uuie(0, setup((other, 6000), None, None, [olc((other, 5000), (other, 5001))]))))
+        p.say("a", q931(SETUP, uuie(0, setup((client, 0), None, None, [olc((client, 1), (client, 0))]))))
+        p.say("a", tpkt(b"\x09" + good[5:]))
+        p.say("a", tpkt(b"\x08\x02\0\0\x05\x7e\0\0"))
+        p.say("a", tpkt(b"\x08\x02\0\0\x05\x7e\0\1\x05"))
+        p.say("a", tpkt(b"\x08\xff"))
+        p.say("a", q931(SETUP, uuie(0, setup((client, 6010), None, None, [olc((client, 5100 + 2 * i)) for i in range(12)]))))
+        p.say("b", q931(CONNECT, uuie(2, plain((client, 6000), middle=bytes(16)))))
+        yield p
+
+
+def h323_mutated(lab):
+    """Messages with random bits changed, cut and longer."""
+    for helper, proto, port in (("RAS", UDP, 1719), ("Q.931", TCP, 1720)):
+        for nat in (None, "snat"):
+            rng = random.Random(f"{helper} {nat}")
+            p = Play(lab, f"h323: 120 mutated messages of {helper}, nat {nat}", helper, proto, port, nat)
+            c, s = CLIENT, SERVER
+            if proto == TCP:
+                p.open(5060)
+                seeds = [
+                    q931(SETUP, uuie(0, setup((c, 6000), (s, 1720), (c, 5060), [olc((c, 5000), (c, 5001)), olc((c, 5002), silence=True, kind=video)], full=True))),
+                    q931(CONNECT, uuie(2, plain((c, 6001), [olc((c, 5004), None, ((c, 5006), (c, 5007)))], middle=bytes(16)), [h245_open((c, 5008)), h245_open(kind=t120, stack=(c, 1503))])),
+                    q931(PROGRESS, uuie(0, progress((c, 6002), [olc((c, 5010))], True), extended=True)),
+                    q931(FACILITY, uuie(6, facility(5, None, (c, 6003), [olc((c, 5012))]), [h245_ack((c, 5014), (c, 5015), ((c, 5016), None))])),
+                ]
+            else:
+                seeds = [rrq([(c, 1720), (c, 1721)], [(c, 3000), (c, 5060)], 90, True), gcf((c, 1800)), acf((s, 1720)), acf((c, 1723)), lcf((c, 1724), (c, 1719)), irr((c, 5060), [(c, 1720)]), arq((c, 1720), (c, 1725)), grq((c, 5060))]
+            for _ in range(120):
+                message = bytearray(rng.choice(seeds))
+                for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
+                    at = rng.randrange(4 if proto == TCP else 0, len(message))
+                    kind = rng.randrange(6)
+                    if kind < 3:
+                        message[at] ^= 1 << rng.randrange(8)
+                    elif kind == 3:
+                        message[at] = rng.randrange(256)
+                    elif kind == 4:
+                        del message[at : at + rng.choice((1, 2, 4))]
+                    else:
+                        message[at:at] = rng.randbytes(rng.choice((1, 2, 4)))
+                    if len(message) < 6:
+                        break
+                if proto == TCP:
+                    message[2:4] = struct.pack("!H", len(message))
+                    p.say("a", bytes(message), 5060)
+                else:
+                    p.udp("a", 5060, port, bytes(message))
+            yield p
+
+
+GENERATORS = [ftp, tftp, irc, amanda, sane, pptp, snmp, sip, mutated, h323_ras, h323_call, h323_mutated]
 
 
 def main():
@@ -555,7 +1028,10 @@ def main():
     lab = Lab()
     plays = []
     try:
+        wanted = sys.argv[2:]
         for generator in GENERATORS:
+            if wanted and generator.__name__ not in wanted:
+                continue
             for play in generator(lab):
                 plays.append(play.record)
     finally:

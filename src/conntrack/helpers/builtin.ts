@@ -2,6 +2,7 @@ import type { Helper } from "../helper.ts";
 import { amandaHelper } from "./amanda.ts";
 import { netbiosNsHelper } from "./broadcast.ts";
 import { ftpHelper } from "./ftp.ts";
+import { h245Helper, q931Helper, rasHelper } from "./h323/h323.ts";
 import { ircHelper } from "./irc.ts";
 import { pptpHelper } from "./pptp.ts";
 import { saneHelper } from "./sane.ts";
@@ -22,4 +23,7 @@ export const builtinHelpers: readonly Helper[] = [
   snmpHelper,
   snmpTrapHelper,
   netbiosNsHelper,
+  rasHelper,
+  q931Helper,
+  h245Helper,
 ];

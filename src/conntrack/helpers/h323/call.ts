@@ -1,0 +1,145 @@
+import { IpProto } from "../../../packet/ip.ts";
+import type { Expectation } from "../../expect.ts";
+import { FOLLOW_MASTER, type HelperContext } from "../../helper.ts";
+import { E, T } from "../../layout.ts";
+import { Manip } from "../../manip.ts";
+import { NatRange } from "../../nat.ts";
+import { control, openChannel } from "./control.ts";
+import { address, type Message, port } from "./message.ts";
+import type { Value } from "./per.ts";
+
+/** Call signalling of H.225.0: where the H.245 connection goes, whom a call is forwarded to, and channels of a fast start. */
+
+/** Names of the helpers. */
+export const CALL_HELPER = "Q.931";
+export const CONTROL_HELPER = "H.245";
+/** What CTA_EXPECT_FN calls forwarded(). */
+export const CALL_FORWARDING = "callforwarding";
+
+/** Messages that may have h245Address and fastStart, and no more that matters. */
+const PLAIN = ["callProceeding", "connect", "alerting", "progress"] as const;
+
+/** @returns false to drop the packet */
+export function call(message: Message, information: Value): boolean {
+  const pdu = information.at("h323-uu-pdu");
+  const body = pdu?.at("h323-message-body");
+  if (body !== undefined && !signal(message, body)) return false;
+  return items(pdu?.at("h245Control"), (one) => control(message, one));
+}
+
+function signal(message: Message, body: Value): boolean {
+  const setup = body.at("setup");
+  if (setup !== undefined) {
+    if (!expectControl(message, setup.at("h245Address")) || !translateSetup(message, setup)) return false;
+    return items(setup.at("fastStart"), (open) => openChannel(message, open));
+  }
+  const facility = body.at("facility");
+  if (facility?.at("reason", "callForwarded") !== undefined) {
+    return expectForwarded(message, facility.at("alternativeAddress"));
+  }
+  for (const one of [facility, ...PLAIN.map((name) => body.at(name))]) {
+    if (one === undefined) continue;
+    if (!expectControl(message, one.at("h245Address"))) return false;
+    if (!items(one.at("fastStart"), (open) => openChannel(message, open))) return false;
+  }
+  return true;
+}
+
+const items = (list: Value | undefined, handle: (item: Value) => boolean): boolean =>
+  list === undefined || list.items.every(handle);
+
+/** Addresses of caller and called in a Setup, as the receiver knows them. */
+function translateSetup(message: Message, setup: Value): boolean {
+  if (!message.isTranslated) return true;
+  const { other } = message;
+  const called = setup.at("destCallSignalAddress");
+  if (message.readSignal(called) && !message.isAt(other + T.SRC)) {
+    if (!message.writeSignal(called, other + T.SRC, message.sourcePort(other))) return false;
+  }
+  const caller = setup.at("sourceCallSignalAddress");
+  if (!message.readSignal(caller) || message.isAt(other + T.DST)) return true;
+  return message.writeSignal(caller, other + T.DST, message.destinationPort(other));
+}
+
+/** Expects the H.245 connection. */
+function expectControl(message: Message, at: Value | undefined): boolean {
+  if (!message.readSignal(at) || !message.isOwn) return true;
+  const { context, words, other, direction } = message;
+  const said = port;
+  const expectation = message.expectation(IpProto.TCP, words, other + T.DST, said);
+  expectation.assignHelper = message.helper(CONTROL_HELPER, IpProto.UDP);
+  if (!message.isSenderTranslated) return message.expect(expectation);
+  expectation.translate(1 - direction, said, FOLLOW_MASTER, context.followMaster);
+  return expectSignal(message, expectation, said, (free) => message.writeSignal(at, other + T.DST, free));
+}
+
+/**
+ * Adds an expectation of signalling at a free port: the one that the same port has become before, if that is so.
+ * @param write puts the port into the message
+ */
+export function expectSignal(
+  message: Message,
+  expectation: Expectation,
+  said: number,
+  write: (free: number) => boolean,
+): boolean {
+  const { direction } = message;
+  const first = message.signalPort(direction) === said ? message.signalPort(1 - direction) : said;
+  return message.expectTranslated(expectation, first, (free) => {
+    if (!write(free)) return false;
+    message.setSignalPort(direction, said);
+    message.setSignalPort(1 - direction, free);
+    return true;
+  });
+}
+
+/**
+ * Expects the call to whom it is forwarded. Linux does not where its routes to him and to the caller are the same; a
+ * datapath has no routes, so that only the caller himself is left out.
+ */
+function expectForwarded(message: Message, at: Value | undefined): boolean {
+  if (!message.readSignal(at) || port === 0) return true;
+  const { context, words, other, direction } = message;
+  if (message.isAt(other + T.SRC)) return true;
+  const expectation = message.expectation(IpProto.TCP, address, 0, port);
+  expectation.assignHelper = message.helper(CALL_HELPER, IpProto.TCP);
+  if (!message.isSenderTranslated) return message.expect(expectation);
+  expectation.savedAddress.set(address);
+  expectation.to(words, other + T.DST, port);
+  expectation.translate(1 - direction, port, CALL_FORWARDING, context.expectFunctions.get(CALL_FORWARDING));
+  return message.expectTranslated(expectation, port, (free) => message.writeSignal(at, other + T.DST, free));
+}
+
+const range = new NatRange();
+
+/** A call to whom it was forwarded: from what the master sends from, to the one that was named. */
+function forwarded(context: HelperContext, slot: number, expectation: Expectation): void {
+  fromExpected(context, slot, expectation);
+  context.mapper.setup(slot, range.setAddress(expectation.savedAddress, 0).setPort(expectation.savedPort), Manip.DST);
+}
+
+/** A call to a registered end; without a source it may come from anywhere. */
+function registered(context: HelperContext, slot: number, expectation: Expectation): void {
+  if (expectation.tuple[T.SRC] !== 0) {
+    context.followMaster(slot, expectation);
+    return;
+  }
+  fromExpected(context, slot, expectation);
+  const master = expectation.master * E.WORDS + ((1 - expectation.direction) << E.DIR_SHIFT);
+  context.mapper.setup(
+    slot,
+    range.setAddress(context.table.words, master + T.SRC).setPort(expectation.savedPort),
+    Manip.DST,
+  );
+}
+
+function fromExpected(context: HelperContext, slot: number, expectation: Expectation): void {
+  const other = slot * E.WORDS + ((1 - expectation.direction) << E.DIR_SHIFT);
+  context.mapper.setup(slot, range.setAddress(context.table.words, other + T.SRC), Manip.SRC);
+}
+
+/** What expected calls do, by the name that CTA_EXPECT_FN has for it. */
+export const callFunctions = (context: HelperContext) => ({
+  [CALL_HELPER]: (slot: number, expectation: Expectation) => registered(context, slot, expectation),
+  [CALL_FORWARDING]: (slot: number, expectation: Expectation) => forwarded(context, slot, expectation),
+});

@@ -1,0 +1,170 @@
+import { IpProto } from "../../../packet/ip.ts";
+import { IPS_EXPECTED, NF_CT_EXPECT_PERMANENT } from "../../../uapi/nfnetlink.ts";
+import { E, T } from "../../layout.ts";
+import { CALL_HELPER, expectSignal } from "./call.ts";
+import { address, type Message, port, SPARE } from "./message.ts";
+import type { Value } from "./per.ts";
+
+/** Registration, admission and status of H.225.0, between an end and its gatekeeper. */
+
+export const REGISTRATION_HELPER = "RAS";
+/** Seconds that a registration lives when it does not say. */
+const DEFAULT_LIFE = 300;
+/** Milliseconds that are left for the answer to an unregistration. */
+const UNREGISTRATION = 30_000;
+const MAX_TIMEOUT = 0x7fff_ffff;
+/** First byte of a loopback address. */
+const LOOPBACK = 127;
+
+type Handler = (message: Message, value: Value) => boolean;
+
+const HANDLERS: readonly (readonly [string, Handler])[] = [
+  ["gatekeeperRequest", (message, value) => translateOwn(message, single(value.at("rasAddress")))],
+  ["gatekeeperConfirm", gatekeeperConfirm],
+  ["registrationRequest", registrationRequest],
+  ["registrationConfirm", registrationConfirm],
+  ["unregistrationRequest", unregistrationRequest],
+  ["admissionRequest", admissionRequest],
+  ["admissionConfirm", admissionConfirm],
+  ["locationRequest", (message, value) => translateOwn(message, single(value.at("replyAddress")))],
+  ["locationConfirm", (message, value) => expectCall(message, value.at("callSignalAddress"))],
+  ["infoRequestResponse", infoRequestResponse],
+];
+
+/** @returns false to drop the packet */
+export function registration(message: Message, ras: Value): boolean {
+  for (const [name, handler] of HANDLERS) {
+    const value = ras.at(name);
+    if (value !== undefined) return handler(message, value);
+  }
+  return true;
+}
+
+const single = (value: Value | undefined): readonly Value[] => (value === undefined ? [] : [value]);
+
+/** The gatekeeper answers from elsewhere than where it wants registrations: they are expected there. */
+function gatekeeperConfirm(message: Message, value: Value): boolean {
+  const { words, entry, own } = message;
+  if (!message.readSignal(value.at("rasAddress"))) return true;
+  if (message.isAt(own + T.SRC) && port === message.sourcePort(own)) return true;
+  // An expected connection announces no other: there would be no end to them.
+  if ((words[entry + E.STATUS] & IPS_EXPECTED) !== 0) return true;
+  const expectation = message.expectation(IpProto.UDP, address, 0, port);
+  expectation.assignHelper = message.helper(REGISTRATION_HELPER, IpProto.UDP);
+  return message.expect(expectation);
+}
+
+/** An end registers: calls from the gatekeeper are expected at the first address that is its own. */
+function registrationRequest(message: Message, value: Value): boolean {
+  if (!expectCalls(message, value.at("callSignalAddress")?.items ?? [])) return false;
+  if (!translateOwn(message, value.at("rasAddress")?.items ?? [])) return false;
+  message.words[message.entry + SPARE] = value.at("timeToLive")?.number ?? DEFAULT_LIFE;
+  return true;
+}
+
+function expectCalls(message: Message, list: readonly Value[]): boolean {
+  const index = list.findIndex((at) => message.readSignal(at) && message.isOwn);
+  if (index < 0) return true;
+  const { context, words, other, direction } = message;
+  const said = port;
+  const expectation = message.expectation(IpProto.TCP, words, other + T.DST, said);
+  expectation.assignHelper = message.helper(CALL_HELPER, IpProto.TCP);
+  expectation.flags = NF_CT_EXPECT_PERMANENT;
+  if (!message.isTranslated) {
+    if (!message.expect(expectation)) return false;
+    message.setSignalPort(direction, said);
+    return true;
+  }
+  expectation.translate(1 - direction, said, CALL_HELPER, context.expectFunctions.get(CALL_HELPER));
+  const written = expectSignal(message, expectation, said, (free) =>
+    message.writeSignal(list[index], other + T.DST, free),
+  );
+  // Some ends name their loopback address first.
+  if (written && message.signalPort(direction) === said && index > 0 && isLoopback(message, list[0])) {
+    message.writeSignal(list[0], other + T.DST, message.signalPort(1 - direction));
+  }
+  return written;
+}
+
+const isLoopback = (message: Message, at: Value): boolean => message.readSignal(at) && address[0] >>> 24 === LOOPBACK;
+
+/** The registration lives as long as the gatekeeper says, or else as long as was asked for. */
+function registrationConfirm(message: Message, value: Value): boolean {
+  const { context, words, entry, slot } = message;
+  if (!translateKnown(message, value.at("callSignalAddress")?.items ?? [])) return false;
+  const life = value.at("timeToLive")?.number;
+  if (life !== undefined) words[entry + SPARE] = life;
+  const seconds = words[entry + SPARE] >>> 0;
+  // Linux would prolong the expectation of calls too, but looks for it without a source and finds none.
+  if (seconds > 0) context.prolong(slot, Math.min(seconds * 1000, MAX_TIMEOUT));
+  return true;
+}
+
+function unregistrationRequest(message: Message, value: Value): boolean {
+  if (!translateKnown(message, value.at("callSignalAddress")?.items ?? [])) return false;
+  message.context.expectations.removeAllOf(message.slot);
+  for (const direction of [0, 1]) message.setSignalPort(direction, 0);
+  message.context.prolong(message.slot, UNREGISTRATION);
+  return true;
+}
+
+/** Of the called end when it answers, or else of the calling one. */
+function admissionRequest(message: Message, value: Value): boolean {
+  const { own, other, direction } = message;
+  if (!message.isTranslated) return true;
+  const called = value.at("destCallSignalAddress");
+  if (message.readSignal(called) && message.isAt(own + T.SRC) && port === message.signalPort(direction)) {
+    return message.writeSignal(called, other + T.DST, message.signalPort(1 - direction));
+  }
+  const caller = value.at("srcCallSignalAddress");
+  if (!message.readSignal(caller) || !message.isAt(own + T.SRC)) return true;
+  return message.writeSignal(caller, other + T.DST, port);
+}
+
+/** The gatekeeper lets a call go to an end: unless that is who asks, it is expected there. */
+function admissionConfirm(message: Message, value: Value): boolean {
+  const at = value.at("destCallSignalAddress");
+  if (message.readSignal(at) && message.isAt(message.own + T.DST)) return translateKnown(message, single(at));
+  return expectCall(message, at);
+}
+
+/** Expects calls to an address that the gatekeeper names. */
+function expectCall(message: Message, at: Value | undefined): boolean {
+  if (!message.readSignal(at)) return true;
+  const expectation = message.expectation(IpProto.TCP, address, 0, port);
+  expectation.flags = NF_CT_EXPECT_PERMANENT;
+  expectation.assignHelper = message.helper(CALL_HELPER, IpProto.TCP);
+  return message.expect(expectation);
+}
+
+function infoRequestResponse(message: Message, value: Value): boolean {
+  if (!translateOwn(message, single(value.at("rasAddress")))) return false;
+  return translateKnown(message, value.at("callSignalAddress")?.items ?? []);
+}
+
+/** Translates the first address that is where the message itself comes from. */
+function translateOwn(message: Message, list: readonly Value[]): boolean {
+  if (!message.isTranslated) return true;
+  const { own, other } = message;
+  for (const at of list) {
+    if (!message.readSignal(at) || !message.isAt(own + T.SRC) || port !== message.sourcePort(own)) continue;
+    return message.writeSignal(at, other + T.DST, message.destinationPort(other));
+  }
+  return true;
+}
+
+/** Translates the first address that calls are expected at, of the sender or of the receiver. */
+function translateKnown(message: Message, list: readonly Value[]): boolean {
+  if (!message.isTranslated) return true;
+  const { own, other, direction } = message;
+  const free = message.signalPort(1 - direction);
+  for (const [index, at] of list.entries()) {
+    if (!message.readSignal(at) || port !== message.signalPort(direction)) continue;
+    if (message.isAt(own + T.SRC)) {
+      const first = index > 0 && isLoopback(message, list[0]) ? list[0] : at;
+      return message.writeSignal(first, other + T.DST, free);
+    }
+    if (message.isAt(own + T.DST)) return message.writeSignal(at, other + T.SRC, free);
+  }
+  return true;
+}
