@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { setPriority } from "node:os";
 import type { Readable } from "node:stream";
 import { Errno, NokmodError } from "../../errors.ts";
 import { Namespaces } from "../../namespaces.ts";
@@ -59,6 +60,7 @@ export async function start(options: StartOptions): Promise<void> {
     made.kernel.bus.onFault = onFault;
     return made;
   };
+  goFirst();
   const nokmod = attempt("packet memory", () => make(false));
   const namespaces = new Namespaces(() => {
     const made = make(true);
@@ -116,6 +118,18 @@ function set(nokmod: Nokmod, setting: string): void {
     const guess = cause.errno === ENOENT ? nearest(name, nokmod.sysctl.names()) : undefined;
     const hint = guess === undefined ? "" : `; is ${guess} meant?`;
     throw new NokmodError("ERR_OPTION", `--sysctl ${setting}: ${describeError(cause)}${hint}`, { cause });
+  }
+}
+
+/** Nice value of the thread that switches packets. */
+const PRIORITY = -10;
+
+/** The module works in interrupts, before any program has its turn; this comes nearest to it, where it is allowed. */
+function goFirst(): void {
+  try {
+    setPriority(PRIORITY);
+  } catch {
+    // Without CAP_SYS_NICE packets wait as everybody does.
   }
 }
 
