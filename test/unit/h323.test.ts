@@ -253,6 +253,11 @@ describe("calls", () => {
     const both = new Call().open();
     both.say(1, Uint8Array.of(...message, ...callProceeding([B, 6001])));
     expect(both.expected.length).toBe(2);
+    // Behind another message a header alone is not remembered.
+    const behind = new Call().open();
+    behind.say(1, Uint8Array.of(...callProceeding([B, 6001]), ...message.subarray(0, 4)));
+    behind.say(1, message.subarray(4));
+    expect(behind.expected).toEqual(["6 2:6001 H.245"]);
     const cut = new Call().open();
     cut.say(1, message.subarray(0, 20));
     cut.say(1, message.subarray(20));
