@@ -1,7 +1,7 @@
 import { type ChildProcess, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { tmpdir, uptime } from "node:os";
 import { dirname, join } from "node:path";
 import { connect, OvsClient } from "../../src/client/index.ts";
 import type { Namespace } from "../../src/lab/namespace.ts";
@@ -15,6 +15,8 @@ export type Policy =
   | "nat"
   /** ct(commit), no NAT. */
   | "commit"
+  /** The same, with room for MANY connections. */
+  | "many"
   /** Plain output, but every source address and port needs a datapath flow of its own. */
   | "miss"
   /** Plain output, and FLOWS other flows in the datapath. */
@@ -22,6 +24,9 @@ export type Policy =
 
 /** Datapath flows in a datapath that is full. */
 export const FLOWS = 200_000;
+
+/** Connections of a table that is large. */
+export const MANY = 1_000_000;
 
 /** The two devices that a peer connects, in the namespace it runs in. */
 export interface Wiring {
@@ -72,6 +77,7 @@ export function rules(policy: Policy): string[] {
     case "full":
       return [];
     case "commit":
+    case "many":
       return [
         "priority=10,in_port=1,ip,actions=ct(commit,zone=1),output:2",
         "priority=10,in_port=2,ip,actions=ct(zone=1),output:1",
@@ -181,7 +187,7 @@ abstract class Ovs implements Peer {
 /** Its own datapath in user space, datapath_type=netdev. */
 export class OvsNetdev extends Ovs {
   readonly name: string;
-  readonly policies = ["plain", "nat", "commit", "miss"] as const;
+  readonly policies = ["plain", "nat", "commit", "many", "miss"] as const;
   readonly needsChecksums: boolean;
   protected readonly datapathType = "netdev";
   protected override readonly settings: readonly string[];
@@ -261,7 +267,7 @@ export class CForwarder implements Peer {
 /** nokmod with its built-in userspace, as `nokmod start --bridge` runs it. */
 export class Nokmod implements Peer {
   readonly name = "nokmod";
-  readonly policies = ["plain", "nat", "commit", "miss", "full"] as const;
+  readonly policies = ["plain", "nat", "commit", "many", "miss", "full"] as const;
 
   constructor(private readonly program: string) {}
 
@@ -274,6 +280,7 @@ export class Nokmod implements Peer {
     const child = namespace.start(
       ...[process.execPath, this.program, "start", `--socket=${socket}`],
       ...(policy === "full" ? [] : bridge),
+      ...(policy === "many" ? [`--sysctl=net.netfilter.nf_conntrack_max=${MANY}`] : []),
     );
     let output = "";
     for (const stream of [child.stdout, child.stderr]) stream?.on("data", (chunk) => (output += chunk));
@@ -315,12 +322,30 @@ export class Nokmod implements Peer {
   }
 }
 
-/** The real openvswitch.ko, where the running kernel has it, with flows put by ovs-dpctl. */
+/** Seconds after boot before which ovs-vswitchd 3.1 counts no processor and starts no handler. */
+const COUNTS_PROCESSORS = 11;
+
+/** On the real openvswitch.ko. */
+class OvsOnModule extends Ovs {
+  readonly name = "openvswitch.ko";
+  readonly policies = ["miss"] as const;
+  protected readonly datapathType = "system";
+
+  protected override async prepare(): Promise<{ environment: Record<string, string> }> {
+    await until("the first seconds after boot", () => uptime() > COUNTS_PROCESSORS);
+    return { environment: {} };
+  }
+}
+
+/** The real openvswitch.ko, where the running kernel has it, with flows put by ovs-dpctl; misses go to ovs-vswitchd. */
 export class KernelModule implements Peer {
   readonly name = "openvswitch.ko";
-  readonly policies = ["plain", "nat", "commit"] as const;
+  readonly policies = ["plain", "nat", "commit", "many", "miss"] as const;
 
-  async start({ namespace, left, right }: Wiring, policy: Policy): Promise<Running> {
+  async start(wiring: Wiring, policy: Policy): Promise<Running> {
+    if (policy === "miss") return new OvsOnModule().start(wiring, policy);
+    const { namespace, left, right } = wiring;
+    if (policy === "many") namespace.run("sysctl", "-qw", `net.netfilter.nf_conntrack_max=${MANY}`);
     const dpctl = (...command: string[]): string => namespace.run("ovs-dpctl", ...command);
     dpctl("add-dp", "bench0");
     try {
@@ -332,6 +357,7 @@ export class KernelModule implements Peer {
     }
     return {
       pids: [],
+      genetlink: {},
       stop: async () => {
         dpctl("del-dp", "bench0");
       },
@@ -349,6 +375,7 @@ export class KernelModule implements Peer {
           [`recirc_id(1),in_port(2),ct_state(+trk),ct_zone(1),${ip}`, "1"],
         ];
       case "commit":
+      case "many":
         return [
           [`in_port(1),${ip}`, "ct(commit,zone=1),2"],
           [`in_port(2),${ip}`, "ct(zone=1),1"],

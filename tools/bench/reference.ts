@@ -24,10 +24,14 @@ export function runReference(
     ...[`--rounds=${options.rounds}`, `--seconds=${options.seconds}`, `--only=${options.only.join(",")}`],
   ];
   try {
-    // The other kernel may pass the environment on: once is enough.
-    writeFileSync(script, `#!/bin/sh\nunset NOKMOD_REFERENCE\nexec ${command.map(quote).join(" ")} 2>&1\n`, {
-      mode: 0o755,
-    });
+    // The other kernel may pass the environment on: once is enough. Sockets need a file system of its own.
+    writeFileSync(
+      script,
+      `#!/bin/sh\nunset NOKMOD_REFERENCE\nexport TMPDIR=/run\nexec ${command.map(quote).join(" ")} 2>&1\n`,
+      {
+        mode: 0o755,
+      },
+    );
     const result = spawnSync(runner, [script], {
       encoding: "utf8",
       timeout: 900_000,

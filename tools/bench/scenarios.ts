@@ -1,5 +1,5 @@
 import { format } from "./chart.ts";
-import { FLOWS, type Policy, type Running } from "./peers.ts";
+import { FLOWS, MANY, type Policy, type Running } from "./peers.ts";
 import { latency, longestDelay, misses, pause, type Testbed, type Tools, tcpRate, udpRate } from "./traffic.ts";
 
 /** A figure that a scenario gives. */
@@ -66,6 +66,16 @@ export const scenarios: readonly Scenario[] = [
     metrics: [{ id: "new", title: "new UDP connections through ct(commit)", unit: "connections/s" }],
     run: async (bed, tools) => [await udpRate(bed, tools, { flows: 4_000_000, seconds: 1 })],
   },
+  ...[10, 10_000, MANY].map(
+    (flows): Scenario => ({
+      id: `ct-${flows}`,
+      policy: "many",
+      metrics: [
+        { id: `ct-${flows}`, title: `60-byte UDP, ${format(flows)} connections known to ct`, unit: "packets/s" },
+      ],
+      run: async (bed, tools, seconds) => [await udpRate(bed, tools, { flows, seconds, known: true })],
+    }),
+  ),
   {
     id: "ping",
     policy: "plain",

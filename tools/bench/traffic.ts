@@ -50,6 +50,9 @@ export async function testbed(offloads: boolean): Promise<Testbed> {
   };
 }
 
+/** New connections a second that every peer reaches. */
+const SLOWEST_NEW = 100_000;
+
 /** What to send. */
 export interface Load {
   /** Different pairs of source address and port. */
@@ -59,6 +62,8 @@ export interface Load {
   readonly burst?: number;
   /** First sends slowly, and the right host answers every packet, so that all connections are established. */
   readonly establish?: boolean;
+  /** Measured once every flow has been seen. */
+  readonly known?: boolean;
 }
 
 /** Packets a second that reached the right host, of 60-byte UDP sent as fast as it goes. */
@@ -74,8 +79,11 @@ export async function udpRate(bed: Testbed, tools: Tools, load: Load): Promise<n
     await pause(200);
     await Promise.all([generate(1, load.flows * 2, 1), reflector]);
   }
-  const generator = generate(load.seconds + 1, 0, load.burst ?? 1);
-  await pause(700);
+  const first = received(bed.right, "r0");
+  const warmUp = load.known ? 1 + load.flows / SLOWEST_NEW : 1;
+  const generator = generate(load.seconds + warmUp, 0, load.burst ?? 1);
+  await pause(warmUp * 1000 - 300);
+  if (load.known && received(bed.right, "r0") - first < load.flows) throw new Error("not every flow was seen in time");
   const before = received(bed.right, "r0");
   const start = performance.now();
   await pause(load.seconds * 1000);
