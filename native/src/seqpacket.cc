@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <napi.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
@@ -14,11 +15,13 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "busy_poll.h"
 #include "poller.h"
 #include "sys.h"
 #include "system_error.h"
@@ -34,6 +37,8 @@ constexpr int kEventsPerWake = 64;
 constexpr int kNothing = 64;
 // Packets taken from one connection before the others get their turn.
 constexpr int kPacketsPerTurn = 32;
+// Where a request tells of its sender's processor (docs/transport.md).
+constexpr ssize_t kProcessorAt = 20;
 
 sockaddr_un AddressOf(Napi::Env env, const std::string& path) {
   sockaddr_un address{};
@@ -105,9 +110,10 @@ Fd LockPath(Napi::Env env, const std::string& path) {
 
 /// The listening end.
 ///
-///   new SeqpacketServer(path, mode, input, { accept(id, pid, uid, gid, netns), packet(id, length), drained(id), closed(id) })
+///   new SeqpacketServer(path, mode, input, { accept(id, pid, uid, gid, netns), packet(id, length, elsewhere), drained(id),
+///   closed(id) })
 ///
-/// A packet lies in `input` when packet() is called; a length above input.length tells of one that was cut off.
+/// `elsewhere`: on a connection that is prompt(), the sender runs on another processor. A packet lies in `input` when packet() is called; a length above input.length tells of one that was cut off.
 class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
  public:
   static Napi::Function Define(Napi::Env env) {
@@ -182,6 +188,7 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     int error = poller_.Open(env, epoll_.get(), [this] { Wake(); });
     if (error == 0) error = poller_.Start();
     if (error != 0) throw SystemError(env, -error, "poll");
+    busy_.Open(env);
   }
 
   void RemoveStale(Napi::Env env, const sockaddr_un& address) {
@@ -289,6 +296,13 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     return static_cast<double>(status.st_ino);
   }
 
+  /// Whether a request tells that it was sent from another processor than the one we run on.
+  static bool FromElsewhere(const uint8_t* request, ssize_t size) {
+    uint32_t sender = 0;
+    if (size >= kProcessorAt + 4) memcpy(&sender, request + kProcessorAt, sizeof sender);
+    return sender != 0 && static_cast<int>(sender - 1) != sched_getcpu();
+  }
+
   void Read(uint32_t id, uint64_t tag) {
     // A request at a time: the next one cannot be there yet, and to look for it would cost as much as to wait.
     const int turns = connections_[id].poller ? 1 : kPacketsPerTurn;
@@ -302,7 +316,8 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
         Call(closed_, {Id(id)});
         return;
       }
-      Call(packet_, {Id(id), Napi::Number::New(Env(), static_cast<double>(size))});
+      if (turns == 1) elsewhere_ = FromElsewhere(input.Data(), size);
+      Call(packet_, {Id(id), Napi::Number::New(Env(), static_cast<double>(size)), Napi::Boolean::New(Env(), elsewhere_)});
       if (!Alive(tag)) return;
     }
     if (connections_[id].poller) return;
@@ -334,6 +349,7 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     if (!open_) return;
     open_ = false;
     poller_.Close();
+    busy_.Close();
     for (Connection& connection : connections_) {
       connection.poller.reset();
       connection.fd.Reset();
@@ -411,7 +427,11 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     const uint64_t tag = Tag(id);
     int error = poller->Open(info.Env(), connection->fd.get(), [this, id, tag] {
       const Napi::HandleScope scope(Env());
-      if (Alive(tag)) Read(id, tag);
+      if (!Alive(tag)) return;
+      busy_.Begin();
+      elsewhere_ = false;
+      Read(id, tag);
+      busy_.End(elsewhere_);
     });
     if (error != 0) return info.Env().Undefined();
     epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection->fd.get(), nullptr);
@@ -449,6 +469,8 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
   std::vector<Connection> connections_;
   std::vector<uint32_t> free_;
   Poller poller_;
+  BusyPoll busy_;
+  bool elsewhere_ = false;
 };
 
 /// The connecting end: `new SeqpacketClient(path)`.

@@ -4,7 +4,7 @@
  *
  * ```
  * hello    | magic | version u16, kind u16 | protocol | pid | cookie low | cookie high | receive length | flags |  32 bytes
- * request  | op | socket id low | socket id high | a | b | 0 | payload …                                          24 bytes +
+ * request  | op | socket id low | socket id high | a | b | processor | payload …                                  24 bytes +
  * answer   | errno | flags | a | b | payload …                                                                    16 bytes +
  * ```
  */
@@ -68,6 +68,12 @@ export const enum TransportOp {
 
 /** Answer flag: a dump is under way; an empty queue is not its end, More continues it. */
 export const ANSWER_DUMPING = 1;
+
+/**
+ * Answer flag: the server runs on another processor than the one that the request told (its number + 1, 0: not told) and
+ * does not sleep at once. To look for the next answer for some microseconds is faster than to be woken by it.
+ */
+export const ANSWER_AWAKE = 2;
 
 /**
  * A packet of this length on a data channel is no datagram but a u32: the errno that the next recv must fail with, once

@@ -5,6 +5,7 @@ import { native } from "../native.ts";
 import type { BusSocket, NetlinkSink } from "../netlink/bus.ts";
 import type { NetlinkHost } from "../netlink/host.ts";
 import {
+  ANSWER_AWAKE,
   ANSWER_BYTES,
   ANSWER_DUMPING,
   ChannelKind,
@@ -49,7 +50,7 @@ interface NativeServer {
 
 interface NativeHandlers {
   accept(id: number, pid: number, uid: number, gid: number, netns: number): void;
-  packet(id: number, length: number): void;
+  packet(id: number, length: number, elsewhere: boolean): void;
   drained(id: number): void;
   closed(id: number): void;
 }
@@ -122,6 +123,8 @@ export class NetlinkServer {
   private readonly isPrivileged: (pid: number) => boolean;
   private readonly foreign: NetlinkServerOptions["foreign"];
   private readonly inode = netnsInode();
+  /** ANSWER_AWAKE or 0, for the request at hand. */
+  private awake = 0;
 
   /**
    * Listens at once.
@@ -141,7 +144,10 @@ export class NetlinkServer {
         this.stats.connections++;
         this.channels.set(id, new Channel({ pid, uid, gid, netns, privileged: this.isPrivileged(pid) }, this.host));
       },
-      packet: (id, length) => this.onPacket(id, length),
+      packet: (id, length, elsewhere) => {
+        this.awake = elsewhere ? ANSWER_AWAKE : 0;
+        this.onPacket(id, length);
+      },
       drained: (id) => this.channels.get(id)?.socket?.onDrained(),
       closed: (id) => this.forget(id),
     };
@@ -347,7 +353,7 @@ export class NetlinkServer {
   private reply(id: number, errno: number, flags: number, a: number, b: number, payload?: Uint8Array): void {
     const { answer } = this;
     answer.setUint32(0, errno, true);
-    answer.setUint32(4, flags, true);
+    answer.setUint32(4, flags | this.awake, true);
     answer.setUint32(8, a, true);
     answer.setUint32(12, b, true);
     // One request, one answer: who lets answers pile up is not speaking this protocol.

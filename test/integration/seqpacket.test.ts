@@ -373,6 +373,22 @@ describe("bad input", () => {
     raw.close();
   });
 
+  it("a request that tells of another processor is told that the server is awake, one that tells nothing is not", () => {
+    const raw = dial();
+    expect(ask(raw, HELLO(0))).toBe(0);
+    const nowhere = 1 << 20;
+    for (const [processor, flags] of [
+      [0, 0],
+      [nowhere, 2],
+      [0xffff_ffff, 2],
+      [0, 0],
+    ]) {
+      expect(ask(raw, words(1, 1, 2, 0, 0, processor))).toBe(EBADF);
+      expect(u32(answer, 4)).toBe(flags);
+    }
+    raw.close();
+  });
+
   it("what is written to a data channel is carried out, with no answer but the replies; garbage is nothing", () => {
     const raw = dial();
     expect(ask(raw, HELLO(1))).toBe(0);
