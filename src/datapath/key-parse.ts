@@ -101,6 +101,18 @@ class AttributeSet {
 
   constructor(public view: DataView) {}
 
+  /** For another message. */
+  reset(view: DataView): this {
+    this.view = view;
+    this.present = 0;
+    this.at.fill(0);
+    this.size.fill(0);
+    this.unspec = false;
+    this.origPorts = 0;
+    this.seen = 0;
+    return this;
+  }
+
   has(type: number): boolean {
     return (this.present & bit(type)) !== 0;
   }
@@ -155,6 +167,9 @@ class AttributeSet {
   }
 }
 
+/** One message is parsed at a time. */
+const scratchSet = new AttributeSet(new DataView(new ArrayBuffer(0)));
+
 function isZero(view: DataView, offset: number, length: number): boolean {
   for (let i = 0; i < length; i++) if (view.getUint8(offset + i) !== 0) return false;
   return true;
@@ -179,7 +194,7 @@ export function parseMatch(
 ): number {
   key.fill(0);
   mask.fill(0);
-  const set = new AttributeSet(view);
+  const set = scratchSet.reset(view);
   const keyAttrs = readKey(set, keyStart, keyEnd, key);
 
   const range = new MaskRange();
@@ -214,7 +229,7 @@ export function parseMatch(
  */
 export function parseKey(view: DataView, start: number, end: number, key: Int32Array): void {
   key.fill(0);
-  const set = new AttributeSet(view);
+  const set = scratchSet.reset(view);
   validate(key, readKey(set, start, end, key), undefined, 0);
 }
 
@@ -559,7 +574,7 @@ export const enum MetadataKey {
  */
 export function parseMetadata(view: DataView, start: number, end: number, packet: Packet, key: Int32Array): number {
   key.fill(0);
-  const set = new AttributeSet(view);
+  const set = scratchSet.reset(view);
   set.read(start, end, false);
   const tuples =
     (set.has(OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV4) ? MetadataKey.ORIG_TUPLE_IPV4 : 0) |

@@ -4,7 +4,7 @@
  */
 import { formatActions } from "../client/format.ts";
 import type { FlowInfo, Upcall, UpcallSocket, VportInfo } from "../client/ovs.ts";
-import { OvsClient } from "../client/ovs.ts";
+import { type OvsBatch, OvsClient } from "../client/ovs.ts";
 import type { SocketOpener } from "../client/requester.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import { Errno, NokmodError } from "../errors.ts";
@@ -36,8 +36,10 @@ const UPCALL_BUFFER = 4 * 1024 * 1024;
 /** Upcalls answered in one send. */
 const UPCALL_BATCH = 64;
 /** A revalidation that runs beside other work gives way after this many milliseconds, asked every so many flows. */
-const REVALIDATE_SLICE_MS = 4;
+const REVALIDATE_SLICE_MS = 1;
 const REVALIDATE_SLICE = 16;
+/** Passes that come by themselves are as far apart that other work has so many times what they take. */
+const REVALIDATE_REST = 4;
 /** Idle time that is let pass once there are too many flows. */
 const CROWDED_IDLE = 100;
 const MAX_PORT = 0xfeff;
@@ -171,6 +173,8 @@ type Effects = Pick<XlateResult, "rules" | "learned" | "recircIds">;
 
 export class VSwitch {
   readonly client: OvsClient;
+  /** What the upcalls at hand are answered with. */
+  private batch: OvsBatch;
   readonly name: string;
   /** Interface index of the local port: the datapath's handle. */
   readonly datapath: number;
@@ -214,6 +218,9 @@ export class VSwitch {
   private portGeneration = 0;
   private dump = 0;
   private running: Iterator<void> | null = null;
+  /** Milliseconds that the running pass has taken. */
+  private busy = 0;
+  private restUntil = 0;
   private cancelSoon: (() => void) | null = null;
   private handling = false;
   private closed = false;
@@ -230,6 +237,7 @@ export class VSwitch {
     this.maxIdleMs = options.maxIdleMs ?? 10_000;
     this.flowLimit = options.flowLimit ?? 200_000;
     this.client = new OvsClient(options.opener);
+    this.batch = this.client.batch();
     this.macs = new MacTable(this.clock, options.macAgingMs);
     this.recirc = new RecircTable(() => this.clock.monotonic());
     this.context = {
@@ -283,7 +291,7 @@ export class VSwitch {
       this.close();
       throw error;
     }
-    this.stops.push(this.scheduler.every(options.revalidateMs ?? 500, () => this.startRevalidation()));
+    this.stops.push(this.scheduler.every(options.revalidateMs ?? 500, () => this.revalidateAgain()));
   }
 
   /** Takes the bridge down; the datapath goes with it where this bridge has made it. */
@@ -583,6 +591,8 @@ export class VSwitch {
         this.answer();
       } catch (error) {
         this.queue.length = 0;
+        // What it holds has not been sent.
+        this.batch = this.client.batch();
         this.fault("upcall", error);
       }
       this.statistics.lost += next.lost - lost;
@@ -593,7 +603,7 @@ export class VSwitch {
   private answer(): void {
     if (this.queue.length === 0) return;
     const upcalls = this.queue.splice(0);
-    const batch = this.client.batch();
+    const { batch } = this;
     const puts = new Map<number, Ukey>();
     const events: UpcallEvent[] = [];
     for (const upcall of upcalls) {
@@ -778,6 +788,10 @@ export class VSwitch {
     });
   }
 
+  private revalidateAgain(): void {
+    if (this.clock.monotonic() >= this.restUntil) this.startRevalidation();
+  }
+
   /** Starts a pass that runs in slices beside other work; one at a time. */
   private startRevalidation(): void {
     if (this.running || this.closed) return;
@@ -788,6 +802,7 @@ export class VSwitch {
   private step(): void {
     if (!this.running || this.closed) return;
     const before = this.revision;
+    const start = this.clock.monotonic();
     let done: boolean | undefined;
     try {
       done = this.running.next().done;
@@ -795,11 +810,15 @@ export class VSwitch {
       done = true;
       this.fault("revalidation", error);
     }
+    const now = this.clock.monotonic();
+    this.busy += now - start;
     if (!done) {
       this.scheduler.soon(() => this.step());
       return;
     }
     this.running = null;
+    this.restUntil = now + REVALIDATE_REST * this.busy;
+    this.busy = 0;
     if (before !== this.revision) this.revalidateSoon();
   }
 
@@ -825,8 +844,7 @@ export class VSwitch {
     const idle = crowded ? CROWDED_IDLE : this.maxIdleMs;
     if (this.ukeys.size > 0) {
       const gone: [Ukey, FlowEvent["reason"]][] = [];
-      let count = 0;
-      let since = this.clock.monotonic();
+      const turn = new Turn(this.clock);
       for (const info of this.client.flows(this.datapath, TERSE)) {
         const ukey = info.ufid && this.ukeys.get(ufidKey(info.ufid));
         if (ukey) {
@@ -835,14 +853,15 @@ export class VSwitch {
           const reason = this.examine(ukey, now, idle);
           if (reason) gone.push([ukey, reason]);
         } else if (info.ufid) this.deleteUnknown(info.ufid);
-        if (++count % REVALIDATE_SLICE === 0 && this.clock.monotonic() - since > REVALIDATE_SLICE_MS) {
-          yield;
-          since = this.clock.monotonic();
-        }
+        if (turn.isOver()) yield;
       }
-      for (const [ukey, reason] of gone) this.deleteFlow(ukey, reason);
+      for (const [ukey, reason] of gone) {
+        this.deleteFlow(ukey, reason);
+        if (turn.isOver()) yield;
+      }
       // What the datapath no longer has: somebody else has deleted it.
       for (const ukey of this.ukeys.values()) {
+        if (turn.isOver()) yield;
         if (ukey.dump >= dump) continue;
         this.dropUkey(ukey);
         this.onFlowDel?.(flowEvent(ukey, "gone"));
@@ -937,6 +956,27 @@ export class VSwitch {
 
   private fault(what: string, error: unknown): void {
     this.onFault?.(what, error);
+  }
+}
+
+/** Tells a long job when it has had its turn. */
+class Turn {
+  private steps = 0;
+  private over = false;
+  private since: number;
+
+  constructor(private readonly clock: Clock) {
+    this.since = clock.monotonic();
+  }
+
+  /** Asked after each step; true: the next turn begins when the job goes on. */
+  isOver(): boolean {
+    if (++this.steps % REVALIDATE_SLICE !== 0) return false;
+    const now = this.clock.monotonic();
+    // The first steps of a turn come after others have had theirs.
+    if (this.over) this.since = now;
+    this.over = now - this.since > REVALIDATE_SLICE_MS;
+    return this.over;
   }
 }
 

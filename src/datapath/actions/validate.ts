@@ -104,10 +104,12 @@ export function validateActions(
   const key = maskedKey;
   const type = key[K.ETH_TYPE] >>> 16;
   const labels = isMpls(type) ? bitCount(key[K.MPLS_LABELS]) : 0;
-  const writer = new MessageWriter(Math.max(64, end - start));
-  const compiler = new Compiler(view, key, context, writer);
+  const compiler = new Compiler(view, key, context, scratchWriter.reset());
   return compiler.list(start, end, new State(type, (key[K.VLAN] >>> 16) & 0xffff, labels, 0));
 }
+
+/** Canonical forms are copied out of it. */
+const scratchWriter = new MessageWriter();
 
 /** What is known of the packet at a place of the list: copied for nested lists. */
 class State {
