@@ -9,6 +9,7 @@ import { NativePorts } from "../../port/native.ts";
 import { NetlinkServer } from "../../server/index.ts";
 import { ENOENT } from "../../uapi/errno.ts";
 import { VSwitch } from "../../vswitch/index.ts";
+import { warmUp } from "../../warm-up.ts";
 import { describeError, nearest, print } from "../output.ts";
 import { StateFile } from "../state.ts";
 
@@ -61,6 +62,7 @@ export async function start(options: StartOptions): Promise<void> {
     return made;
   };
   goFirst();
+  await warmUp();
   const nokmod = attempt("packet memory", () => make(false));
   const namespaces = new Namespaces(() => {
     const made = make(true);

@@ -4,6 +4,7 @@ import { Namespace } from "../../lab/namespace.ts";
 import { Nokmod } from "../../nokmod.ts";
 import { NativePorts } from "../../port/native.ts";
 import { type FlowEvent, type UpcallEvent, VSwitch } from "../../vswitch/index.ts";
+import { warmUp } from "../../warm-up.ts";
 import { paint, print } from "../output.ts";
 import { describeFrame } from "./describe.ts";
 
@@ -37,6 +38,7 @@ class DemoFailure extends Error {}
 
 /** Runs in a network namespace of its own, which is the switch's: lays out the hosts, sends, shows, and takes it down. */
 export async function walkThrough(): Promise<void> {
+  await warmUp();
   execFileSync("ip", ["link", "set", "lo", "up"]);
   const client = await Namespace.create();
   const server = await Namespace.create();

@@ -1,0 +1,14 @@
+import { expect, it } from "vitest";
+import { K, newKey } from "../../src/datapath/flow-key.ts";
+import { skbHash } from "../../src/datapath/hash.ts";
+import { warmUp } from "../../src/warm-up.ts";
+
+it("warmUp() puts flows and makes connections, and leaves the hashes of this process as they were", async () => {
+  const key = newKey();
+  key[K.IPV4_SRC] = 0x0a000001;
+  const hash = skbHash(key);
+  const { flows, connections } = await warmUp();
+  expect(flows).toBeGreaterThan(32);
+  expect(connections).toBeGreaterThanOrEqual(32);
+  expect(skbHash(key)).toBe(hash);
+});
