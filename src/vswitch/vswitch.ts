@@ -154,7 +154,7 @@ interface Ukey {
   readonly key: Uint8Array;
   readonly inPort: number;
   readonly mask: Uint8Array;
-  readonly wildcards: Uint32Array;
+  readonly wildcards: Uint8Array;
   actions: Uint8Array;
   /** Who is to be told of its packets, and what its actions need. */
   effects: Effects;
@@ -658,7 +658,8 @@ export class VSwitch {
     put: (ukey: Ukey) => void,
     execute: (packet: Uint8Array, key: Uint8Array, actions: Uint8Array) => void,
   ): UpcallEvent | null {
-    const flow = new Flow();
+    const flow = this.onUpcall ? new Flow() : this.upcallFlow;
+    flow.words.fill(0);
     const datapathPort = readKey(upcall.key, flow);
     const number = datapathPort === ovs.OVSP_LOCAL ? OFPP_LOCAL : datapathPort;
     const inPort = this.xports.get(number) ?? null;
@@ -677,7 +678,7 @@ export class VSwitch {
     }
     // A packet of a port that is going: no flow for it, it would outlive the port.
     if (!inPort) return { kind, ...base, actions: NOTHING, error: "no such port" };
-    const result = xlate(this.context, flow);
+    const result = xlate(this.context, flow, this.scratchWildcards);
     const now = this.clock.monotonic();
     const ran = result.actions;
     if (kind === "miss") {
@@ -701,7 +702,11 @@ export class VSwitch {
   }
   private readonly scratch = new MessageWriter();
   private readonly scratchFlow = new Flow();
-  private readonly shared = new Shared();
+  private readonly scratchWildcards = new Flow();
+  private readonly upcallFlow = new Flow();
+  private readonly masks = new Shared();
+  private readonly wildcards = new Shared();
+  private readonly actions = new Shared();
 
   private makeUkey(id: string, ufid: Uint8Array, key: Uint8Array, flow: Flow, result: XlateResult, now: number): Ukey {
     const mask = this.scratch.reset();
@@ -712,9 +717,9 @@ export class VSwitch {
       ufid,
       key,
       inPort: flow.u32(F.IN_PORT),
-      mask: this.shared.bytes(mask.finish()),
-      wildcards: this.shared.words(result.wildcards.words),
-      actions: this.shared.bytes(this.datapathActions(flow, result)),
+      mask: this.masks.get(mask.bytes.subarray(0, mask.length)),
+      wildcards: this.wildcards.get(result.wildcards.bytes),
+      actions: this.actions.get(this.datapathActions(flow, result)),
       effects: effectsOf(result),
       packets: 0,
       bytes: 0,
@@ -898,16 +903,16 @@ export class VSwitch {
     const { revision } = this;
     if (ukey.revision === revision) return null;
     const flow = this.scratchFlow;
-    flow.bytes.fill(0);
+    flow.words.fill(0);
     readKey(ukey.key, flow);
     flow.put32(F.IN_PORT, ukey.inPort);
-    const result = xlate(this.context, flow);
-    if (result.error !== null || exceeds(result.wildcards.words, ukey.wildcards)) return "stale";
+    const result = xlate(this.context, flow, this.scratchWildcards);
+    if (result.error !== null || exceeds(result.wildcards.bytes, ukey.wildcards)) return "stale";
     ukey.revision = revision;
     this.recirc.hold(result.recircIds);
     this.recirc.release(ukey.effects.recircIds);
     ukey.effects = effectsOf(result);
-    const actions = this.shared.bytes(this.datapathActions(flow, result));
+    const actions = this.actions.get(this.datapathActions(flow, result));
     if (Buffer.compare(actions, ukey.actions) === 0) return null;
     try {
       this.client.setFlow(this.datapath, { ufid: ukey.ufid, key: ukey.key }, { mask: ukey.mask, actions });
@@ -990,34 +995,32 @@ function effectsOf({ rules, learned, recircIds }: XlateResult): Effects {
   };
 }
 
+const NOTHING: Uint8Array = new Uint8Array(0);
+
 /** Equal bytes once: most flows have one of few masks and actions. */
 class Shared {
   private readonly known = new Map<string, Uint8Array>();
-  private readonly knownWords = new Map<string, Uint32Array>();
+  private last: Uint8Array = NOTHING;
 
-  bytes(value: Uint8Array): Uint8Array {
-    return share(this.known, Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("latin1"), value);
-  }
-  words(value: Uint32Array): Uint32Array {
-    return share(
-      this.knownWords,
-      Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("latin1"),
-      value,
-    );
+  /** A copy of `value`, the same one for the same bytes. */
+  get(value: Uint8Array): Uint8Array {
+    // One flow is often as the one before; to compare is faster than to hash.
+    if (Buffer.compare(value, this.last) === 0) return this.last;
+    const id = Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("latin1");
+    let found = this.known.get(id);
+    if (found === undefined) {
+      // Forgetting costs memory, not truth.
+      if (this.known.size >= SHARED_LIMIT) this.known.clear();
+      found = value.slice();
+      this.known.set(id, found);
+    }
+    this.last = found;
+    return found;
   }
 }
 
-function share<T>(known: Map<string, T>, key: string, value: T): T {
-  const found = known.get(key);
-  if (found !== undefined) return found;
-  // Forgetting costs memory, not truth.
-  if (known.size >= SHARED_LIMIT) known.clear();
-  known.set(key, value);
-  return value;
-}
 const SHARED_LIMIT = 4096;
 
-const NOTHING: Uint8Array = new Uint8Array(0);
 const TERSE = ovs.OVS_UFID_F_OMIT_KEY | ovs.OVS_UFID_F_OMIT_MASK | ovs.OVS_UFID_F_OMIT_ACTIONS;
 
 function flowEvent(ukey: Ukey, reason: FlowEvent["reason"]): FlowEvent {
@@ -1026,8 +1029,8 @@ function flowEvent(ukey: Ukey, reason: FlowEvent["reason"]): FlowEvent {
 }
 
 /** Whether `now` consults bits that `then` has not: the old flow would then take in packets that it must not. */
-function exceeds(now: Uint32Array, then: Uint32Array): boolean {
-  for (let i = 0; i < FLOW_WORDS; i++) if (now[i] & ~then[i]) return true;
+function exceeds(now: Uint8Array, then: Uint8Array): boolean {
+  for (let i = 0; i < now.length; i++) if (now[i] & ~then[i]) return true;
   return false;
 }
 

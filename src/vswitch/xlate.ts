@@ -159,20 +159,20 @@ export interface XlateResult {
 /**
  * Translates one flow. Pure but for the recirculation ids that it takes: learning is left to the caller.
  * @param flow in_port is the OpenFlow number
+ * @param wildcards where the result's are written
  */
-export function xlate(context: XlateContext, flow: Flow): XlateResult {
-  return new Translation(context, flow).run();
+export function xlate(context: XlateContext, flow: Flow, wildcards = new Flow()): XlateResult {
+  return new Translation(context, flow, wildcards).run();
 }
 
 /** The mask with which every translation starts. */
-function initialWildcards(flow: Flow): Flow {
-  const wc = new Flow();
+function setInitialWildcards(wc: Flow, flow: Flow): void {
+  wc.words.fill(0);
   wc.fill(F.IN_PORT, 4, 0xff);
   wc.fill(F.RECIRC_ID, 4, 0xff);
   wc.put8(F.IS_ETH, 0xff);
   wc.put16(F.DL_TYPE, 0xffff);
   if (flow.isIp) wc.put8(F.NW_FRAG, FLOW_NW_FRAG_ANY | FLOW_NW_FRAG_LATER);
-  return wc;
 }
 
 /** Takes out of the mask what is no part of the packet. */
@@ -204,7 +204,6 @@ class Translation {
   private readonly flow: Flow;
   /** The packet as the actions written so far leave it. */
   private readonly base: Flow;
-  private readonly wc: Flow;
   private readonly writer = scratchWriter.reset();
   private readonly rules: Rule[] = [];
   private readonly learned: Learned[] = [];
@@ -226,13 +225,14 @@ class Translation {
   constructor(
     private readonly context: XlateContext,
     flow: Flow,
+    private readonly wc: Flow,
   ) {
     this.original = flow;
     this.flow = scratchFlow;
     this.base = scratchBase;
     this.flow.set(flow);
     this.base.set(flow);
-    this.wc = initialWildcards(flow);
+    setInitialWildcards(wc, flow);
     this.conntracked = (flow.u32(F.CT_STATE) & ovs.OVS_CS_F_TRACKED) !== 0;
   }
 
