@@ -72,6 +72,20 @@ struct Bytes {
   }
 };
 
+/// A Uint8Array that is never detached, and where it lies: to ask for that takes as long as to send a packet.
+struct Buffer {
+  uint8_t* data = nullptr;
+  size_t size = 0;
+  void Hold(const Napi::Value& value) {
+    array_ = Napi::Persistent(value.As<Napi::Uint8Array>());
+    data = array_.Value().Data();
+    size = array_.Value().ByteLength();
+  }
+
+ private:
+  Napi::Reference<Napi::Uint8Array> array_;
+};
+
 /// Sends one packet without waiting. 0 or a negative errno.
 int SendPacket(int fd, const uint8_t* data, size_t size) {
   ssize_t sent;
@@ -110,7 +124,7 @@ Fd LockPath(Napi::Env env, const std::string& path) {
 
 /// The listening end.
 ///
-///   new SeqpacketServer(path, mode, input, { accept(id, pid, uid, gid, netns), packet(id, length, elsewhere), drained(id),
+///   new SeqpacketServer(path, mode, input, output, { accept(id, pid, uid, gid, netns), packet(id, length, elsewhere), drained(id),
 ///   closed(id) })
 ///
 /// `elsewhere`: on a connection that is prompt(), the sender runs on another processor. A packet lies in `input` when packet() is called; a length above input.length tells of one that was cut off.
@@ -135,8 +149,9 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     const Napi::Env env = info.Env();
     path_ = info[0].As<Napi::String>();
     const auto mode = info[1].As<Napi::Number>().Uint32Value();
-    input_ = Napi::Persistent(info[2].As<Napi::Uint8Array>());
-    handlers_ = Napi::Persistent(info[3].As<Napi::Object>());
+    input_.Hold(info[2]);
+    output_.Hold(info[3]);
+    handlers_ = Napi::Persistent(info[4].As<Napi::Object>());
     accept_ = Handler("accept");
     packet_ = Handler("packet");
     drained_ = Handler("drained");
@@ -308,15 +323,14 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     const int turns = connections_[id].poller ? 1 : kPacketsPerTurn;
     for (int i = 0; i < turns; i++) {
       const Napi::HandleScope scope(Env());
-      Napi::Uint8Array input = input_.Value();
-      const ssize_t size = ReceivePacket(connections_[id].fd.get(), input.Data(), input.ByteLength(), MSG_DONTWAIT);
+      const ssize_t size = ReceivePacket(connections_[id].fd.get(), input_.data, input_.size, MSG_DONTWAIT);
       if (size == -EAGAIN) return;
       if (size <= 0) {
         Drop(id);
         Call(closed_, {Id(id)});
         return;
       }
-      if (turns == 1) elsewhere_ = FromElsewhere(input.Data(), size);
+      if (turns == 1) elsewhere_ = FromElsewhere(input_.data, size);
       Call(packet_, {Id(id), Napi::Number::New(Env(), static_cast<double>(size)), Napi::Boolean::New(Env(), elsewhere_)});
       if (!Alive(tag)) return;
     }
@@ -366,11 +380,11 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     return info[index].As<Napi::Number>().Uint32Value();
   }
 
-  /// send(id, packet): 0 or a negative errno; -EAGAIN when the reader's queue is full.
+  /// send(id, length): sends the beginning of `output`. 0 or a negative errno; -EAGAIN when the reader's queue is full.
   Napi::Value Send(const Napi::CallbackInfo& info) {
     const Connection* connection = Find(Argument(info, 0));
-    const Bytes packet(info[1]);
-    const int result = connection == nullptr ? -EBADF : SendPacket(connection->fd.get(), packet.data, packet.size);
+    const size_t size = std::min<size_t>(Argument(info, 1), output_.size);
+    const int result = connection == nullptr ? -EBADF : SendPacket(connection->fd.get(), output_.data, size);
     return Napi::Number::New(info.Env(), result);
   }
 
@@ -458,7 +472,7 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
   }
 
   std::string path_;
-  Napi::Reference<Napi::Uint8Array> input_;
+  Buffer input_, output_;
   Napi::ObjectReference handlers_;
   Napi::FunctionReference accept_, packet_, drained_, closed_;
   Napi::AsyncContext context_;

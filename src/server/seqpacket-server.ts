@@ -38,7 +38,8 @@ import { hasNetAdmin } from "./credentials.ts";
 
 /** The listening half of native/src/seqpacket.cc. */
 interface NativeServer {
-  send(id: number, packet: Uint8Array): number;
+  /** Sends the first `length` bytes of the output. */
+  send(id: number, length: number): number;
   queued(id: number): number;
   watchDrain(id: number): void;
   setSendBuffer(id: number, bytes: number, force: boolean): number;
@@ -56,7 +57,13 @@ interface NativeHandlers {
 }
 
 interface SeqpacketAddon {
-  SeqpacketServer: new (path: string, mode: number, input: Uint8Array, handlers: NativeHandlers) => NativeServer;
+  SeqpacketServer: new (
+    path: string,
+    mode: number,
+    input: Uint8Array,
+    output: Uint8Array,
+    handlers: NativeHandlers,
+  ) => NativeServer;
 }
 
 /** Who is at the other end of a connection (SO_PEERCRED, taken when it was made). */
@@ -114,8 +121,7 @@ export class NetlinkServer {
   private readonly server: NativeServer;
   private readonly input = new Uint8Array(REQUEST_MAX);
   private readonly view = new DataView(this.input.buffer);
-  private readonly answerBytes = new Uint8Array(ANSWER_BYTES);
-  private readonly answer = new DataView(this.answerBytes.buffer);
+  private readonly output = new Output();
   private readonly channels = new Map<number, Channel>();
   /** By the low half of their id. */
   private readonly sockets = new Map<number, ServerSocket>();
@@ -153,7 +159,7 @@ export class NetlinkServer {
     };
     try {
       mkdirSync(dirname(this.path), { recursive: true, mode: 0o755 });
-      this.server = new SeqpacketServer(this.path, options.mode ?? 0o666, this.input, handlers);
+      this.server = new SeqpacketServer(this.path, options.mode ?? 0o666, this.input, this.output.bytes, handlers);
     } catch (cause) {
       const { code, message } = cause as NodeJS.ErrnoException;
       if (code === "EADDRINUSE") {
@@ -206,13 +212,22 @@ export class NetlinkServer {
       this.reply(id, 0, 0, TRANSPORT_VERSION, 0);
       return;
     }
-    const socket = new ServerSocket(channel.host, this.server, id, channel.peer, this.freeId(), this.random.u32(), {
-      protocol: view.getUint32(8, true),
-      pid: view.getUint32(12, true),
-      cookieLow: view.getUint32(16, true),
-      cookieHigh: view.getUint32(20, true),
-      receiveLength: view.getUint32(24, true),
-    });
+    const socket = new ServerSocket(
+      channel.host,
+      this.server,
+      this.output,
+      id,
+      channel.peer,
+      this.freeId(),
+      this.random.u32(),
+      {
+        protocol: view.getUint32(8, true),
+        pid: view.getUint32(12, true),
+        cookieLow: view.getUint32(16, true),
+        cookieHigh: view.getUint32(20, true),
+        receiveLength: view.getUint32(24, true),
+      },
+    );
     channel.socket = socket;
     this.sockets.set(socket.idLow, socket);
     this.reply(id, 0, 0, socket.idLow, socket.idHigh);
@@ -351,14 +366,14 @@ export class NetlinkServer {
   }
 
   private reply(id: number, errno: number, flags: number, a: number, b: number, payload?: Uint8Array): void {
-    const { answer } = this;
-    answer.setUint32(0, errno, true);
-    answer.setUint32(4, flags | this.awake, true);
-    answer.setUint32(8, a, true);
-    answer.setUint32(12, b, true);
+    const { bytes, view } = this.output;
+    view.setUint32(0, errno, true);
+    view.setUint32(4, flags | this.awake, true);
+    view.setUint32(8, a, true);
+    view.setUint32(12, b, true);
+    if (payload !== undefined) bytes.set(payload, ANSWER_BYTES);
     // One request, one answer: who lets answers pile up is not speaking this protocol.
-    const record = payload === undefined ? this.answerBytes : Buffer.concat([this.answerBytes, payload]);
-    if (this.server.send(id, record) !== 0) this.drop(id);
+    if (this.server.send(id, ANSWER_BYTES + (payload?.length ?? 0)) !== 0) this.drop(id);
   }
 
   private reject(id: number, errno: number): void {
@@ -401,6 +416,13 @@ class Channel {
   ) {}
 }
 
+/** Where the addon finds what it is to send. */
+class Output {
+  /** As much as a datagram may hold, and more than any queue. */
+  readonly bytes = new Uint8Array(REQUEST_MAX);
+  readonly view = new DataView(this.bytes.buffer);
+}
+
 /** What a data channel's hello tells. */
 interface Hello {
   readonly protocol: number;
@@ -423,11 +445,11 @@ class ServerSocket implements NetlinkSink {
   private sendBuffer: number;
   /** Errno that the reader is to be told once its queue is empty. */
   private pendingError = 0;
-  private readonly marker = new Uint8Array(MARKER_BYTES);
 
   constructor(
     readonly host: NetlinkHost,
     private readonly server: NativeServer,
+    private readonly output: Output,
     private readonly connection: number,
     readonly peer: Peer,
     readonly idLow: number,
@@ -497,7 +519,9 @@ class ServerSocket implements NetlinkSink {
   // NetlinkSink
 
   deliver(datagram: Uint8Array): boolean {
-    return this.server.send(this.connection, datagram) === 0;
+    if (datagram.length > REQUEST_MAX) return false;
+    this.output.bytes.set(datagram);
+    return this.server.send(this.connection, datagram.length) === 0;
   }
 
   overrun(errno: number): void {
@@ -521,8 +545,8 @@ class ServerSocket implements NetlinkSink {
 
   private tellPending(): void {
     if (this.pendingError === 0) return;
-    new DataView(this.marker.buffer).setUint32(0, this.pendingError, true);
-    if (this.server.send(this.connection, this.marker) === 0) this.pendingError = 0;
+    this.output.view.setUint32(0, this.pendingError, true);
+    if (this.server.send(this.connection, MARKER_BYTES) === 0) this.pendingError = 0;
   }
 
   private get hasRoom(): boolean {
