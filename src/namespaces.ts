@@ -4,7 +4,7 @@ import type { NetlinkBus } from "./netlink/bus.ts";
 import type { LinkHost, NetlinkHost } from "./netlink/host.ts";
 import { withNetns } from "./netns.ts";
 import type { Nokmod } from "./nokmod.ts";
-import { EPERM } from "./uapi/errno.ts";
+import { EOPNOTSUPP, EPERM } from "./uapi/errno.ts";
 
 /**
  * Datapaths and connections of the network namespaces that programs come from: as with the module, each has its own. One
@@ -69,8 +69,16 @@ class Member implements NetlinkHost {
     private readonly fd: number,
     private readonly onUnused: (member: Member) => void,
   ) {
-    this.bus = nokmod.kernel.bus;
-    this.links = nokmod.kernel.links;
+    const { bus, links, datapaths } = nokmod.kernel;
+    this.bus = bus;
+    this.links = {
+      // Where there is no datapath a tunnel device is not for one: the kernel's can be used by routes, too (encap ip).
+      create: (message) => {
+        if (datapaths.list.length === 0) throw new Errno(EOPNOTSUPP);
+        links.create(message);
+      },
+      describe: (ifindexes) => links.describe(ifindexes),
+    };
   }
 
   /** Devices and sockets that a request makes belong into the namespace. */

@@ -31,7 +31,8 @@ static const struct nlattr *find(const char *bytes, size_t at, size_t end, int t
 
 /// Whether a device of that kind might be nokmod's. The server has the last word.
 static bool is_tunnel(const char *kind, size_t length) {
-  static const char *const kKinds[] = {"vxlan", "geneve", "gretap", "ip6gretap", "erspan", "ip6erspan"};
+  static const char *const kKinds[] = {"vxlan",     "geneve", "gre",       "gretap",
+                                      "ip6gretap", "erspan", "ip6erspan", "bareudp"};
   const size_t size = strnlen(kind, length);
   for (size_t i = 0; i < sizeof kKinds / sizeof *kKinds; i++) {
     if (strlen(kKinds[i]) == size && memcmp(kKinds[i], kind, size) == 0) return true;

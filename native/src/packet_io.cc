@@ -156,7 +156,7 @@ Napi::Value PacketIo::OpenNetdev(const Napi::CallbackInfo& info) {
   });
 }
 
-// openInternal(name, ifindex or 0): the new device's link, and handle.
+// openInternal(name, ifindex or 0, without Ethernet header): the new device's link, and handle.
 Napi::Value PacketIo::OpenInternal(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return Guard(env, [&] {
@@ -165,8 +165,9 @@ Napi::Value PacketIo::OpenInternal(const Napi::CallbackInfo& info) {
     std::unique_ptr<InternalPort> port;
     const std::string name = StringArgument(info, 0);
     const int32_t ifindex = IntArgument(info, 1);
+    const bool l3 = info[2].ToBoolean();
     try {
-      port = std::make_unique<TapPort>(*arena_, name, ifindex);
+      port = std::make_unique<TapPort>(*arena_, name, ifindex, l3);
     } catch (const std::system_error& error) {
       // No TAP here, or not for us.
       const int reason = error.code().value();

@@ -25,7 +25,7 @@ uint16_t Load16(const uint8_t* p) { return static_cast<uint16_t>(p[0] << 8 | p[1
 
 }  // namespace
 
-TapPort::TapPort(Arena& arena, const std::string& name, int32_t ifindex) : arena_(arena) {
+TapPort::TapPort(Arena& arena, const std::string& name, int32_t ifindex, bool l3) : arena_(arena), l3_(l3) {
   fd_ = Fd(Check(open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC), "/dev/net/tun"));
   if (ifindex > 0) {
     unsigned wanted = static_cast<unsigned>(ifindex);
@@ -34,7 +34,7 @@ TapPort::TapPort(Arena& arena, const std::string& name, int32_t ifindex) : arena
   ifreq ifr{};
   if (name.size() >= sizeof ifr.ifr_name) Throw(EINVAL, "device name too long");
   memcpy(ifr.ifr_name, name.c_str(), name.size() + 1);
-  ifr.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL);
+  ifr.ifr_flags = static_cast<short>((l3 ? IFF_TUN : IFF_TAP) | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL);
   Check(ioctl(fd_.get(), TUNSETIFF, &ifr), "TUNSETIFF");
   name_ = ifr.ifr_name;
   int header = kVnet;
@@ -52,7 +52,7 @@ int TapPort::Receive(RxDescriptor* out, int max, LargeBuffers& large) {
     const size_t off = buffer + LargeBuffers::kHeadroom;
     uint8_t* frame = arena_.data() + off;
     const ssize_t n = read(fd_.get(), frame - kVnet, LargeBuffers::kMaxFrame + kVnet);
-    if (n < static_cast<ssize_t>(kVnet + ETH_HLEN)) {
+    if (n < static_cast<ssize_t>(kVnet + (l3_ ? 1 : ETH_HLEN))) {
       large.GiveBack();
       if (n >= 0 || errno == EINTR) continue;
       break;
@@ -60,29 +60,38 @@ int TapPort::Receive(RxDescriptor* out, int max, LargeBuffers& large) {
     VnetHeader vnet;
     memcpy(&vnet, frame - kVnet, kVnet);
     RxDescriptor& d = out[count++];
-    size_t start = off, length = static_cast<size_t>(n) - kVnet;
-    d.vlan = 0;
-    uint16_t protocol = Load16(frame + 12);
-    if ((protocol == ETH_P_8021Q || protocol == ETH_P_8021AD) && length >= ETH_HLEN + kTag) {
-      // The host sent a tagged frame with the tag out of band; the TAP device has put it in, so take it out again.
-      d.vlan = static_cast<int32_t>(Load16(frame + 14) | static_cast<uint32_t>(protocol) << 16);
-      memmove(frame + kTag, frame, 2 * ETH_ALEN);
-      start += kTag;
-      length -= kTag;
-      protocol = Load16(frame + 16);
-      if (vnet.flags & kVnetNeedsCsum) vnet.csum_start = static_cast<uint16_t>(vnet.csum_start - kTag);
-      if (vnet.hdr_len >= kTag) vnet.hdr_len = static_cast<uint16_t>(vnet.hdr_len - kTag);
-    }
-    d.off = static_cast<int32_t>(start);
-    d.len = static_cast<int32_t>(length);
+    Parse(d, vnet, off, static_cast<size_t>(n) - kVnet);
     d.head = static_cast<int32_t>(buffer);
     d.end = static_cast<int32_t>(buffer + LargeBuffers::kBytes);
     d.flags = vnet.flags | vnet.gso_type << 8;
     d.gso = static_cast<int32_t>(vnet.gso_size | static_cast<uint32_t>(vnet.hdr_len) << 16);
     d.csum = static_cast<int32_t>(vnet.csum_start | static_cast<uint32_t>(vnet.csum_offset) << 16);
-    d.protocol = protocol;
   }
   return count;
+}
+
+void TapPort::Parse(RxDescriptor& d, VnetHeader& vnet, size_t off, size_t length) {
+  uint8_t* frame = arena_.data() + off;
+  uint16_t protocol;
+  d.vlan = 0;
+  if (l3_) {
+    protocol = frame[0] >> 4 == 6 ? ETH_P_IPV6 : ETH_P_IP;
+  } else {
+    protocol = Load16(frame + 12);
+    if ((protocol == ETH_P_8021Q || protocol == ETH_P_8021AD) && length >= ETH_HLEN + kTag) {
+      // The host sent a tagged frame with the tag out of band; the TAP device has put it in, so take it out again.
+      d.vlan = static_cast<int32_t>(Load16(frame + 14) | static_cast<uint32_t>(protocol) << 16);
+      memmove(frame + kTag, frame, 2 * ETH_ALEN);
+      off += kTag;
+      length -= kTag;
+      protocol = Load16(frame + 16);
+      if (vnet.flags & kVnetNeedsCsum) vnet.csum_start = static_cast<uint16_t>(vnet.csum_start - kTag);
+      if (vnet.hdr_len >= kTag) vnet.hdr_len = static_cast<uint16_t>(vnet.hdr_len - kTag);
+    }
+  }
+  d.off = static_cast<int32_t>(off);
+  d.len = static_cast<int32_t>(length);
+  d.protocol = protocol;
 }
 
 void TapPort::Send(iovec* iov, size_t count, uint16_t) {

@@ -3,7 +3,8 @@ import type { Vport } from "../datapath/vport.ts";
 import { Errno } from "../errors.ts";
 import type { LinkHost } from "../netlink/host.ts";
 import { AttributeReader } from "../netlink/reader.ts";
-import { parseLinkInfo, type TunnelDevices } from "../tunnel/devices.ts";
+import type { TunnelDevices } from "../tunnel/devices.ts";
+import { collectsMetadata, parseLinkInfo } from "../tunnel/link-info.ts";
 import { EINVAL, EOPNOTSUPP } from "../uapi/errno.ts";
 import { NLM_F_CREATE, NLMSG_HDRLEN } from "../uapi/netlink.ts";
 import {
@@ -41,7 +42,7 @@ export class Links implements LinkHost {
     }
     // A wanted ifindex, a name of the kernel's choosing: not for devices that OVS finds by their names.
     if (info === undefined || name === "" || view.getInt32(NLMSG_HDRLEN + 4, true) !== 0) throw new Errno(EOPNOTSUPP);
-    if (!parseLinkInfo(info).collectsMetadata) throw new Errno(EOPNOTSUPP);
+    if (!collectsMetadata(parseLinkInfo(info))) throw new Errno(EOPNOTSUPP);
     this.tunnels.create(name, info);
   }
 

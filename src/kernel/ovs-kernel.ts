@@ -69,10 +69,10 @@ export class OvsKernel {
     this.bus = new NetlinkBus(options.random);
     this.genl = new GenericNetlink(this.bus);
     this.zoneLimits = options.zoneLimits ?? new ZoneLimits();
-    this.tunnelDevices = new TunnelDevices(options.ports);
+    const kernel = options.kernel ?? kernelProfile();
+    this.tunnelDevices = new TunnelDevices(options.ports, kernel.version);
     this.drops = new DropMonitor(this.bus, () => options.clock.realtime());
     let packets = 0;
-    const kernel = options.kernel ?? kernelProfile();
     const clock = options.clock instanceof BatchClock ? options.clock : new BatchClock(options.clock);
     const tunnels = new TunnelPorts(
       this.tunnelDevices,

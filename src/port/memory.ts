@@ -112,11 +112,11 @@ export class MemoryPorts implements PortDriver {
   }
 
   /** The device starts down, as the module's do (T-081): set `running` for it to pass packets. */
-  createInternal(name: string, ifindex: number): MemoryPort {
+  createInternal(name: string, ifindex: number, l3 = false): MemoryPort {
     if (!isDeviceName(name) || ifindex < 0) throw new Errno(EINVAL);
     if (this.devices.has(name)) throw new Errno(EEXIST);
     if (ifindex > 0 && this.ifindexInUse(ifindex)) throw new Errno(EBUSY);
-    const port = this.create("internal", name, { running: false, ifindex });
+    const port = this.create("internal", name, { running: false, ifindex, l3 });
     port.attached = true;
     return port;
   }

@@ -82,11 +82,11 @@ export class NativePorts implements PortDriver, TransmitQueue {
     return this.add("netdev", opened, opened.handle);
   }
 
-  createInternal(name: string, ifindex: number): NativePort {
+  createInternal(name: string, ifindex: number, l3 = false): NativePort {
     if (!isDeviceName(name) || ifindex < 0) throw new Errno(EINVAL);
     if (this.exists(0, name)) throw new Errno(EEXIST);
     if (ifindex > 0 && this.exists(ifindex, "")) throw new Errno(EBUSY);
-    const opened = attempt(() => this.io.openInternal(name, ifindex));
+    const opened = attempt(() => this.io.openInternal(name, ifindex, l3));
     const port = this.add("internal", opened, opened.handle);
     port.peer = opened.peer ?? 0;
     return port;

@@ -81,8 +81,8 @@ export interface PacketIo {
   start(firstBytes: number): void;
   /** By ifindex, or by name where that is 0. */
   openNetdev(ifindex: number, name: string): OpenedLink;
-  /** A TAP device, or a pair of veths where that cannot be had. */
-  openInternal(name: string, ifindex: number): OpenedLink;
+  /** A TAP device (`l3`: TUN), or a pair of veths where that cannot be had. */
+  openInternal(name: string, ifindex: number, l3: boolean): OpenedLink;
   /** Whole IP packets of a family and protocol (and UDP port) to and from the host's stack. @returns handle */
   openUnderlay(family: number, protocol: number, udpPort: number): number;
   /**

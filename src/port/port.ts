@@ -77,9 +77,10 @@ export interface PortProvider {
   /**
    * Creates the device of an internal port.
    * @param ifindex wanted ifindex, 0 = any
+   * @param l3 without Ethernet header, where such a device can be had
    * @throws Errno EEXIST, EINVAL (name), EBUSY (ifindex in use), EPERM
    */
-  createInternal(name: string, ifindex: number): Port;
+  createInternal(name: string, ifindex: number, l3?: boolean): Port;
   /**
    * Sets the MTU of an internal port's device, or as much as it takes, and brings it up.
    * @throws Errno EPERM, ENODEV

@@ -1,66 +1,21 @@
 import { Errno } from "../errors.ts";
-import { AttributeReader } from "../netlink/reader.ts";
 import type { Port, PortProvider } from "../port/port.ts";
-import { EEXIST, EOPNOTSUPP } from "../uapi/errno.ts";
-import {
-  IFLA_GENEVE_COLLECT_METADATA,
-  IFLA_GRE_COLLECT_METADATA,
-  IFLA_INFO_DATA,
-  IFLA_INFO_KIND,
-  IFLA_VXLAN_COLLECT_METADATA,
-} from "../uapi/rtnetlink.ts";
+import { EBUSY, EEXIST, EOPNOTSUPP } from "../uapi/errno.ts";
+import { IFLA_BAREUDP_PORT } from "../uapi/rtnetlink.ts";
+import { be16, collectsMetadata, isL3, type LinkData, parseLinkInfo, toldLinkInfo, validate } from "./link-info.ts";
 
-/** Kinds of devices that carry tunnels by metadata, and the attribute of IFLA_INFO_DATA that asks for it. */
-const COLLECT_METADATA: ReadonlyMap<string, number> = new Map([
-  ["vxlan", IFLA_VXLAN_COLLECT_METADATA],
-  ["geneve", IFLA_GENEVE_COLLECT_METADATA],
-  ["gre", IFLA_GRE_COLLECT_METADATA],
-  ["gretap", IFLA_GRE_COLLECT_METADATA],
-  ["ip6gretap", IFLA_GRE_COLLECT_METADATA],
-  ["erspan", IFLA_GRE_COLLECT_METADATA],
-  ["ip6erspan", IFLA_GRE_COLLECT_METADATA],
-]);
-
-/** A tunnel's net device. The tunnel itself is nokmod's; the device is its face towards the host: a TAP. */
+/** A tunnel's net device. The tunnel itself is nokmod's; the device is its face towards the host: a TAP, or a TUN. */
 export interface TunnelDevice {
   /** The name when it was made. */
   readonly name: string;
-  /** IFLA_INFO_KIND: "vxlan", "geneve", "gre", "gretap", "erspan", "ip6gretap" or "ip6erspan". */
+  /** IFLA_INFO_KIND: "vxlan", "geneve", "gre", "gretap", "erspan", "ip6gretap", "ip6erspan" or "bareudp". */
   readonly kind: string;
-  /** Payload of IFLA_LINKINFO as whoever made the device gave it. */
+  /** Payload of IFLA_LINKINFO as the device is told of. */
   readonly info: Uint8Array;
-  /** Payload of IFLA_INFO_DATA in it; empty where there was none. */
-  readonly data: Uint8Array;
+  /** Attributes of IFLA_INFO_DATA as whoever made the device gave them. */
+  readonly data: LinkData;
   /** Carries name, ifindex, MTU and state. What is sent on it the host receives; what the host sends on it is dropped. */
   readonly face: Port;
-}
-
-/** What the payload of an IFLA_LINKINFO tells. */
-export interface LinkInfo {
-  readonly kind: string;
-  readonly data: Uint8Array;
-  /** A device of a kind that nokmod can stand in for, which takes its tunnels from metadata. */
-  readonly collectsMetadata: boolean;
-}
-
-/** Reads the payload of an IFLA_LINKINFO. */
-export function parseLinkInfo(info: Uint8Array): LinkInfo {
-  const reader = new AttributeReader(new DataView(info.buffer, info.byteOffset, info.length), 0, info.length);
-  let kind = "";
-  let data: Uint8Array = info.subarray(0, 0);
-  while (reader.next()) {
-    if (reader.type === IFLA_INFO_KIND) kind = reader.string();
-    else if (reader.type === IFLA_INFO_DATA) data = reader.bytes();
-  }
-  const flag = COLLECT_METADATA.get(kind);
-  return { kind, data, collectsMetadata: flag !== undefined && hasFlag(data, flag) };
-}
-
-/** A flag attribute without payload, or a u8 that is not 0. */
-function hasFlag(data: Uint8Array, type: number): boolean {
-  const reader = new AttributeReader(new DataView(data.buffer, data.byteOffset, data.length), 0, data.length);
-  while (reader.next()) if (reader.type === type) return reader.length === 0 || reader.u8() !== 0;
-  return false;
 }
 
 /** The tunnel devices of one network namespace. */
@@ -69,7 +24,11 @@ export class TunnelDevices implements Iterable<TunnelDevice> {
   onGone: (device: TunnelDevice) => void = () => {};
   private readonly devices = new Set<TunnelDevice>();
 
-  constructor(private readonly ports: PortProvider) {}
+  /** @param version kernelVersion(), which decides what is told of devices */
+  constructor(
+    private readonly ports: PortProvider,
+    private readonly version: number,
+  ) {}
 
   /** The device that is called so now. */
   get(name: string): TunnelDevice | undefined {
@@ -80,15 +39,26 @@ export class TunnelDevices implements Iterable<TunnelDevice> {
   /**
    * Makes a device.
    * @param info payload of IFLA_LINKINFO; kept
-   * @throws Errno EOPNOTSUPP (not a kind or mode of ours), EEXIST (the name is taken), EINVAL, EPERM
+   * @throws Errno EOPNOTSUPP (not a kind or mode of ours), EEXIST (the name is taken), EBUSY (a bareudp device has that UDP
+   * port), EINVAL, ERANGE, EPERM
    */
   create(name: string, info: Uint8Array): TunnelDevice {
-    const { kind, data, collectsMetadata } = parseLinkInfo(info);
-    if (!collectsMetadata) throw new Errno(EOPNOTSUPP);
+    const asked = parseLinkInfo(info);
+    const { kind, data = new Map() } = asked;
+    if (!collectsMetadata(asked)) throw new Errno(EOPNOTSUPP);
     if (this.get(name) !== undefined) throw new Errno(EEXIST);
-    const device: TunnelDevice = { name, kind, info, data, face: this.ports.createInternal(name, 0) };
+    validate(asked);
+    if (kind === "bareudp") this.checkPort(be16(data, IFLA_BAREUDP_PORT));
+    const face = this.ports.createInternal(name, 0, isL3(asked));
+    const device: TunnelDevice = { name, kind, info: toldLinkInfo(info, this.version), data, face };
     this.devices.add(device);
     return device;
+  }
+
+  /** A UDP port is one bareudp device's, whether that is up or not. @throws Errno EBUSY */
+  private checkPort(port: number): void {
+    for (const { kind, data } of this.devices)
+      if (kind === "bareudp" && be16(data, IFLA_BAREUDP_PORT) === port) throw new Errno(EBUSY);
   }
 
   /** Removes a device. */

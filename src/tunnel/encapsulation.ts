@@ -21,9 +21,11 @@ export interface Encapsulation {
    * @returns -1 if the packet cannot be sent through that tunnel: it is dropped
    */
   length(tunnel: Int32Array): number;
+  /** Whether an L3 device can send packets of that ethertype (TEB for a frame); those that cannot tell take all. */
+  carries?(etherType: number): boolean;
   /**
    * Writes the header at packet.off, before the packet inside, which begins `length` bytes later.
-   * @param etherType of the packet inside if it has no Ethernet header
+   * @param etherType of the packet inside; TEB for an Ethernet frame on an L3 device
    * @param v6 of the outer header
    */
   push(packet: Packet, length: number, tunnel: Int32Array, etherType: number, v6: boolean): void;

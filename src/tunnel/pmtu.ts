@@ -21,7 +21,9 @@ const MIN_MTU4 = 576;
 const MIN_MTU6 = 1280;
 
 /**
- * Points `out` at the answer to a packet that is longer than `mtu`, an Ethernet frame in scratch memory.
+ * Points `out` at the answer to a packet that is longer than `mtu`, an Ethernet frame in scratch memory; or a packet
+ * without Ethernet header if the other has none. The kernel takes the first 14 bytes for such a header even then: what it
+ * quotes begins behind them, and what it writes in front of that runs over the source address before it is read.
  * @param etherType of the packet, 8021Q if it has a tag
  * @returns false if it is not one to be answered
  */
@@ -38,18 +40,23 @@ export function tooBig(packet: Packet, etherType: number, mtu: number, out: Pack
   }
   const v6 = etherType === ETH_P_IPV6;
   const header = v6 ? ipv6.HEADER_LEN : ipv4.HEADER_LEN;
-  const quoted = Math.min(available, (v6 ? MIN_MTU6 : MIN_MTU4) - header - ICMP_LEN);
-  const size = ethernet.HEADER_LEN + header + ICMP_LEN + quoted;
+  const bare = packet.macNone;
+  const link = bare ? 0 : ethernet.HEADER_LEN;
+  const quote = bare ? l3 + ethernet.HEADER_LEN : l3;
+  const quoted = Math.min(packet.off + packet.len - quote, (v6 ? MIN_MTU6 : MIN_MTU4) - header - ICMP_LEN);
+  const size = link + header + ICMP_LEN + quoted;
   const base = packet.memory.scratch(HEADROOM + size);
   if (base < 0) return false;
   const { bytes } = packet.memory;
   const off = base + HEADROOM;
-  const ip = off + ethernet.HEADER_LEN;
+  const ip = off + link;
   const icmp = ip + header;
-  bytes.copyWithin(off, packet.off + ethernet.SRC, packet.off + ethernet.SRC + 6);
-  bytes.copyWithin(off + ethernet.SRC, packet.off, packet.off + 6);
-  ethernet.setType(view, off, etherType);
-  bytes.copyWithin(icmp + ICMP_LEN, l3, l3 + quoted);
+  if (!bare) {
+    bytes.copyWithin(off, packet.off + ethernet.SRC, packet.off + ethernet.SRC + 6);
+    bytes.copyWithin(off + ethernet.SRC, packet.off, packet.off + 6);
+    ethernet.setType(view, off, etherType);
+  }
+  bytes.copyWithin(icmp + ICMP_LEN, quote, quote + quoted);
   view.setUint16(icmp, v6 ? ICMPV6_PACKET_TOO_BIG << 8 : (ICMP_UNREACHABLE << 8) | ICMP_FRAGMENTATION_NEEDED);
   view.setUint16(icmp + 2, 0);
   view.setUint32(icmp + 4, mtu);
@@ -57,9 +64,13 @@ export function tooBig(packet: Packet, etherType: number, mtu: number, out: Pack
     view.setUint32(ip, 0x60000000);
     ipv6.setPayloadLength(view, ip, ICMP_LEN + quoted);
     view.setUint8(ip + ipv6.NEXT_HEADER, IpProto.ICMPV6);
-    view.setUint8(ip + ipv6.HOP_LIMIT, ipv6.hopLimit(view, l3));
+    view.setUint8(ip + ipv6.HOP_LIMIT, bare ? 0 : ipv6.hopLimit(view, l3));
     bytes.copyWithin(ip + ipv6.SRC, l3 + ipv6.DST, l3 + ipv6.DST + 16);
     bytes.copyWithin(ip + ipv6.DST, l3 + ipv6.SRC, l3 + ipv6.SRC + 16);
+    if (bare) {
+      view.setUint16(ip + ipv6.DST, 0);
+      view.setUint32(ip + ipv6.DST + 2, mtu);
+    }
     const pseudo = pseudoV6(view, ip, IpProto.ICMPV6, ICMP_LEN + quoted);
     view.setUint16(icmp + 2, checksum(view, icmp, ICMP_LEN + quoted, pseudo));
   } else {
@@ -67,14 +78,17 @@ export function tooBig(packet: Packet, etherType: number, mtu: number, out: Pack
     ipv4.setTotalLength(view, ip, header + ICMP_LEN + quoted);
     ipv4.setId(view, ip, 0);
     ipv4.setFrag(view, ip, ipv4.DF);
-    view.setUint8(ip + ipv4.TTL, ipv4.ttl(view, l3));
+    view.setUint16(icmp + 2, checksum(view, icmp, ICMP_LEN + quoted));
+    view.setUint8(ip + ipv4.TTL, bare ? view.getUint8(icmp + 2) : ipv4.ttl(view, l3));
     view.setUint8(ip + ipv4.PROTOCOL, IpProto.ICMP);
     view.setInt32(ip + ipv4.SRC, view.getInt32(l3 + ipv4.DST));
     view.setInt32(ip + ipv4.DST, view.getInt32(l3 + ipv4.SRC));
+    if (bare) view.setUint16(ip + ipv4.DST, mtu);
     ipv4.fillChecksum(view, ip);
-    view.setUint16(icmp + 2, checksum(view, icmp, ICMP_LEN + quoted));
   }
   out.reset(off, size, base, off + size);
+  out.macNone = bare;
+  out.protocol = etherType;
   return true;
 }
 

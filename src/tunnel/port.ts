@@ -2,7 +2,7 @@ import { K, TunnelFlag } from "../datapath/flow-key.ts";
 import { Errno } from "../errors.ts";
 import { checksum } from "../packet/checksum.ts";
 import * as ethernet from "../packet/ethernet.ts";
-import { ETH_P_IP, ETH_P_IPV6, isVlan } from "../packet/ethernet.ts";
+import { ETH_P_IP, ETH_P_IPV6, ETH_P_TEB, isVlan } from "../packet/ethernet.ts";
 import { fragment } from "../packet/fragment.ts";
 import { gsoFrameLength, segment } from "../packet/gso.ts";
 import { IpProto } from "../packet/ip.ts";
@@ -33,6 +33,8 @@ export interface TunnelSettings {
   readonly dstPort: number;
   /** Takes UDP over IPv6 without checksum. */
   readonly zeroChecksum6: boolean;
+  /** UDP source ports, from `min` to below `max`; undefined: those of the host (ip_local_port_range). */
+  readonly sourcePorts?: { readonly min: number; readonly max: number } | undefined;
 }
 
 /** What a tunnel port asks of those who keep it. */
@@ -52,8 +54,6 @@ const INHERIT_TTL = 0;
 const INHERIT_TOS = 1;
 /** IPTOS_RT_MASK: what of the TOS may decide the route. */
 const ROUTE_TOS = 0x1c;
-/** Where Geneve takes its source ports from. */
-const ANY_PORT = { min: 1, max: 0xffff };
 /** What a GSO packet's segments are cut to where nobody can tell: fits every path. */
 const SMALLEST_MSS = 536;
 
@@ -184,8 +184,10 @@ export class TunnelPort implements Port {
       this.refuse(family);
       return;
     }
-    this.etherType = etherTypeOf(packet);
-    const inner = packet.vlanTpid === 0 ? packet.protocol : packet.vlanTpid;
+    const isFrame = this.l3 && !packet.macNone;
+    const untagged = isFrame ? ETH_P_TEB : packet.protocol;
+    const inner = packet.vlanTpid === 0 ? untagged : packet.vlanTpid;
+    this.etherType = isFrame ? inner : etherTypeOf(packet);
     let tos = (tunnel[K.TUN_FLAGS] >>> 8) & 0xff;
     const { view } = packet.memory;
     const end = packet.off + packet.len;
@@ -195,6 +197,10 @@ export class TunnelPort implements Port {
       this.counters.txErrors++;
       if (v6 && !this.isUdp) this.counters.txDropped++;
       encapsulation.lost?.();
+      return;
+    }
+    if (encapsulation.carries?.(this.etherType) === false) {
+      this.counters.txErrors++;
       return;
     }
     if (!this.fits(packet, tunnel, inner, header, route, v6)) {
@@ -248,6 +254,10 @@ export class TunnelPort implements Port {
     const { counters } = this;
     const { kind, families } = this.settings;
     if (kind === "vxlan" && family === 0) return;
+    if (kind === "bareudp") {
+      counters.txErrors++;
+      return;
+    }
     counters.txDropped++;
     if (family !== 0 && families[0] === AF_INET6) counters.txErrors++;
   }
@@ -271,6 +281,8 @@ export class TunnelPort implements Port {
     const l3Length = packet.gsoType === Gso.NONE ? packet.off + packet.len - packet.l3 : gsoL3Length(packet);
     const l2 = this.l3 ? 0 : ethernet.HEADER_LEN;
     const outer = v6 ? ipv6.HEADER_LEN : ipv4.HEADER_LEN;
+    // Answers nobody: its packets are cut, or dropped.
+    if (this.settings.kind === "bareudp") return true;
     if (this.isUdp) {
       const mtu = route.mtu - outer - udp.HEADER_LEN - header - l2;
       if (l3Length <= mtu || !tooBig(packet, inner, mtu, this.out)) return true;
@@ -299,6 +311,7 @@ export class TunnelPort implements Port {
   /** Sends this.out, an answer to a packet, back to where that came from: as if it had come through the tunnel. */
   private answer(tunnel: Int32Array, route: Route, v6: boolean): void {
     const { received, counters, out } = this;
+    const length = this.l3 ? out.len + ethernet.HEADER_LEN : out.len;
     received.set(tunnel.subarray(K.TUN_PROTO), K.TUN_PROTO);
     for (let i = 0; i < (v6 ? 4 : 1); i++) {
       received[K.TUN_SRC + i] = tunnel[K.TUN_DST + i];
@@ -306,9 +319,9 @@ export class TunnelPort implements Port {
     }
     if (this.settings.kind === "vxlan") {
       counters.txPackets++;
-      counters.txBytes += out.len;
+      counters.txBytes += length;
       counters.rxPackets++;
-      counters.rxBytes += out.len;
+      counters.rxBytes += length;
     } else {
       counters.txErrors++;
     }
@@ -317,8 +330,8 @@ export class TunnelPort implements Port {
 
   private ttlOf(packet: Packet, tunnel: Int32Array, inner: number, route: Route): number {
     const ttl = tunnel[K.TUN_FLAGS] & 0xff;
-    if (ttl !== INHERIT_TTL || this.settings.kind === "geneve") return ttl;
-    if (this.isUdp) return route.hopLimit;
+    if (ttl !== INHERIT_TTL) return ttl;
+    if (this.isUdp) return this.settings.kind === "vxlan" ? route.hopLimit : 0;
     const { view } = packet.memory;
     const available = packet.off + packet.len - packet.l3;
     if (inner === ETH_P_IP && available >= ipv4.HEADER_LEN) return ipv4.ttl(view, packet.l3);
@@ -388,7 +401,7 @@ export class TunnelPort implements Port {
     return 0;
   };
 
-  /** Geneve sends to the port of its device, VXLAN to what the key names. */
+  /** VXLAN sends to the port that the key names, others to that of their device. */
   private destinationPort(tunnel: Int32Array): number {
     const { kind, dstPort } = this.settings;
     return (kind === "vxlan" && tunnel[K.TUN_TP] & 0xffff) || dstPort;
@@ -396,7 +409,7 @@ export class TunnelPort implements Port {
 
   /** A source port that differs from flow to flow and tells nothing of it (udp_flow_src_port). */
   private sourcePort(packet: Packet): number {
-    const { min, max } = this.settings.kind === "geneve" ? ANY_PORT : this.host.underlay.portRange;
+    const { min, max } = this.settings.sourcePorts ?? this.host.underlay.portRange;
     const mixed = (packet.hash ^ (packet.hash << 16)) >>> 0;
     return min + Math.floor((mixed * (max - min)) / 0x100000000);
   }
@@ -452,8 +465,9 @@ export class TunnelPort implements Port {
     }
     const header = settings.encapsulation.pull(packet, tunnel, v6);
     if (header < 0) {
-      if (header === Pull.DROPPED) this.counters.rxDropped++;
-      else if (header === Pull.ERROR) this.counters.rxErrors++;
+      if (header === Pull.ERROR) this.counters.rxErrors++;
+      // What has a wrong checksum does not come as far as that.
+      if (header === Pull.DROPPED && (!isUdp || this.verify(packet, ip, transport, v6))) this.counters.rxDropped++;
       return;
     }
     packet.off += header;
@@ -473,7 +487,9 @@ export class TunnelPort implements Port {
       l3 += ethernet.HEADER_LEN;
     }
     const tagged = isVlan(etherType) && l3 + TAG_LEN <= end;
-    if (tagged) this.restore(packet, view.getUint16(l3 + 2), l3 + TAG_LEN, outerLength, fragmentSize);
+    const framed = this.l3 && etherType === ETH_P_TEB && packet.len >= ethernet.HEADER_LEN;
+    if (framed) this.restore(packet, ethernet.type(view, l3), l3 + ethernet.HEADER_LEN, outerLength, fragmentSize);
+    else if (tagged) this.restore(packet, view.getUint16(l3 + 2), l3 + TAG_LEN, outerLength, fragmentSize);
     else this.restore(packet, etherType, l3, outerLength, fragmentSize);
     if (isUdp && !this.verify(packet, ip, transport, v6)) return;
     const { counters } = this;

@@ -1,7 +1,6 @@
 import type { Clock } from "../clock.ts";
 import { K } from "../datapath/flow-key.ts";
 import { Errno } from "../errors.ts";
-import { AttributeReader } from "../netlink/reader.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import type { PacketMemory } from "../packet/memory.ts";
 import { Packet } from "../packet/packet.ts";
@@ -11,10 +10,13 @@ import type { Random } from "../random.ts";
 import { EAFNOSUPPORT, EBUSY, EEXIST, EINVAL } from "../uapi/errno.ts";
 import { OVS_VPORT_TYPE_GENEVE, OVS_VPORT_TYPE_GRE, OVS_VPORT_TYPE_VXLAN } from "../uapi/openvswitch.ts";
 import * as rt from "../uapi/rtnetlink.ts";
+import { Bareudp } from "./bareudp.ts";
 import type { TunnelDevice, TunnelDevices } from "./devices.ts";
 import { Erspan } from "./erspan.ts";
 import { Geneve } from "./geneve.ts";
+import { VxlanGpe } from "./gpe.ts";
 import { Gre, GreKind } from "./gre.ts";
+import { be16, flag, type LinkData, parseLinkInfo, u16, vxlanPort } from "./link-info.ts";
 import { type TunnelHost, TunnelPort, type TunnelSettings } from "./port.ts";
 import { RouteCache } from "./routes.ts";
 import { Vxlan } from "./vxlan.ts";
@@ -28,8 +30,6 @@ export interface TunnelOptions {
 }
 
 const BOTH = [AF_INET, AF_INET6];
-/** VXLAN's port where none is named, from before there was a number for it. */
-const VXLAN_DEFAULT_PORT = 8472;
 /** MTU of the devices that vports of the old types make (tables.md T-094; seen on 6.12). */
 const VXLAN_MTU = 65535;
 const GENEVE_MTU = 65465;
@@ -85,14 +85,15 @@ export class TunnelPorts implements TunnelHost {
    */
   create(name: string, type: number, options: TunnelOptions | undefined): Port {
     const { info, mtu } = linkInfo(type, options);
-    const settings = settingsOf(info.kind, info.data, this.clock, this.hasGretap);
+    const { kind, data = new Map() } = parseLinkInfo(info);
+    const settings = settingsOf(kind, data, this.clock, this.hasGretap);
     for (const other of this.devices) {
       const theirs = settingsOf(other.kind, other.data, this.clock, this.hasGretap);
-      if (theirs.kind !== settings.kind || theirs.dstPort !== settings.dstPort || isGbp(theirs) !== isGbp(settings))
-        continue;
+      if (theirs.kind !== settings.kind || theirs.dstPort !== settings.dstPort) continue;
+      if (isGbp(theirs) !== isGbp(settings) || theirs.encapsulation.l3 !== settings.encapsulation.l3) continue;
       throw new Errno(settings.kind === "geneve" ? EBUSY : EEXIST);
     }
-    const device = this.devices.create(name, info.payload);
+    const device = this.devices.create(name, info);
     try {
       this.provider.configure(device.face, mtu);
       // Of all tunnels this one alone wants checksums.
@@ -111,7 +112,7 @@ export class TunnelPorts implements TunnelHost {
   options(port: Port): TunnelOptions | undefined {
     if (!(port instanceof TunnelPort)) return undefined;
     const { settings } = port;
-    if (settings.encapsulation instanceof Gre || settings.encapsulation instanceof Erspan) return undefined;
+    if (settings.kind !== "vxlan" && settings.kind !== "geneve") return undefined;
     return { dstPort: settings.dstPort, gbp: isGbp(settings) };
   }
 
@@ -154,28 +155,45 @@ export class TunnelPorts implements TunnelHost {
   }
 }
 
+/** Where the range of UDP source ports ends that has no other end. */
+const LAST_PORT = 0xffff;
+
 const isGbp = ({ encapsulation }: TunnelSettings): boolean => encapsulation instanceof Vxlan && encapsulation.gbp;
 
 /** What the IFLA_INFO_DATA of a device asks for. @throws Errno EAFNOSUPPORT for kinds that are none of ours */
-function settingsOf(kind: string, data: Uint8Array, clock: Clock, hasGretap: () => boolean): TunnelSettings {
+function settingsOf(kind: string, data: LinkData, clock: Clock, hasGretap: () => boolean): TunnelSettings {
   const plain = { kind, dstPort: 0, zeroChecksum6: false };
   switch (kind) {
     case "vxlan":
       return {
         kind,
-        encapsulation: new Vxlan(has(data, rt.IFLA_VXLAN_GBP)),
+        encapsulation: data.has(rt.IFLA_VXLAN_GPE) ? new VxlanGpe() : new Vxlan(flag(data, rt.IFLA_VXLAN_GBP)),
         families: BOTH,
-        dstPort: portOf(data, rt.IFLA_VXLAN_PORT) || VXLAN_DEFAULT_PORT,
-        zeroChecksum6: has(data, rt.IFLA_VXLAN_UDP_ZERO_CSUM6_RX),
+        dstPort: vxlanPort(data),
+        zeroChecksum6: flag(data, rt.IFLA_VXLAN_UDP_ZERO_CSUM6_RX),
+        sourcePorts: sourcePorts(data.get(rt.IFLA_VXLAN_PORT_RANGE)),
       };
     case "geneve":
       return {
         kind,
         encapsulation: new Geneve(),
         families: BOTH,
-        dstPort: portOf(data, rt.IFLA_GENEVE_PORT),
+        dstPort: be16(data, rt.IFLA_GENEVE_PORT),
         zeroChecksum6: true,
+        sourcePorts: { min: 1, max: LAST_PORT },
       };
+    case "bareudp": {
+      const min = u16(data, rt.IFLA_BAREUDP_SRCPORT_MIN);
+      const multiProto = data.has(rt.IFLA_BAREUDP_MULTIPROTO_MODE);
+      return {
+        kind,
+        encapsulation: new Bareudp(be16(data, rt.IFLA_BAREUDP_ETHERTYPE), multiProto),
+        families: BOTH,
+        dstPort: be16(data, rt.IFLA_BAREUDP_PORT),
+        zeroChecksum6: true,
+        sourcePorts: min < LAST_PORT ? { min, max: LAST_PORT } : undefined,
+      };
+    }
     case "gretap":
       return { ...plain, encapsulation: new Gre(GreKind.ETHERNET), families: [AF_INET] };
     case "ip6gretap":
@@ -191,29 +209,15 @@ function settingsOf(kind: string, data: Uint8Array, clock: Clock, hasGretap: () 
   }
 }
 
-function find(data: Uint8Array, type: number): AttributeReader | undefined {
-  const reader = new AttributeReader(new DataView(data.buffer, data.byteOffset, data.length), 0, data.length);
-  while (reader.next()) if (reader.type === type) return reader;
-  return undefined;
-}
-
-/** A flag without payload, or a u8 that is not 0. */
-function has(data: Uint8Array, type: number): boolean {
-  const found = find(data, type);
-  return found !== undefined && (found.length === 0 || found.u8() !== 0);
-}
-
-/** A be16 port number, 0 = not given. */
-function portOf(data: Uint8Array, type: number): number {
-  const found = find(data, type);
-  return found === undefined || found.length < 2 ? 0 : found.be16();
+/** What an IFLA_VXLAN_PORT_RANGE (two be16) says; undefined if that leaves nothing to choose from. */
+function sourcePorts(range: Uint8Array | undefined): { min: number; max: number } | undefined {
+  if (range === undefined || range.length < 4) return undefined;
+  const [min, max] = [(range[0] << 8) | range[1], (range[2] << 8) | range[3]];
+  return min < max ? { min, max } : undefined;
 }
 
 /** The IFLA_LINKINFO of the device that a vport of a tunnel type makes. @throws Errno EINVAL, EAFNOSUPPORT */
-function linkInfo(
-  type: number,
-  options: TunnelOptions | undefined,
-): { info: { kind: string; data: Uint8Array; payload: Uint8Array }; mtu: number } {
+function linkInfo(type: number, options: TunnelOptions | undefined): { info: Uint8Array; mtu: number } {
   const data = new MessageWriter(64);
   let kind: string;
   let mtu: number;
@@ -226,10 +230,12 @@ function linkInfo(
   } else if (type === OVS_VPORT_TYPE_VXLAN) {
     kind = "vxlan";
     mtu = VXLAN_MTU;
-    data.be16(rt.IFLA_VXLAN_PORT, options.dstPort || VXLAN_DEFAULT_PORT);
+    data.be16(rt.IFLA_VXLAN_PORT, options.dstPort);
     data.u8(rt.IFLA_VXLAN_UDP_ZERO_CSUM6_RX, 1);
     if (options.gbp) data.flag(rt.IFLA_VXLAN_GBP);
     data.u8(rt.IFLA_VXLAN_COLLECT_METADATA, 1);
+    data.u8(rt.IFLA_VXLAN_LEARNING, 0);
+    data.u8(rt.IFLA_VXLAN_LOCALBYPASS, 0);
   } else if (type === OVS_VPORT_TYPE_GENEVE) {
     kind = "geneve";
     mtu = GENEVE_MTU;
@@ -239,9 +245,8 @@ function linkInfo(
   } else {
     throw new Errno(EAFNOSUPPORT);
   }
-  const bytes = data.finish().slice();
-  const payload = new MessageWriter(128);
-  payload.string(rt.IFLA_INFO_KIND, kind);
-  payload.raw(rt.IFLA_INFO_DATA, bytes);
-  return { info: { kind, data: bytes, payload: payload.finish().slice() }, mtu };
+  const info = new MessageWriter(128);
+  info.string(rt.IFLA_INFO_KIND, kind);
+  info.raw(rt.IFLA_INFO_DATA, data.finish());
+  return { info: info.finish(), mtu };
 }

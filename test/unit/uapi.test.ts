@@ -52,6 +52,9 @@ const NEWER = new Set([
   "OVS_HASH_ALG_SYM_L4",
   "PSAMPLE_ATTR_USER_COOKIE",
   "PSAMPLE_ATTR_SAMPLE_PROBABILITY",
+  "IFLA_VXLAN_LOCALBYPASS",
+  "IFLA_VXLAN_LABEL_POLICY",
+  "IFLA_VXLAN_RESERVED_BITS",
 ]);
 /** Those that grow with the headers. */
 const GROWS = /_MAX$/;
