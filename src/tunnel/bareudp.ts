@@ -7,7 +7,7 @@ import { type Encapsulation, Pull } from "./encapsulation.ts";
 /**
  * Packets in UDP with no header between (Documentation/networking/bareudp.rst; with MPLS, RFC 7510): the port says what is
  * inside. A device for IPv4 that is in multi-protocol mode takes IPv6 as well, told by the version; one for MPLS takes
- * multicast MPLS, told by the outer destination.
+ * multicast MPLS, told by the outer destination (RFC 5332).
  */
 export class Bareudp implements Encapsulation {
   readonly protocol = IpProto.UDP;
@@ -39,13 +39,15 @@ export class Bareudp implements Encapsulation {
 
   pull(packet: Packet, tunnel: Int32Array, v6: boolean): number {
     let { etherType } = this;
+    const first = tunnel[K.TUN_DST] >>> 24;
+    // The kernel's socket is one for both families, and has joined no IPv4 group.
+    if (!v6 && first >> 4 === 0xe) return Pull.IGNORED;
     if (etherType === ETH_P_IP) {
       const version = packet.len === 0 ? 0 : packet.memory.view.getUint8(packet.off) >> 4;
       if (version === 6) etherType = this.second;
       else if (version !== 4) return Pull.DROPPED;
-    } else if (etherType === ETH_P_MPLS_UC) {
-      const first = tunnel[K.TUN_DST] >>> 24;
-      if (v6 ? first === 0xff : first >> 4 === 0xe) etherType = this.second;
+    } else if (etherType === ETH_P_MPLS_UC && v6 && first === 0xff) {
+      etherType = this.second;
     }
     if (etherType === 0) return Pull.DROPPED;
     packet.protocol = etherType;

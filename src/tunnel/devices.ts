@@ -2,7 +2,16 @@ import { Errno } from "../errors.ts";
 import type { Port, PortProvider } from "../port/port.ts";
 import { EBUSY, EEXIST, EOPNOTSUPP } from "../uapi/errno.ts";
 import { IFLA_BAREUDP_PORT } from "../uapi/rtnetlink.ts";
-import { be16, collectsMetadata, isL3, type LinkData, parseLinkInfo, toldLinkInfo, validate } from "./link-info.ts";
+import {
+  be16,
+  collectsMetadata,
+  genevePort,
+  isL3,
+  type LinkData,
+  parseLinkInfo,
+  toldLinkInfo,
+  validate,
+} from "./link-info.ts";
 
 /** A tunnel's net device. The tunnel itself is nokmod's; the device is its face towards the host: a TAP, or a TUN. */
 export interface TunnelDevice {
@@ -16,6 +25,12 @@ export interface TunnelDevice {
   readonly data: LinkData;
   /** Carries name, ifindex, MTU and state. What is sent on it the host receives; what the host sends on it is dropped. */
   readonly face: Port;
+}
+
+/** The UDP port that no other device of the kind can have, -1 for kinds that share. */
+function ownPort(kind: string, data: LinkData): number {
+  if (kind === "bareudp") return be16(data, IFLA_BAREUDP_PORT);
+  return kind === "geneve" ? genevePort(data) : -1;
 }
 
 /** The tunnel devices of one network namespace. */
@@ -39,8 +54,8 @@ export class TunnelDevices implements Iterable<TunnelDevice> {
   /**
    * Makes a device.
    * @param info payload of IFLA_LINKINFO; kept
-   * @throws Errno EOPNOTSUPP (not a kind or mode of ours), EEXIST (the name is taken), EBUSY (a bareudp device has that UDP
-   * port), EINVAL, ERANGE, EPERM
+   * @throws Errno EOPNOTSUPP (not a kind or mode of ours), EEXIST (the name is taken), EBUSY (a device of that kind has the
+   * UDP port), EINVAL, ERANGE, EPERM
    */
   create(name: string, info: Uint8Array): TunnelDevice {
     const asked = parseLinkInfo(info);
@@ -48,17 +63,14 @@ export class TunnelDevices implements Iterable<TunnelDevice> {
     if (!collectsMetadata(asked)) throw new Errno(EOPNOTSUPP);
     if (this.get(name) !== undefined) throw new Errno(EEXIST);
     validate(asked);
-    if (kind === "bareudp") this.checkPort(be16(data, IFLA_BAREUDP_PORT));
+    const port = ownPort(kind, data);
+    // Whether that is up or not.
+    if (port >= 0 && [...this.devices].some((other) => other.kind === kind && ownPort(kind, other.data) === port))
+      throw new Errno(EBUSY);
     const face = this.ports.createInternal(name, 0, isL3(asked));
     const device: TunnelDevice = { name, kind, info: toldLinkInfo(info, this.version), data, face };
     this.devices.add(device);
     return device;
-  }
-
-  /** A UDP port is one bareudp device's, whether that is up or not. @throws Errno EBUSY */
-  private checkPort(port: number): void {
-    for (const { kind, data } of this.devices)
-      if (kind === "bareudp" && be16(data, IFLA_BAREUDP_PORT) === port) throw new Errno(EBUSY);
   }
 
   /** Removes a device. */

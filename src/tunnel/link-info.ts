@@ -31,7 +31,14 @@ const COLLECT_METADATA: ReadonlyMap<string, number> = new Map([
   ["bareudp", 0],
 ]);
 
-/** What a VXLAN device without Ethernet inside refuses to be told to do, u8 each (VXLAN_F_ALLOWED_GPE has the others). */
+/** Attributes that have no payload. */
+const FLAGS: ReadonlyMap<string, readonly number[]> = new Map([
+  ["vxlan", [rt.IFLA_VXLAN_GBP, rt.IFLA_VXLAN_GPE, rt.IFLA_VXLAN_REMCSUM_NOPARTIAL, rt.IFLA_VXLAN_TTL_INHERIT]],
+  ["geneve", [rt.IFLA_GENEVE_COLLECT_METADATA, rt.IFLA_GENEVE_INNER_PROTO_INHERIT]],
+  ["bareudp", [rt.IFLA_BAREUDP_MULTIPROTO_MODE]],
+]);
+
+/** What a VXLAN device without Ethernet inside refuses to be told to do (VXLAN_F_ALLOWED_GPE has the others). */
 const NOT_WITH_GPE = [
   rt.IFLA_VXLAN_PROXY,
   rt.IFLA_VXLAN_RSC,
@@ -61,7 +68,46 @@ const number = (type: number, size: number, ...bytes: number[]): Told => ({
 const bool = (type: number, value = 0): Told => ({ type, otherwise: Uint8Array.of(value), bool: true });
 const since = (version: number, told: Told): Told => ({ ...told, since: version });
 
-/** What the kernel tells of a device, in its order: vxlan_fill_info and bareudp_fill_info of drivers/net. */
+const GRE_HEAD: readonly Told[] = [
+  number(rt.IFLA_GRE_LINK, 4),
+  number(rt.IFLA_GRE_IFLAGS, 2),
+  number(rt.IFLA_GRE_OFLAGS, 2),
+  number(rt.IFLA_GRE_IKEY, 4),
+  number(rt.IFLA_GRE_OKEY, 4),
+];
+const GRE_TAIL: readonly Told[] = [
+  number(rt.IFLA_GRE_FWMARK, 4),
+  number(rt.IFLA_GRE_ENCAP_TYPE, 2),
+  number(rt.IFLA_GRE_ENCAP_SPORT, 2),
+  number(rt.IFLA_GRE_ENCAP_DPORT, 2),
+  number(rt.IFLA_GRE_ENCAP_FLAGS, 2),
+];
+const GRE: readonly Told[] = [
+  ...GRE_HEAD,
+  number(rt.IFLA_GRE_LOCAL, 4),
+  number(rt.IFLA_GRE_REMOTE, 4),
+  number(rt.IFLA_GRE_TTL, 1),
+  number(rt.IFLA_GRE_TOS, 1),
+  bool(rt.IFLA_GRE_PMTUDISC, 1),
+  ...GRE_TAIL,
+  number(rt.IFLA_GRE_IGNORE_DF, 1),
+  { type: rt.IFLA_GRE_COLLECT_METADATA },
+];
+const IP6GRE: readonly Told[] = [
+  ...GRE_HEAD,
+  number(rt.IFLA_GRE_LOCAL, 16),
+  number(rt.IFLA_GRE_REMOTE, 16),
+  number(rt.IFLA_GRE_TTL, 1),
+  number(rt.IFLA_GRE_ENCAP_LIMIT, 1),
+  number(rt.IFLA_GRE_FLOWINFO, 4),
+  // IP6_TNL_F_CAP_PER_PACKET: which address it is depends on the packet.
+  number(rt.IFLA_GRE_FLAGS, 4, 0, 0, 4),
+  ...GRE_TAIL,
+  { type: rt.IFLA_GRE_COLLECT_METADATA },
+];
+const ERSPAN: readonly Told[] = [number(rt.IFLA_GRE_ERSPAN_VER, 1, 1), number(rt.IFLA_GRE_ERSPAN_INDEX, 4)];
+
+/** What the kernel tells of a device, in its order: the fill_info functions of drivers/net, ip_gre.c and ip6_gre.c. */
 const TOLD: ReadonlyMap<string, readonly Told[]> = new Map([
   [
     "vxlan",
@@ -102,6 +148,26 @@ const TOLD: ReadonlyMap<string, readonly Told[]> = new Map([
     ],
   ],
   [
+    "geneve",
+    [
+      number(rt.IFLA_GENEVE_ID, 4),
+      number(rt.IFLA_GENEVE_TTL, 1),
+      number(rt.IFLA_GENEVE_TOS, 1),
+      number(rt.IFLA_GENEVE_LABEL, 4),
+      number(rt.IFLA_GENEVE_DF, 1),
+      { type: rt.IFLA_GENEVE_PORT },
+      { type: rt.IFLA_GENEVE_COLLECT_METADATA },
+      bool(rt.IFLA_GENEVE_UDP_ZERO_CSUM6_RX, 1),
+      bool(rt.IFLA_GENEVE_TTL_INHERIT),
+      { type: rt.IFLA_GENEVE_INNER_PROTO_INHERIT },
+    ],
+  ],
+  ["gre", GRE],
+  ["gretap", GRE],
+  ["erspan", [...ERSPAN, ...GRE]],
+  ["ip6gretap", IP6GRE],
+  ["ip6erspan", [...ERSPAN, ...IP6GRE]],
+  [
     "bareudp",
     [
       { type: rt.IFLA_BAREUDP_PORT },
@@ -113,8 +179,7 @@ const TOLD: ReadonlyMap<string, readonly Told[]> = new Map([
 ]);
 
 /**
- * The payload of IFLA_LINKINFO as the kernel tells it of a device that was made with `info`; kinds that are not in TOLD are
- * told as they were asked for.
+ * The payload of IFLA_LINKINFO as the kernel tells it of a device that was made with `info`.
  * @param version kernelVersion()
  */
 export function toldLinkInfo(info: Uint8Array, version: number): Uint8Array {
@@ -122,6 +187,7 @@ export function toldLinkInfo(info: Uint8Array, version: number): Uint8Array {
   const list = TOLD.get(kind);
   if (list === undefined || data === undefined) return info;
   const given = new Map(data);
+  if (kind === "geneve") given.set(rt.IFLA_GENEVE_PORT, portBytes(genevePort(data)));
   if (kind === "vxlan") {
     given.set(rt.IFLA_VXLAN_PORT, portBytes(vxlanPort(data)));
     if (!given.has(rt.IFLA_VXLAN_RESERVED_BITS)) given.set(rt.IFLA_VXLAN_RESERVED_BITS, reservedBits(data));
@@ -130,7 +196,7 @@ export function toldLinkInfo(info: Uint8Array, version: number): Uint8Array {
   for (const { type, otherwise, bool, since } of list) {
     const value = given.get(type) ?? otherwise;
     if (value === undefined || (since !== undefined && version < since)) continue;
-    told.raw(type, bool === true && value[0] > 1 ? Uint8Array.of(1) : value);
+    told.raw(type, bool === true ? Uint8Array.of(isSet(value) ? 1 : 0) : value);
   }
   const writer = new MessageWriter(256);
   writer.string(rt.IFLA_INFO_KIND, kind);
@@ -161,6 +227,13 @@ export function vxlanPort(data: LinkData): number {
   return be16(data, rt.IFLA_VXLAN_PORT) || (data.has(rt.IFLA_VXLAN_GPE) ? VXLAN_GPE_PORT : VXLAN_PORT);
 }
 
+const GENEVE_PORT = 6081;
+
+/** The UDP port of a Geneve device. @throws Errno ERANGE */
+export function genevePort(data: LinkData): number {
+  return data.has(rt.IFLA_GENEVE_PORT) ? be16(data, rt.IFLA_GENEVE_PORT) : GENEVE_PORT;
+}
+
 /** Reads the payload of an IFLA_LINKINFO. */
 export function parseLinkInfo(info: Uint8Array): LinkInfo {
   const attributes = attributesIn(info);
@@ -188,11 +261,18 @@ export function isL3({ kind, data }: LinkInfo): boolean {
  * What the kernel checks before it makes such a device.
  * @throws Errno EINVAL (something is missing, or does not go together), ERANGE (too short)
  */
-export function validate(info: LinkInfo): void {
-  const { kind, data } = info;
-  if (kind === "vxlan" && data !== undefined && isL3(info)) {
+export function validate({ kind, data }: LinkInfo): void {
+  for (const attribute of FLAGS.get(kind) ?? []) if (data?.get(attribute)?.length) throw new Errno(ERANGE);
+  if (kind === "vxlan" && data !== undefined) {
+    vxlanPort(data);
+    const range = data.get(rt.IFLA_VXLAN_PORT_RANGE);
+    if (range !== undefined && range.length < 4) throw new Errno(ERANGE);
+    if (range !== undefined && (range[2] << 8) + range[3] < (range[0] << 8) + range[1]) throw new Errno(EINVAL);
+    if (!data.has(rt.IFLA_VXLAN_GPE)) return;
     const learns = !data.has(rt.IFLA_VXLAN_LEARNING) || flag(data, rt.IFLA_VXLAN_LEARNING);
     if (learns || NOT_WITH_GPE.some((attribute) => flag(data, attribute))) throw new Errno(EINVAL);
+  } else if (kind === "geneve" && data !== undefined) {
+    genevePort(data);
   } else if (kind === "bareudp") {
     if (data === undefined) throw new Errno(EINVAL);
     for (const attribute of [rt.IFLA_BAREUDP_PORT, rt.IFLA_BAREUDP_ETHERTYPE, rt.IFLA_BAREUDP_SRCPORT_MIN])
@@ -207,8 +287,10 @@ export function validate(info: LinkInfo): void {
 /** A flag without payload, or a u8 that is not 0. */
 export function flag(data: LinkData, type: number): boolean {
   const value = data.get(type);
-  return value !== undefined && (value.length === 0 || value[0] !== 0);
+  return value !== undefined && isSet(value);
 }
+
+const isSet = (value: Uint8Array): boolean => value.length === 0 || value[0] !== 0;
 
 /** Two bytes in network byte order, 0 = not given. @throws Errno ERANGE */
 export function be16(data: LinkData, type: number): number {

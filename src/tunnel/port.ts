@@ -191,16 +191,22 @@ export class TunnelPort implements Port {
     let tos = (tunnel[K.TUN_FLAGS] >>> 8) & 0xff;
     const { view } = packet.memory;
     const end = packet.off + packet.len;
+    // GRE does not look behind a tag, and over IPv6 not inside at all for the mark.
+    const known = this.isUdp ? this.etherType : inner;
+    if (packet.l3 + ipHeaderLength(known) > end) {
+      this.refuseShort(v6);
+      return;
+    }
+    if (encapsulation.carries?.(this.etherType) === false) {
+      this.counters.txErrors++;
+      return;
+    }
     if (!this.isUdp && !v6 && tos === INHERIT_TOS) tos = ecn.dsfield(view, inner, packet.l3, end);
     const route = this.routeOf(tunnel, tos, v6);
     if (route === undefined) {
       this.counters.txErrors++;
       if (v6 && !this.isUdp) this.counters.txDropped++;
       encapsulation.lost?.();
-      return;
-    }
-    if (encapsulation.carries?.(this.etherType) === false) {
-      this.counters.txErrors++;
       return;
     }
     if (!this.fits(packet, tunnel, inner, header, route, v6)) {
@@ -211,16 +217,20 @@ export class TunnelPort implements Port {
     this.route = route;
     this.header = header;
     this.v6 = v6;
-    // GRE does not look behind a tag, and over IPv6 not inside at all.
-    const marked = this.isUdp ? this.etherType : inner;
-    if (!v6 || this.isUdp) tos = ecn.encapsulate(tos, ecn.dsfield(view, marked, packet.l3, end));
+    if (!v6 || this.isUdp) tos = ecn.encapsulate(tos, ecn.dsfield(view, known, packet.l3, end));
     this.tos = tos;
     this.ttl = this.ttlOf(packet, tunnel, inner, route);
-    const length = end - (packet.l3 === 0 ? packet.off : packet.l3);
+    // To GRE a frame is all payload.
+    const length = end - (packet.l3 === 0 || (isFrame && !this.isUdp) ? packet.off : packet.l3);
     const error = packet.gsoType === Gso.NONE ? this.encapsulate(packet) : segment(packet, this.part, this.eachSegment);
     if (error !== 0) {
       if (v6 && this.isUdp) this.counters.txErrors++;
       else this.counters.txDropped++;
+      return;
+    }
+    if (length === 0) {
+      // Sent, but counted as if it were not (iptunnel_xmit_stats).
+      this.counters.txDropped++;
       return;
     }
     this.counters.txPackets++;
@@ -260,6 +270,14 @@ export class TunnelPort implements Port {
     }
     counters.txDropped++;
     if (family !== 0 && families[0] === AF_INET6) counters.txErrors++;
+  }
+
+  /** Counts a packet that ends before the IP header does which its ethertype promises. */
+  private refuseShort(v6: boolean): void {
+    const { kind } = this.settings;
+    const isError = this.isUdp ? kind !== "vxlan" : v6;
+    if (isError) this.counters.txErrors++;
+    if (!isError || !this.isUdp) this.counters.txDropped++;
   }
 
   private routeOf(tunnel: Int32Array, tos: number, v6: boolean): Route | undefined {
@@ -493,8 +511,7 @@ export class TunnelPort implements Port {
     else this.restore(packet, etherType, l3, outerLength, fragmentSize);
     if (isUdp && !this.verify(packet, ip, transport, v6)) return;
     const { counters } = this;
-    const headers = etherType === ETH_P_IP ? ipv4.HEADER_LEN : etherType === ETH_P_IPV6 ? ipv6.HEADER_LEN : 0;
-    if (l3 + headers > end || !ecn.decapsulate(view, outerTos, etherType, l3, end)) {
+    if (l3 + ipHeaderLength(etherType) > end || !ecn.decapsulate(view, outerTos, etherType, l3, end)) {
       counters.rxErrors++;
       return;
     }
@@ -570,6 +587,10 @@ function etherTypeOf(packet: Packet): number {
   if (packet.macNone || packet.l3 < packet.off + ethernet.HEADER_LEN) return packet.protocol;
   return packet.memory.view.getUint16(packet.l3 - 2);
 }
+
+/** Length of the IP header that the kernel looks for in a packet of that ethertype, 0 = of none. */
+const ipHeaderLength = (etherType: number): number =>
+  etherType === ETH_P_IP ? ipv4.HEADER_LEN : etherType === ETH_P_IPV6 ? ipv6.HEADER_LEN : 0;
 
 const tagLength = (packet: Packet): number => (packet.vlanTpid === 0 ? 0 : TAG_LEN);
 

@@ -16,7 +16,7 @@ import { Erspan } from "./erspan.ts";
 import { Geneve } from "./geneve.ts";
 import { VxlanGpe } from "./gpe.ts";
 import { Gre, GreKind } from "./gre.ts";
-import { be16, flag, type LinkData, parseLinkInfo, u16, vxlanPort } from "./link-info.ts";
+import { be16, flag, genevePort, type LinkData, parseLinkInfo, u16, vxlanPort } from "./link-info.ts";
 import { type TunnelHost, TunnelPort, type TunnelSettings } from "./port.ts";
 import { RouteCache } from "./routes.ts";
 import { Vxlan } from "./vxlan.ts";
@@ -178,7 +178,7 @@ function settingsOf(kind: string, data: LinkData, clock: Clock, hasGretap: () =>
         kind,
         encapsulation: new Geneve(),
         families: BOTH,
-        dstPort: be16(data, rt.IFLA_GENEVE_PORT),
+        dstPort: genevePort(data),
         zeroChecksum6: true,
         sourcePorts: { min: 1, max: LAST_PORT },
       };
@@ -225,6 +225,7 @@ function linkInfo(type: number, options: TunnelOptions | undefined): { info: Uin
     kind = "gretap";
     mtu = GRE_MTU;
     data.flag(rt.IFLA_GRE_COLLECT_METADATA);
+    data.u8(rt.IFLA_GRE_PMTUDISC, 0);
   } else if (options === undefined) {
     throw new Errno(EINVAL);
   } else if (type === OVS_VPORT_TYPE_VXLAN) {

@@ -1,4 +1,5 @@
 /** A datapath with tunnel ports over an underlay in memory. */
+import type { KernelRelease } from "../../src/kernel-profile.ts";
 import type { Route, RouteQuery } from "../../src/port/underlay.ts";
 import { AF_INET } from "../../src/port/underlay.ts";
 import { NLM_F_ECHO } from "../../src/uapi/netlink.ts";
@@ -40,13 +41,14 @@ export function recordedRoutes({ family, dst, src }: RouteQuery): Route | undefi
 }
 
 export class TunnelLab {
-  readonly test = new TestKernel();
+  readonly test: TestKernel;
   readonly client: TestClient;
   readonly upcalls: TestClient;
   readonly ifindex: number;
 
-  constructor() {
-    const { test } = this;
+  constructor(kernel?: KernelRelease) {
+    const test = new TestKernel({ kernel });
+    this.test = test;
     test.ports.underlay.routes = recordedRoutes;
     this.client = test.client();
     this.upcalls = test.client();

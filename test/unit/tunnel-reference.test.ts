@@ -5,17 +5,22 @@
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
+import { Errno } from "../../src/errors.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { checksum } from "../../src/packet/checksum.ts";
+import { NLM_F_CREATE } from "../../src/uapi/netlink.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import * as rt from "../../src/uapi/rtnetlink.ts";
 import { attr, le32 } from "../support/actions.ts";
-import { concat, hex, unhex } from "../support/frames.ts";
+import { concat, hex, u16, unhex } from "../support/frames.ts";
+import { TestKernel } from "../support/kernel.ts";
 import { output, setTunnel, TunnelLab } from "../support/tunnels.ts";
 
 interface Recorded {
   ports: Record<string, { type: number; mtu: number; reply: string }>;
   numbers: Record<string, number>;
+  links: Record<string, [type: number, flags: number, info: string]>;
+  made: [name: string, message: string, errno: number, info: string | null][];
   refused: Record<string, [errno: number, options: string | null]>;
   send: {
     port: string;
@@ -45,11 +50,31 @@ function linkInfo(kind: string, put: (writer: MessageWriter) => void): Uint8Arra
   return info.finish();
 }
 
+function vxlanGpe(port: number, more: (writer: MessageWriter) => void): Uint8Array {
+  return linkInfo("vxlan", (w) => {
+    w.be16(rt.IFLA_VXLAN_PORT, port);
+    w.u8(rt.IFLA_VXLAN_LEARNING, 0);
+    w.u8(rt.IFLA_VXLAN_COLLECT_METADATA, 1);
+    w.flag(rt.IFLA_VXLAN_GPE);
+    more(w);
+  });
+}
+
+function bareudp(port: number, etherType: number, sourceMin = 0, multiProto = false): Uint8Array {
+  return linkInfo("bareudp", (w) => {
+    w.be16(rt.IFLA_BAREUDP_PORT, port);
+    w.be16(rt.IFLA_BAREUDP_ETHERTYPE, etherType);
+    if (sourceMin !== 0) w.u16(rt.IFLA_BAREUDP_SRCPORT_MIN, sourceMin);
+    if (multiProto) w.flag(rt.IFLA_BAREUDP_MULTIPROTO_MODE);
+  });
+}
+
 const gre = (writer: MessageWriter): void => writer.flag(rt.IFLA_GRE_COLLECT_METADATA);
 const DEVICES: Record<string, [info: Uint8Array, mtu: number]> = {
   strictvx: [
     linkInfo("vxlan", (w) => {
       w.be16(rt.IFLA_VXLAN_PORT, 4791);
+      w.u8(rt.IFLA_VXLAN_LEARNING, 0);
       w.u8(rt.IFLA_VXLAN_COLLECT_METADATA, 1);
     }),
     60000,
@@ -65,11 +90,18 @@ const DEVICES: Record<string, [info: Uint8Array, mtu: number]> = {
   gre6: [linkInfo("ip6gretap", gre), 60000],
   span6: [linkInfo("ip6erspan", gre), 1500],
   l3gre: [linkInfo("gre", gre), 60000],
+  gpe: [vxlanGpe(4792, (w) => w.u8(rt.IFLA_VXLAN_UDP_ZERO_CSUM6_RX, 1)), 60000],
+  strictgpe: [vxlanGpe(4793, (w) => w.raw(rt.IFLA_VXLAN_PORT_RANGE, concat(u16(40000), u16(40100)))), 60000],
+  bareip: [bareudp(6636, 0x0800, 49153, true), 60000],
+  bareip4: [bareudp(6637, 0x0800), 60000],
+  barempls: [bareudp(6635, 0x8847, 0, true), 60000],
+  barempls1: [bareudp(6638, 0x8847), 60000],
+  barensh: [bareudp(6639, 0x894f), 60000],
 };
 
 /** The ports of the recording, in its order, so that they have its numbers. */
 function recordedPorts(): TunnelLab {
-  const lab = new TunnelLab();
+  const lab = new TunnelLab("6.12");
   for (const [name, { type, reply }] of Object.entries(recorded.ports)) {
     const device = DEVICES[name];
     if (device !== undefined) {
@@ -84,6 +116,10 @@ function recordedPorts(): TunnelLab {
   return lab;
 }
 
+/** IFLA_INFO_SLAVE_KIND */
+const SLAVE = hex(attr(rt.IFLA_INFO_SLAVE_KIND, new TextEncoder().encode("openvswitch\0")));
+const ARPHRD_NONE = 65534;
+
 /** Where the payload of OPTIONS stands in a recorded reply, its end if there is none. */
 function optionsAt(bytes: Uint8Array): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset);
@@ -91,6 +127,18 @@ function optionsAt(bytes: Uint8Array): number {
     if (view.getUint16(at + 2, true) === ovs.OVS_VPORT_ATTR_OPTIONS) return at + 4;
   return bytes.length;
 }
+
+/** Ranges of source ports by destination port; the host's for all others. */
+const SOURCE_PORTS: Record<number, [least: number, end: number]> = {
+  6081: [1, 65535],
+  6082: [1, 65535],
+  4793: [40000, 40100],
+  6636: [49153, 65535],
+  6635: [0, 65535],
+  6637: [0, 65535],
+  6638: [0, 65535],
+  6639: [0, 65535],
+};
 
 /** An IP packet of a tunnel without what differs from run to run: identification, source port, sums over them, time. */
 function comparable(packet: Uint8Array): string {
@@ -107,9 +155,9 @@ function comparable(packet: Uint8Array): string {
   }
   if (protocol === 17 && first) {
     const port = view.getUint16(transport);
-    const vxlan = (view.getUint32(transport + 8) & 0xff) === 0;
-    expect(port).toBeGreaterThanOrEqual(vxlan ? 32768 : 1);
-    expect(port).toBeLessThan(vxlan ? 60999 : 65535);
+    const [least, end] = SOURCE_PORTS[view.getUint16(transport + 2)] ?? [32768, 60999];
+    expect(port).toBeGreaterThanOrEqual(least);
+    expect(port).toBeLessThan(end);
     view.setUint16(transport, 0);
     if (view.getUint16(transport + 6) !== 0) view.setUint16(transport + 6, 0xffff);
   } else if (protocol === 47 && first) {
@@ -184,6 +232,36 @@ describe("tunnels as Linux 6.12 has them", () => {
       const told = kept.map(([kind, value]) => attr(kind, empty.has(kind) ? new Uint8Array(0) : value));
       expect(hex(concat(...told))).toBe(reply);
     }
+  });
+
+  it("T-095: devices and their refusals, and what is told of them", () => {
+    const lab = recordedPorts();
+    const differences = new Differences();
+    const told = new Map([...lab.test.kernel.tunnelDevices].map(({ name, info }) => [name, hex(info)]));
+    for (const [name, [type, , info]] of Object.entries(recorded.links)) {
+      // How it is told as a port of a datapath follows.
+      expect(info.endsWith(SLAVE)).toBe(true);
+      differences.compare({ name }, told.get(name), info.slice(0, -SLAVE.length));
+      expect([name, lab.test.ports.device(name)?.l3]).toEqual([name, type === ARPHRD_NONE]);
+    }
+    for (const [index, [name, body, errno, info]] of recorded.made.entries()) {
+      // All but the last two were made alone.
+      const { kernel } = index < recorded.made.length - 2 ? new TestKernel({ kernel: "6.12" }) : lab.test;
+      const message = new MessageWriter();
+      const at = message.beginMessage(rt.RTM_NEWLINK, NLM_F_CREATE, 1, 0);
+      const bytes = concat(message.finish(), unhex(body));
+      new DataView(bytes.buffer).setUint32(at, bytes.length, true);
+      let seen: number | string | undefined;
+      try {
+        kernel.links.create(bytes);
+        seen = hex(kernel.tunnelDevices.get(name)?.info ?? new Uint8Array(0));
+      } catch (error) {
+        if (!(error instanceof Errno)) throw error;
+        seen = error.errno;
+      }
+      differences.compare({ name, body: body.slice(56) }, seen, errno === 0 ? info : errno);
+    }
+    differences.expectNone();
   });
 
   const names = [...new Set(recorded.send.map(({ port }) => port))];
