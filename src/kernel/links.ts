@@ -61,13 +61,13 @@ export class Links implements LinkHost {
         put(vport.port.ifindex, vport.internal ? 0 : datapath.ifindex, this.linkInfo(vport));
       }
     }
-    for (const { face, info } of this.tunnels) if (wanted.has(face.ifindex)) put(face.ifindex, 0, info);
+    for (const { face, told } of this.tunnels) if (wanted.has(face.ifindex)) put(face.ifindex, 0, told);
     return Uint8Array.from(records);
   }
 
   private linkInfo(vport: Vport): Uint8Array {
     if (vport.internal) return INTERNAL;
-    return this.tunnels.get(vport.name)?.info ?? NOTHING;
+    return this.tunnels.get(vport.name)?.told ?? NOTHING;
   }
 }
 

@@ -19,8 +19,10 @@ export interface TunnelDevice {
   readonly name: string;
   /** IFLA_INFO_KIND: "vxlan", "geneve", "gre", "gretap", "erspan", "ip6gretap", "ip6erspan" or "bareudp". */
   readonly kind: string;
-  /** Payload of IFLA_LINKINFO as the device is told of. */
+  /** Payload of IFLA_LINKINFO as whoever made the device gave it. */
   readonly info: Uint8Array;
+  /** The same as the kernel would tell of the device. */
+  readonly told: Uint8Array;
   /** Attributes of IFLA_INFO_DATA as whoever made the device gave them. */
   readonly data: LinkData;
   /** Carries name, ifindex, MTU and state. What is sent on it the host receives; what the host sends on it is dropped. */
@@ -68,7 +70,7 @@ export class TunnelDevices implements Iterable<TunnelDevice> {
     if (port >= 0 && [...this.devices].some((other) => other.kind === kind && ownPort(kind, other.data) === port))
       throw new Errno(EBUSY);
     const face = this.ports.createInternal(name, 0, isL3(asked));
-    const device: TunnelDevice = { name, kind, info: toldLinkInfo(info, this.version), data, face };
+    const device: TunnelDevice = { name, kind, info, told: toldLinkInfo(info, this.version), data, face };
     this.devices.add(device);
     return device;
   }

@@ -36,6 +36,11 @@ const FLAGS: ReadonlyMap<string, readonly number[]> = new Map([
   ["vxlan", [rt.IFLA_VXLAN_GBP, rt.IFLA_VXLAN_GPE, rt.IFLA_VXLAN_REMCSUM_NOPARTIAL, rt.IFLA_VXLAN_TTL_INHERIT]],
   ["geneve", [rt.IFLA_GENEVE_COLLECT_METADATA, rt.IFLA_GENEVE_INNER_PROTO_INHERIT]],
   ["bareudp", [rt.IFLA_BAREUDP_MULTIPROTO_MODE]],
+  ["gre", [rt.IFLA_GRE_COLLECT_METADATA]],
+  ["gretap", [rt.IFLA_GRE_COLLECT_METADATA]],
+  ["ip6gretap", [rt.IFLA_GRE_COLLECT_METADATA]],
+  ["erspan", [rt.IFLA_GRE_COLLECT_METADATA]],
+  ["ip6erspan", [rt.IFLA_GRE_COLLECT_METADATA]],
 ]);
 
 /** What a VXLAN device without Ethernet inside refuses to be told to do (VXLAN_F_ALLOWED_GPE has the others). */
@@ -54,6 +59,8 @@ const NOT_WITH_GPE = [
 /** One attribute that a kernel tells of a device: its default, undefined if it stands there only when it was given. */
 interface Told {
   readonly type: number;
+  /** Bytes of its payload. */
+  readonly size: number;
   readonly otherwise?: Uint8Array | undefined;
   /** A u8 that says yes or no, whatever number was given. */
   readonly bool?: boolean;
@@ -63,9 +70,12 @@ interface Told {
 
 const number = (type: number, size: number, ...bytes: number[]): Told => ({
   type,
+  size,
   otherwise: Uint8Array.from({ length: size }, (_, i) => bytes[i] ?? 0),
 });
-const bool = (type: number, value = 0): Told => ({ type, otherwise: Uint8Array.of(value), bool: true });
+const bool = (type: number, value = 0): Told => ({ type, size: 1, otherwise: Uint8Array.of(value), bool: true });
+/** Only told if it was given. */
+const given = (type: number, size: number): Told => ({ type, size });
 const since = (version: number, told: Told): Told => ({ ...told, since: version });
 
 const GRE_HEAD: readonly Told[] = [
@@ -91,7 +101,7 @@ const GRE: readonly Told[] = [
   bool(rt.IFLA_GRE_PMTUDISC, 1),
   ...GRE_TAIL,
   number(rt.IFLA_GRE_IGNORE_DF, 1),
-  { type: rt.IFLA_GRE_COLLECT_METADATA },
+  given(rt.IFLA_GRE_COLLECT_METADATA, 0),
 ];
 const IP6GRE: readonly Told[] = [
   ...GRE_HEAD,
@@ -103,7 +113,7 @@ const IP6GRE: readonly Told[] = [
   // IP6_TNL_F_CAP_PER_PACKET: which address it is depends on the packet.
   number(rt.IFLA_GRE_FLAGS, 4, 0, 0, 4),
   ...GRE_TAIL,
-  { type: rt.IFLA_GRE_COLLECT_METADATA },
+  given(rt.IFLA_GRE_COLLECT_METADATA, 0),
 ];
 const ERSPAN: readonly Told[] = [number(rt.IFLA_GRE_ERSPAN_VER, 1, 1), number(rt.IFLA_GRE_ERSPAN_INDEX, 4)];
 
@@ -113,11 +123,11 @@ const TOLD: ReadonlyMap<string, readonly Told[]> = new Map([
     "vxlan",
     [
       number(rt.IFLA_VXLAN_ID, 4),
-      { type: rt.IFLA_VXLAN_GROUP },
-      { type: rt.IFLA_VXLAN_GROUP6 },
-      { type: rt.IFLA_VXLAN_LINK },
-      { type: rt.IFLA_VXLAN_LOCAL },
-      { type: rt.IFLA_VXLAN_LOCAL6 },
+      given(rt.IFLA_VXLAN_GROUP, 4),
+      given(rt.IFLA_VXLAN_GROUP6, 16),
+      given(rt.IFLA_VXLAN_LINK, 4),
+      given(rt.IFLA_VXLAN_LOCAL, 4),
+      given(rt.IFLA_VXLAN_LOCAL6, 16),
       number(rt.IFLA_VXLAN_TTL, 1),
       bool(rt.IFLA_VXLAN_TTL_INHERIT),
       number(rt.IFLA_VXLAN_TOS, 1),
@@ -132,7 +142,7 @@ const TOLD: ReadonlyMap<string, readonly Told[]> = new Map([
       bool(rt.IFLA_VXLAN_COLLECT_METADATA),
       number(rt.IFLA_VXLAN_AGEING, 4, 300 & 0xff, 300 >> 8),
       number(rt.IFLA_VXLAN_LIMIT, 4),
-      { type: rt.IFLA_VXLAN_PORT },
+      given(rt.IFLA_VXLAN_PORT, 2),
       bool(rt.IFLA_VXLAN_UDP_CSUM, 1),
       bool(rt.IFLA_VXLAN_UDP_ZERO_CSUM6_TX),
       bool(rt.IFLA_VXLAN_UDP_ZERO_CSUM6_RX),
@@ -140,11 +150,11 @@ const TOLD: ReadonlyMap<string, readonly Told[]> = new Map([
       bool(rt.IFLA_VXLAN_REMCSUM_RX),
       since(kernelVersion(6, 5), bool(rt.IFLA_VXLAN_LOCALBYPASS, 1)),
       number(rt.IFLA_VXLAN_PORT_RANGE, 4),
-      { type: rt.IFLA_VXLAN_GBP },
-      { type: rt.IFLA_VXLAN_GPE },
-      { type: rt.IFLA_VXLAN_REMCSUM_NOPARTIAL },
-      { type: rt.IFLA_VXLAN_VNIFILTER },
-      since(kernelVersion(6, 14), { type: rt.IFLA_VXLAN_RESERVED_BITS }),
+      given(rt.IFLA_VXLAN_GBP, 0),
+      given(rt.IFLA_VXLAN_GPE, 0),
+      given(rt.IFLA_VXLAN_REMCSUM_NOPARTIAL, 0),
+      given(rt.IFLA_VXLAN_VNIFILTER, 1),
+      since(kernelVersion(6, 14), given(rt.IFLA_VXLAN_RESERVED_BITS, 8)),
     ],
   ],
   [
@@ -155,11 +165,11 @@ const TOLD: ReadonlyMap<string, readonly Told[]> = new Map([
       number(rt.IFLA_GENEVE_TOS, 1),
       number(rt.IFLA_GENEVE_LABEL, 4),
       number(rt.IFLA_GENEVE_DF, 1),
-      { type: rt.IFLA_GENEVE_PORT },
-      { type: rt.IFLA_GENEVE_COLLECT_METADATA },
+      given(rt.IFLA_GENEVE_PORT, 2),
+      given(rt.IFLA_GENEVE_COLLECT_METADATA, 0),
       bool(rt.IFLA_GENEVE_UDP_ZERO_CSUM6_RX, 1),
       bool(rt.IFLA_GENEVE_TTL_INHERIT),
-      { type: rt.IFLA_GENEVE_INNER_PROTO_INHERIT },
+      given(rt.IFLA_GENEVE_INNER_PROTO_INHERIT, 0),
     ],
   ],
   ["gre", GRE],
@@ -170,10 +180,10 @@ const TOLD: ReadonlyMap<string, readonly Told[]> = new Map([
   [
     "bareudp",
     [
-      { type: rt.IFLA_BAREUDP_PORT },
-      { type: rt.IFLA_BAREUDP_ETHERTYPE },
+      given(rt.IFLA_BAREUDP_PORT, 2),
+      given(rt.IFLA_BAREUDP_ETHERTYPE, 2),
       number(rt.IFLA_BAREUDP_SRCPORT_MIN, 2),
-      { type: rt.IFLA_BAREUDP_MULTIPROTO_MODE },
+      given(rt.IFLA_BAREUDP_MULTIPROTO_MODE, 0),
     ],
   ],
 ]);
@@ -186,17 +196,17 @@ export function toldLinkInfo(info: Uint8Array, version: number): Uint8Array {
   const { kind, data } = parseLinkInfo(info);
   const list = TOLD.get(kind);
   if (list === undefined || data === undefined) return info;
-  const given = new Map(data);
-  if (kind === "geneve") given.set(rt.IFLA_GENEVE_PORT, portBytes(genevePort(data)));
+  const asked = new Map(data);
+  if (kind === "geneve") asked.set(rt.IFLA_GENEVE_PORT, portBytes(genevePort(data)));
   if (kind === "vxlan") {
-    given.set(rt.IFLA_VXLAN_PORT, portBytes(vxlanPort(data)));
-    if (!given.has(rt.IFLA_VXLAN_RESERVED_BITS)) given.set(rt.IFLA_VXLAN_RESERVED_BITS, reservedBits(data));
+    asked.set(rt.IFLA_VXLAN_PORT, portBytes(vxlanPort(data)));
+    if (!asked.has(rt.IFLA_VXLAN_RESERVED_BITS)) asked.set(rt.IFLA_VXLAN_RESERVED_BITS, reservedBits(data));
   }
   const told = new MessageWriter(256);
-  for (const { type, otherwise, bool, since } of list) {
-    const value = given.get(type) ?? otherwise;
+  for (const { type, size, otherwise, bool, since } of list) {
+    const value = asked.get(type) ?? otherwise;
     if (value === undefined || (since !== undefined && version < since)) continue;
-    told.raw(type, bool === true ? Uint8Array.of(isSet(value) ? 1 : 0) : value);
+    told.raw(type, bool === true ? Uint8Array.of(isSet(value) ? 1 : 0) : value.subarray(0, size));
   }
   const writer = new MessageWriter(256);
   writer.string(rt.IFLA_INFO_KIND, kind);
@@ -222,14 +232,14 @@ function reservedBits(data: LinkData): Uint8Array {
 const VXLAN_PORT = 8472;
 const VXLAN_GPE_PORT = 4790;
 
-/** The UDP port of a VXLAN device. @throws Errno ERANGE */
+/** The UDP port of a VXLAN device. */
 export function vxlanPort(data: LinkData): number {
   return be16(data, rt.IFLA_VXLAN_PORT) || (data.has(rt.IFLA_VXLAN_GPE) ? VXLAN_GPE_PORT : VXLAN_PORT);
 }
 
 const GENEVE_PORT = 6081;
 
-/** The UDP port of a Geneve device. @throws Errno ERANGE */
+/** The UDP port of a Geneve device. */
 export function genevePort(data: LinkData): number {
   return data.has(rt.IFLA_GENEVE_PORT) ? be16(data, rt.IFLA_GENEVE_PORT) : GENEVE_PORT;
 }
@@ -262,21 +272,20 @@ export function isL3({ kind, data }: LinkInfo): boolean {
  * @throws Errno EINVAL (something is missing, or does not go together), ERANGE (too short)
  */
 export function validate({ kind, data }: LinkInfo): void {
-  for (const attribute of FLAGS.get(kind) ?? []) if (data?.get(attribute)?.length) throw new Errno(ERANGE);
+  const flags = FLAGS.get(kind) ?? [];
+  for (const attribute of flags) if (data?.get(attribute)?.length) throw new Errno(ERANGE);
+  for (const { type, size } of TOLD.get(kind) ?? []) {
+    const value = data?.get(type);
+    if (value !== undefined && value.length < size && !flags.includes(type)) throw new Errno(ERANGE);
+  }
   if (kind === "vxlan" && data !== undefined) {
-    vxlanPort(data);
     const range = data.get(rt.IFLA_VXLAN_PORT_RANGE);
-    if (range !== undefined && range.length < 4) throw new Errno(ERANGE);
     if (range !== undefined && (range[2] << 8) + range[3] < (range[0] << 8) + range[1]) throw new Errno(EINVAL);
     if (!data.has(rt.IFLA_VXLAN_GPE)) return;
     const learns = !data.has(rt.IFLA_VXLAN_LEARNING) || flag(data, rt.IFLA_VXLAN_LEARNING);
     if (learns || NOT_WITH_GPE.some((attribute) => flag(data, attribute))) throw new Errno(EINVAL);
-  } else if (kind === "geneve" && data !== undefined) {
-    genevePort(data);
   } else if (kind === "bareudp") {
     if (data === undefined) throw new Errno(EINVAL);
-    for (const attribute of [rt.IFLA_BAREUDP_PORT, rt.IFLA_BAREUDP_ETHERTYPE, rt.IFLA_BAREUDP_SRCPORT_MIN])
-      u16(data, attribute);
     if (!data.has(rt.IFLA_BAREUDP_PORT) || !data.has(rt.IFLA_BAREUDP_ETHERTYPE)) throw new Errno(EINVAL);
     const etherType = be16(data, rt.IFLA_BAREUDP_ETHERTYPE);
     if (data.has(rt.IFLA_BAREUDP_MULTIPROTO_MODE) && etherType !== ETH_P_IP && etherType !== ETH_P_MPLS_UC)
@@ -292,15 +301,13 @@ export function flag(data: LinkData, type: number): boolean {
 
 const isSet = (value: Uint8Array): boolean => value.length === 0 || value[0] !== 0;
 
-/** Two bytes in network byte order, 0 = not given. @throws Errno ERANGE */
+/** Two bytes in network byte order, 0 = not given. */
 export function be16(data: LinkData, type: number): number {
   const value = data.get(type);
-  if (value === undefined) return 0;
-  if (value.length < 2) throw new Errno(ERANGE);
-  return (value[0] << 8) | value[1];
+  return value === undefined ? 0 : (value[0] << 8) | value[1];
 }
 
-/** Two bytes in the machine's byte order, 0 = not given. @throws Errno ERANGE */
+/** Two bytes in the machine's byte order, 0 = not given. */
 export function u16(data: LinkData, type: number): number {
   const value = be16(data, type);
   return (value >> 8) | ((value & 0xff) << 8);

@@ -10,6 +10,8 @@ import { OvsLab } from "../support/ovs-lab.ts";
 const PYTHON = "/usr/bin/python3";
 const PROGRAM = fileURLToPath(new URL("../support/netlink-rough.py", import.meta.url));
 
+const BAREUDP = ["dstport", "6635", "ethertype", "mpls_uc", "srcportmin", "49153", "multiproto"];
+
 /** A command in a namespace with the library in front of it. */
 async function on(lab: Lab, namespace: Namespace, ...command: string[]): Promise<CommandResult> {
   const { LD_PRELOAD } = preloadEnvironment(lab.socket, {});
@@ -124,6 +126,9 @@ describe.skipIf(!root)("links and namespaces", () => {
     ["vxlan", "vxlan_sys_4789", ["external", "dstport", "4789"], "vxlan external"],
     ["gretap", "gre_sys", ["external"], "gretap external"],
     ["erspan", "erspan_sys", ["external"], "erspan external"],
+    ["gre", "gre_l3_sys", ["external"], "gre external"],
+    ["vxlan", "vxlan_sys_4790", ["external", "gpe"], "dstport 4790 .*gpe"],
+    ["bareudp", "udp_sys_6635", BAREUDP, "bareudp dstport 6635 ethertype mpls_uc srcportmin 49153 multiproto"],
   ])("a tunnel device of kind %s is nokmod's", async (kind, name, options, shown) => {
     await ok(lab, "ip", "link", "add", name, "mtu", "65000", "type", kind, ...options);
     expect(await ok(lab, "ip", "-d", "link", "show", name)).toMatch(new RegExp(`mtu 65000[\\s\\S]*${shown}`));
@@ -139,6 +144,38 @@ describe.skipIf(!root)("links and namespaces", () => {
       "again",
     );
     await ok(lab, "ip", "link", "del", name);
+  });
+
+  it("a device without Ethernet inside has no Ethernet address, and one UDP port is one bareudp device's", async () => {
+    await ok(lab, "ip", "link", "add", "bu0", "type", "bareudp", ...BAREUDP);
+    expect(await ok(lab, "ip", "link", "show", "bu0")).toMatch(/<POINTOPOINT,MULTICAST,NOARP>[\s\S]*link\/none/);
+    for (const [name, options, reason] of [
+      ["bu1", BAREUDP, "Device or resource busy"],
+      ["bu1", ["dstport", "7000", "ethertype", "0x894f", "multiproto"], "Invalid argument"],
+    ] as const) {
+      const { status, stderr } = await on(lab, lab.namespace, "ip", "link", "add", name, "type", "bareudp", ...options);
+      expect([status, stderr]).toEqual([expect.any(Number), expect.stringContaining(reason)]);
+      expect(status).not.toBe(0);
+    }
+    await ok(lab, "ip", "link", "del", "bu0");
+    await until(() => !lab.namespace.run("ip", "link").includes("bu0"), "bu0 gone");
+  });
+
+  it("where there is no datapath a tunnel device is the kernel's", async () => {
+    const other = await Namespace.create();
+    try {
+      expect(await on(lab, other, ..."ip link add vx0 type vxlan external gpe".split(" "))).toMatchObject({
+        status: 0,
+      });
+      // Not a TUN device.
+      expect(other.run("ip", "-d", "link", "show", "vx0")).toMatch(/vxlan [\s\S]*gpe/);
+      expect((await on(lab, other, "ovs-dpctl", "add-dp", "dp0")).status).toBe(0);
+      await on(lab, other, ..."ip link add vx1 type vxlan external gpe dstport 7000".split(" "));
+      expect(other.run("ip", "-d", "link", "show", "vx1")).toContain("tun ");
+      await on(lab, other, "ovs-dpctl", "del-dp", "dp0");
+    } finally {
+      await other.close();
+    }
   });
 
   it("other kinds, and the module's own compatibility kinds, are the kernel's", async () => {

@@ -38,6 +38,53 @@ describe.skipIf(!root)("ovs-vsctl add-port type=…", () => {
     await Promise.all([near?.close(), far?.close()]);
   });
 
+  /** Ethernet headers are taken off before a tunnel that has none inside, and made up behind it. */
+  const BARE: [type: string, v6: boolean, options: string][] = [
+    ["vxlan", false, "options:exts=gpe options:key=42 options:dst_port=4790"],
+    ["vxlan", true, "options:exts=gpe options:key=42 options:dst_port=4790"],
+    ["bareudp", false, "options:payload_type=ip options:dst_port=6636"],
+    ["bareudp", true, "options:payload_type=ip options:dst_port=6636 options:csum=true"],
+    ["bareudp", false, "options:payload_type=mpls options:dst_port=6635"],
+  ];
+  it.each(BARE)("A-226, K-245, T-095: %s, over IPv6: %s, %s: IP packets alone", async (type, v6, options) => {
+    const mpls = options.includes("mpls");
+    const ends = [
+      { lab: near, remote: v6 ? FAR6 : FAR, host: "10.1.1.1", mac: "02:00:00:00:00:01", peer: "02:00:00:00:00:02" },
+      { lab: far, remote: v6 ? NEAR6 : NEAR, host: "10.1.1.2", mac: "02:00:00:00:00:02", peer: "02:00:00:00:00:01" },
+    ];
+    for (const { lab, remote, host, mac, peer } of ends) {
+      const settings = [
+        `type=${type}`,
+        "options:packet_type=legacy_l3",
+        `options:remote_ip=${remote}`,
+        ...options.split(" "),
+      ];
+      await lab.vsctl("add-port", "br0", "t0", "--", "set", "interface", "t0", "ofport_request=9", ...settings);
+      expect(await lab.vsctl("get", "interface", "t0", "error")).toBe("[]\n");
+      const [push, pop] = mpls ? ["push_mpls:0x8847,set_field:77->mpls_label,", "pop_mpls:0x0800,"] : ["", ""];
+      const arrived = mpls ? "mpls,mpls_label=77" : `ip,nw_dst=${host}`;
+      const frame = `set_field:${peer}->eth_src,set_field:${mac}->eth_dst`;
+      await lab.ofctl("del-flows");
+      await lab.ofctl("add-flow", `in_port=p1,ip,actions=${push}output:9`);
+      await lab.ofctl("add-flow", `in_port=9,${arrived},actions=${pop}${frame},output:p1`);
+      const other = host === "10.1.1.1" ? "10.1.1.2" : "10.1.1.1";
+      lab.hosts[0].namespace.run("ip", "neigh", "replace", other, "lladdr", peer, "dev", "e0");
+    }
+    onTestFinished(async () => {
+      for (const { lab } of ends) {
+        await lab.vsctl("del-port", "br0", "t0");
+        await lab.ofctl("del-flows");
+        await lab.ofctl("add-flow", "actions=NORMAL");
+        lab.hosts[0].namespace.run("ip", "neigh", "flush", "dev", "e0");
+      }
+    });
+    await until(async () => (await near.hosts[0].ping("10.1.1.2", "-c", "1")).received === 1, "traffic");
+    const { hit } = counters(await near.appctl("dpctl/show"));
+    expect(await near.hosts[0].ping("10.1.1.2", "-s", "1300")).toMatchObject({ received: 3 });
+    expect(counters(await near.appctl("dpctl/show")).hit - hit).toBeGreaterThanOrEqual(6);
+    expect(near.log()).not.toMatch(/\|(ERR|EMER)\|/);
+  });
+
   const CASES: [type: string, v6: boolean, options: string][] = [
     ["vxlan", false, "options:key=42"],
     ["vxlan", true, "options:key=42"],

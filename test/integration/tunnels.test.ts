@@ -1,12 +1,15 @@
 /** Tunnels on real packets: to the kernel's own vxlan device, and between two nokmods. */
+import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
+import { preloadEnvironment } from "../../src/preload.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import { attr, le32, output } from "../support/actions.ts";
 import { concat, ip4, ip6, u16, u32 } from "../support/frames.ts";
 import { Lab, match, root, until } from "../support/lab.ts";
 import { setTunnel } from "../support/tunnels.ts";
 
+const UNSHARE = "-n ip link add b0 type".split(" ");
 const TUNNEL = 10;
 const NEAR = "10.9.0.1";
 const FAR = "10.9.0.2";
@@ -39,6 +42,38 @@ function tunnel({ dst, id = 42, ttl = 64, df = false, csum = false, options }: T
 function join(lab: Lab, dp: number, through: Uint8Array): void {
   lab.ovs.putFlow(dp, { ...match({ inPort: 1 }), actions: concat(setTunnel(through), output(TUNNEL)) });
   lab.ovs.putFlow(dp, { ...match({ inPort: TUNNEL }), actions: output(1) });
+}
+
+/** Whether the kernel has devices to try bareudp against. */
+const hasBareudp =
+  root && spawnSync("unshare", [...UNSHARE, "bareudp", "dstport", "1", "ethertype", "ipv4"]).status === 0;
+
+/** A command on a nokmod's host, as `nokmod exec` runs it. */
+async function command(lab: Lab, ...words: string[]): Promise<void> {
+  const { LD_PRELOAD } = preloadEnvironment(lab.socket, {});
+  const environment = [`LD_PRELOAD=${LD_PRELOAD}`, `NOKMOD_SOCKET=${lab.socket}`];
+  const { status, stderr } = await lab.namespace.execute("env", ...environment, ...words);
+  expect(status, `${words.join(" ")}: ${stderr}`).toBe(0);
+}
+
+/** The same for a tunnel without Ethernet inside: the header of the host's frames is taken off and put on again. */
+function joinBare(lab: Lab, dp: number, through: Uint8Array): void {
+  const pop = attr(ovs.OVS_ACTION_ATTR_POP_ETH);
+  const fromFar = Uint8Array.of(2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1);
+  lab.ovs.putFlow(dp, {
+    ...match({ inPort: 1, ethType: 0x0800 }),
+    actions: concat(pop, setTunnel(through), output(TUNNEL)),
+  });
+  const type = (value: number): Uint8Array => attr(ovs.OVS_KEY_ATTR_ETHERTYPE, u16(value));
+  lab.ovs.putFlow(dp, {
+    key: concat(
+      attr(ovs.OVS_KEY_ATTR_IN_PORT, le32(TUNNEL)),
+      type(0x0800),
+      attr(ovs.OVS_KEY_ATTR_IPV4, new Uint8Array(12)),
+    ),
+    mask: concat(attr(ovs.OVS_KEY_ATTR_IN_PORT, le32(-1)), type(0xffff)),
+    actions: concat(attr(ovs.OVS_ACTION_ATTR_PUSH_ETH, fromFar), output(1)),
+  });
 }
 
 /** Gives a namespace its end of the underlay. */
@@ -146,6 +181,45 @@ describe.skipIf(!root)("tunnels", () => {
       expect(await iperf(near, far, "10.1.1.2", "-R")).toBeGreaterThan(10);
       expect(near.ovs.vport(dp, TUNNEL).stats).toMatchObject({ txErrors: 0, rxErrors: 0 });
     });
+
+    const GPE = "type vxlan external gpe dstport 4790 udp6zerocsumrx";
+    const BAREUDP = "type bareudp dstport 6636 ethertype ipv4 srcportmin 49153";
+    const BARE: [name: string, device: string, v6: boolean][] = [
+      ["VXLAN-GPE over IPv4", GPE, false],
+      ["VXLAN-GPE over IPv6", GPE, true],
+    ];
+    if (hasBareudp) BARE.push(["bareudp over IPv4", BAREUDP, false], ["bareudp over IPv6", BAREUDP, true]);
+    it.each(BARE)(
+      "K-245: %s: IP packets to and from the kernel's device, large and small, and TCP",
+      async (_name, device, v6) => {
+        const { namespace } = far;
+        namespace.run(...`ip link add vx0 ${device}`.split(" "));
+        onTestFinished(() => void namespace.try("ip", "link", "del", "vx0"));
+        namespace.run(..."ip link set vx0 mtu 1430 up".split(" "));
+        namespace.run("ip", "addr", "add", "10.2.2.2/32", "dev", "vx0");
+        const encap = v6 ? ["ip6", "dst", NEAR6, "hoplimit", "64"] : ["ip", "dst", NEAR, "ttl", "64"];
+        namespace.run("ip", "route", "add", "10.1.1.1/32", "encap", ...encap, "dev", "vx0");
+        await command(near, ...`ip link add tun0 mtu 65000 ${device}`.split(" "));
+        onTestFinished(() => command(near, "ip", "link", "del", "tun0"));
+        await command(near, "ip", "link", "set", "tun0", "up");
+        near.ovs.createVport(dp, { name: "tun0", type: ovs.OVS_VPORT_TYPE_NETDEV, portNo: TUNNEL, upcallPids: [0] });
+        const [host] = near.hosts;
+        const address = "10.2.2.2";
+        host.namespace.run("ip", "route", "add", address, "via", "10.1.1.2", "mtu", "1430");
+        onTestFinished(() => void host.namespace.try("ip", "route", "del", address));
+        joinBare(near, dp, tunnel({ dst: v6 ? FAR6 : FAR }));
+        expect(await host.ping(address)).toMatchObject({ received: 3 });
+        expect(await host.ping(address, "-s", "1400")).toMatchObject({ received: 3 });
+        expect(await host.ping(address, "-s", "3200")).toMatchObject({ received: 3 });
+        const server = namespace.start("iperf3", "-s", "-1", "-p", "5300");
+        onTestFinished(() => void server.kill("SIGTERM"));
+        await until(async () => {
+          const client = ["iperf3", "-c", address, "-p", "5300", "-n", "2M", "--connect-timeout", "2000"];
+          return (await host.execute(...client)).status === 0;
+        }, "TCP");
+        expect(near.ovs.vport(dp, TUNNEL).stats).toMatchObject({ txErrors: 0, rxErrors: 0 });
+      },
+    );
 
     it("K-240, K-248: group policies both ways", async () => {
       kernelDevice(`remote ${NEAR} gbp`);

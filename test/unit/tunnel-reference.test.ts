@@ -237,7 +237,7 @@ describe("tunnels as Linux 6.12 has them", () => {
   it("T-095: devices and their refusals, and what is told of them", () => {
     const lab = recordedPorts();
     const differences = new Differences();
-    const told = new Map([...lab.test.kernel.tunnelDevices].map(({ name, info }) => [name, hex(info)]));
+    const told = new Map([...lab.test.kernel.tunnelDevices].map(({ name, told }) => [name, hex(told)]));
     for (const [name, [type, , info]] of Object.entries(recorded.links)) {
       // How it is told as a port of a datapath follows.
       expect(info.endsWith(SLAVE)).toBe(true);
@@ -254,7 +254,7 @@ describe("tunnels as Linux 6.12 has them", () => {
       let seen: number | string | undefined;
       try {
         kernel.links.create(bytes);
-        seen = hex(kernel.tunnelDevices.get(name)?.info ?? new Uint8Array(0));
+        seen = hex(kernel.tunnelDevices.get(name)?.told ?? new Uint8Array(0));
       } catch (error) {
         if (!(error instanceof Errno)) throw error;
         seen = error.errno;

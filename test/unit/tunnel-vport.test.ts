@@ -1,10 +1,11 @@
 import { describe, expect, it } from "vitest";
+import type { KernelRelease } from "../../src/kernel-profile.ts";
 import { EADDRINUSE, EINVAL, ENODEV } from "../../src/uapi/errno.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
-import { IFLA_INFO_DATA, IFLA_INFO_KIND, IFLA_VXLAN_COLLECT_METADATA } from "../../src/uapi/rtnetlink.ts";
+import * as rt from "../../src/uapi/rtnetlink.ts";
 import { attr, le32 } from "../support/actions.ts";
 import { concat, ethernet, frame, hex, ipv4, u16, u32, udp } from "../support/frames.ts";
-import { le16, options, output, setTunnel, TunnelLab, utf8 } from "../support/tunnels.ts";
+import { attributesOf, le16, options, output, setTunnel, TunnelLab, utf8 } from "../support/tunnels.ts";
 
 const { OVS_VPORT_TYPE_GENEVE, OVS_VPORT_TYPE_GRE, OVS_VPORT_TYPE_NETDEV, OVS_VPORT_TYPE_VXLAN } = ovs;
 
@@ -37,6 +38,36 @@ describe("options of a tunnel port", () => {
     expect(lab.add("vx0", OVS_VPORT_TYPE_VXLAN, options(4790)).errno).toBe(0);
     expect(lab.add("vx1", OVS_VPORT_TYPE_VXLAN, options(4790, true)).errno).toBe(EADDRINUSE);
     expect(lab.test.kernel.tunnelDevices.get("vx1")).toBeUndefined();
+  });
+});
+
+describe("what is told of a VXLAN device (rt.IFLA_INFO_DATA)", () => {
+  const told = (release: KernelRelease): Map<number, string> => {
+    const data = concat(
+      attr(rt.IFLA_VXLAN_LEARNING, Uint8Array.of(0)),
+      attr(rt.IFLA_VXLAN_COLLECT_METADATA, Uint8Array.of(1)),
+      attr(rt.IFLA_VXLAN_GPE),
+    );
+    const info = concat(attr(rt.IFLA_INFO_KIND, utf8("vxlan")), attr(rt.IFLA_INFO_DATA, data));
+    const { told } = new TunnelLab(release).test.kernel.tunnelDevices.create("vx0", info);
+    const view = new DataView(told.buffer, told.byteOffset);
+    const bytes = attributesOf({ bytes: told, view }, 0).get(rt.IFLA_INFO_DATA) as Uint8Array;
+    const found = attributesOf({ bytes, view: new DataView(bytes.buffer) }, 0);
+    return new Map([...found].map(([type, value]) => [type, hex(value)]));
+  };
+
+  it.each(["6.1", "6.6", "6.12", "6.18"] as const)("T-095: as Linux %s has it", (release) => {
+    const newer: [type: number, since: KernelRelease[], value: string][] = [
+      [rt.IFLA_VXLAN_LOCALBYPASS, ["6.6", "6.12", "6.18"], "01"],
+      [rt.IFLA_VXLAN_LABEL_POLICY, ["6.12", "6.18"], "00000000"],
+      [rt.IFLA_VXLAN_RESERVED_BITS, ["6.18"], "c2ffff00000000ff"],
+    ];
+    const attributes = told(release);
+    for (const [type, since, value] of newer)
+      expect([type, attributes.get(type)]).toEqual([type, since.includes(release) ? value : undefined]);
+    // The port that is VXLAN-GPE's own, where none was named.
+    expect(attributes.get(rt.IFLA_VXLAN_PORT)).toBe("12b6");
+    expect([...attributes.keys()].slice(0, 2)).toEqual([rt.IFLA_VXLAN_ID, rt.IFLA_VXLAN_TTL]);
   });
 });
 
@@ -108,8 +139,8 @@ describe("devices of tunnel ports", () => {
   it("T-095: a device that was made by itself and takes its tunnels from metadata is a NETDEV port", () => {
     const lab = new TunnelLab();
     const info = concat(
-      attr(IFLA_INFO_KIND, utf8("vxlan")),
-      attr(IFLA_INFO_DATA, attr(IFLA_VXLAN_COLLECT_METADATA, Uint8Array.of(1)), attr(15, le16(4789).reverse())),
+      attr(rt.IFLA_INFO_KIND, utf8("vxlan")),
+      attr(rt.IFLA_INFO_DATA, attr(rt.IFLA_VXLAN_COLLECT_METADATA, Uint8Array.of(1)), attr(15, le16(4789).reverse())),
     );
     lab.test.kernel.tunnelDevices.create("vxlan_sys_4789", info);
     const { errno, attributes } = lab.add("vxlan_sys_4789", OVS_VPORT_TYPE_NETDEV);

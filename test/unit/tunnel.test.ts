@@ -1,11 +1,13 @@
 /** Tunnel ports: segments, checksums that sockets do not tell of, life and death of their devices. */
 import { describe, expect, it } from "vitest";
+import { MessageWriter } from "../../src/netlink/writer.ts";
 import { checksum } from "../../src/packet/checksum.ts";
 import { Csum, Gso } from "../../src/packet/packet.ts";
 import type { MemoryPort } from "../../src/port/memory.ts";
 import { NLM_F_CREATE } from "../../src/uapi/netlink.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
-import { attr } from "../support/actions.ts";
+import * as rt from "../../src/uapi/rtnetlink.ts";
+import { attr, le32 } from "../support/actions.ts";
 import { concat, ethernet, frame, hex, ip4, ipv4, tcp, u16, u32, udp } from "../support/frames.ts";
 import { messagesIn } from "../support/kernel.ts";
 import { match } from "../support/lab.ts";
@@ -62,6 +64,69 @@ function leaveChecksum(bytes: Uint8Array, field: number): Uint8Array {
   const pseudo = concat(copy.slice(26, 34), Uint8Array.of(0, copy[23]), u16(copy.length - 34));
   view.setUint16(34 + field, ~checksum(new DataView(pseudo.buffer), 0, pseudo.length) & 0xffff);
   return copy;
+}
+
+/** Devices without Ethernet inside: IFLA_LINKINFO, and bytes from an outer IPv4 header to the packet inside. */
+const BARE: [name: string, info: Uint8Array, length: number][] = [
+  [
+    "VXLAN-GPE",
+    linkInfo("vxlan", (w) => {
+      w.be16(rt.IFLA_VXLAN_PORT, 4790);
+      w.u8(rt.IFLA_VXLAN_LEARNING, 0);
+      w.u8(rt.IFLA_VXLAN_COLLECT_METADATA, 1);
+      w.flag(rt.IFLA_VXLAN_GPE);
+    }),
+    20 + 8 + 8,
+  ],
+  [
+    "bareudp",
+    linkInfo("bareudp", (w) => {
+      w.be16(rt.IFLA_BAREUDP_PORT, 6636);
+      w.be16(rt.IFLA_BAREUDP_ETHERTYPE, 0x0800);
+    }),
+    20 + 8,
+  ],
+];
+
+function linkInfo(kind: string, put: (writer: MessageWriter) => void): Uint8Array {
+  const data = new MessageWriter();
+  put(data);
+  const info = new MessageWriter();
+  info.string(rt.IFLA_INFO_KIND, kind);
+  info.raw(rt.IFLA_INFO_DATA, data.finish());
+  return info.finish();
+}
+
+/** As setUp(), with port 1 a tunnel without Ethernet inside: headers are taken off and put on again. */
+function setUpBare(info: Uint8Array, tunnel: Uint8Array = TO_FAR): { lab: TunnelLab; device: MemoryPort } {
+  const lab = new TunnelLab();
+  const device = lab.test.device("eth0");
+  lab.test.ports.configure(lab.test.kernel.tunnelDevices.create("tun0", info).face, 60000);
+  expect(lab.add("tun0", ovs.OVS_VPORT_TYPE_NETDEV).number).toBe(1);
+  expect(lab.add("eth0", ovs.OVS_VPORT_TYPE_NETDEV).number).toBe(2);
+  const flow = (key: Uint8Array, mask: Uint8Array, actions: Uint8Array): void => {
+    const errno = lab.client.errno({
+      family: ovs.OVS_FLOW_FAMILY,
+      cmd: ovs.OVS_FLOW_CMD_NEW,
+      flags: NLM_F_CREATE,
+      ifindex: lab.ifindex,
+      attributes: (w) => {
+        w.raw(ovs.OVS_FLOW_ATTR_KEY, key);
+        w.raw(ovs.OVS_FLOW_ATTR_MASK, mask);
+        w.raw(ovs.OVS_FLOW_ATTR_ACTIONS, actions);
+      },
+    });
+    expect(errno).toBe(0);
+  };
+  const from = (port: number): Uint8Array => attr(ovs.OVS_KEY_ATTR_IN_PORT, le32(port));
+  const type = (value: number): Uint8Array => attr(ovs.OVS_KEY_ATTR_ETHERTYPE, u16(value));
+  const ip = attr(ovs.OVS_KEY_ATTR_IPV4, new Uint8Array(12));
+  const addresses = concat(segmentOf(0).slice(6, 12), segmentOf(0).slice(0, 6));
+  const push = attr(ovs.OVS_ACTION_ATTR_PUSH_ETH, addresses);
+  flow(concat(from(1), type(0x0800), ip), concat(from(-1), type(0xffff)), concat(push, output(2)));
+  const { key, mask } = match({ inPort: 2, ethType: 0x0800 });
+  flow(key, mask, concat(attr(ovs.OVS_ACTION_ATTR_POP_ETH), setTunnel(tunnel), output(1)));
+  return { lab, device };
 }
 
 const inside = (packet: Uint8Array): Uint8Array => packet.slice(VXLAN_LEN);
@@ -248,5 +313,70 @@ describe("a tunnel port", () => {
     lab.underlay.inject(arrived(packet));
     expect(device.takeSent()).toEqual([]);
     expect(lab.test.faults).toEqual([]);
+  });
+});
+
+describe.each(BARE)("a %s port", (name, info, header) => {
+  it("A-226: cuts a GSO packet: each segment is an IP packet of its own", () => {
+    const { lab, device } = setUpBare(info);
+    const whole = leaveChecksum(segmentOf(3000), 16);
+    device.inject(whole, { csum: Csum.PARTIAL, csumStart: 34, csumOffset: 16, gsoType: Gso.TCPV4, gsoSize: 1000 });
+    const sent = lab.underlay.takeSent();
+    expect(sent.map((packet) => packet.length)).toEqual([1, 2, 3].map(() => header + 40 + 1000));
+    for (const [i, packet] of sent.entries()) {
+      const one = packet.slice(header);
+      const view = new DataView(one.buffer);
+      expect([one[0], view.getUint16(2), view.getUint32(24)]).toEqual([0x45, 1040, 1000 + 1000 * i]);
+      const pseudo = concat(one.slice(12, 20), Uint8Array.of(0, 6), u16(one.length - 20));
+      const sum = ~checksum(new DataView(pseudo.buffer), 0, pseudo.length) & 0xffff;
+      expect(checksum(view, 20, one.length - 20, sum)).toBe(0);
+    }
+    expect(lab.stats("tun0")).toEqual([0, 1, 0, 3040, 0, 0, 0, 0]);
+  });
+
+  it("K-245: knows a checksum that the sender left to its device, and segments that were never cut", () => {
+    const { lab, device } = setUpBare(info);
+    const right = segmentOf(50);
+    device.inject(right);
+    const [packet] = lab.underlay.takeSent();
+    expect(hex(packet.slice(header))).toBe(hex(right.slice(14)));
+    lab.underlay.inject(arrived(packet));
+    expect(hex(device.sent[0])).toBe(hex(right));
+    expect(device.sentOffload.pop()).toMatchObject({ csum: Csum.NONE });
+    lab.underlay.inject(arrived(concat(packet.slice(0, header), leaveChecksum(right, 16).slice(14))));
+    expect(device.sentOffload.pop()).toMatchObject({ csum: Csum.PARTIAL, csumStart: 34, csumOffset: 16 });
+    const outer = concat(packet.slice(0, header), leaveChecksum(segmentOf(4000), 16).slice(14));
+    const view = new DataView(outer.buffer);
+    view.setUint16(2, outer.length);
+    view.setUint16(24, outer.length - 20);
+    lab.underlay.inject(arrived(outer));
+    expect(device.sentOffload.pop()).toMatchObject({ gsoType: Gso.TCPV4, gsoSize: 1500 - header - 40 });
+  });
+
+  it("what does not fit into the path is answered by VXLAN alone", () => {
+    const { lab, device } = setUpBare(info);
+    const big = frame(ethernet(), ipv4({ df: true, proto: 17 }), udp(), new Uint8Array(1472));
+    device.inject(big);
+    const sent = lab.underlay.takeSent();
+    if (name === "bareudp") {
+      // Fragments of the outer packet: the key asks for no DF.
+      expect(sent.length).toBe(2);
+      expect(lab.stats("tun0")).toEqual([0, 1, 0, 1500, 0, 0, 0, 0]);
+    } else {
+      expect(sent).toEqual([]);
+      // As if it had come in by the tunnel.
+      expect(lab.stats("tun0").slice(0, 2)).toEqual([1, 1]);
+      const [answer] = device.takeSent();
+      expect([answer[23], answer[34], answer[35]]).toEqual([1, 3, 4]);
+    }
+  });
+
+  it("a packet of an ethertype that it does not carry is an error", () => {
+    const { lab } = setUpBare(info);
+    const type = (value: number): Uint8Array => attr(ovs.OVS_KEY_ATTR_ETHERTYPE, u16(value));
+    const actions = concat(setTunnel(TO_FAR), output(1));
+    expect(lab.execute(type(0x88b5), new Uint8Array(40), actions)).toBe(0);
+    expect(lab.underlay.takeSent()).toEqual([]);
+    expect(lab.stats("tun0")).toEqual([0, 0, 0, 0, 0, 1, 0, 0]);
   });
 });
