@@ -12,6 +12,7 @@ const INTERVAL = 10_000;
 
 /** What is needed to make the device of an internal port or a tunnel again. */
 interface Device {
+  /** Empty: it has none. */
   readonly address: string;
   readonly mtu: number;
   readonly up: boolean;
@@ -107,7 +108,7 @@ export class StateFile {
       });
     }
     const commands = Object.entries(saved.devices).flatMap(([name, { address, mtu, up, addresses }]) => [
-      `link set dev ${name} address ${address} mtu ${mtu} ${up ? "up" : "down"}`,
+      `link set dev ${name} ${address === "" ? "" : `address ${address}`} mtu ${mtu} ${up ? "up" : "down"}`,
       ...addresses.map((one) => `addr add ${one} dev ${name}`),
     ]);
     if (commands.length > 0) spawnSync("ip", ["-force", "-batch", "-"], { input: `${commands.join("\n")}\n` });

@@ -49,11 +49,12 @@ const hasBareudp =
   root && spawnSync("unshare", [...UNSHARE, "bareudp", "dstport", "1", "ethertype", "ipv4"]).status === 0;
 
 /** A command on a nokmod's host, as `nokmod exec` runs it. */
-async function command(lab: Lab, ...words: string[]): Promise<void> {
+async function command(lab: Lab, ...words: string[]): Promise<string> {
   const { LD_PRELOAD } = preloadEnvironment(lab.socket, {});
   const environment = [`LD_PRELOAD=${LD_PRELOAD}`, `NOKMOD_SOCKET=${lab.socket}`];
-  const { status, stderr } = await lab.namespace.execute("env", ...environment, ...words);
+  const { status, stdout, stderr } = await lab.namespace.execute("env", ...environment, ...words);
   expect(status, `${words.join(" ")}: ${stderr}`).toBe(0);
+  return stdout;
 }
 
 /** The same for a tunnel without Ethernet inside: the header of the host's frames is taken off and put on again. */
@@ -200,7 +201,7 @@ describe.skipIf(!root)("tunnels", () => {
         const encap = v6 ? ["ip6", "dst", NEAR6, "hoplimit", "64"] : ["ip", "dst", NEAR, "ttl", "64"];
         namespace.run("ip", "route", "add", "10.1.1.1/32", "encap", ...encap, "dev", "vx0");
         await command(near, ...`ip link add tun0 mtu 65000 ${device}`.split(" "));
-        onTestFinished(() => command(near, "ip", "link", "del", "tun0"));
+        onTestFinished(async () => void (await command(near, "ip", "link", "del", "tun0")));
         await command(near, "ip", "link", "set", "tun0", "up");
         near.ovs.createVport(dp, { name: "tun0", type: ovs.OVS_VPORT_TYPE_NETDEV, portNo: TUNNEL, upcallPids: [0] });
         const [host] = near.hosts;
@@ -298,6 +299,38 @@ describe.skipIf(!root)("tunnels", () => {
       const [datapath] = lab.ovs.datapaths();
       expect([...lab.ovs.vports(datapath.ifindex)].slice(1)).toMatchObject(made);
       for (const { name } of made) expect(lab.namespace.run("ip", "link", "show", name)).toContain(",UP");
+    });
+
+    it("T-095: devices without Ethernet inside outlive a nokmod that is killed, with all that they were made with", async () => {
+      const lab = await Lab.create(0);
+      onTestFinished(() => lab.close());
+      const state = lab.directory.file("state");
+      await lab.start("--state", state);
+      const { ifindex } = lab.ovs.createDatapath("dp0");
+      const devices = [
+        ["gpe0", "vxlan external gpe dstport 4790"],
+        ["bu0", "bareudp dstport 6635 ethertype mpls_uc srcportmin 50000 multiproto"],
+      ] as const;
+      for (const [name, text] of devices) {
+        await command(lab, ...`ip link add ${name} mtu 1450 type ${text}`.split(" "));
+        await command(lab, "ip", "link", "set", name, "mtu", "61000", "up");
+        lab.ovs.createVport(ifindex, { name, type: ovs.OVS_VPORT_TYPE_NETDEV, upcallPids: [0] });
+      }
+      const shown = async (): Promise<string> =>
+        (await command(lab, "ip", "-d", "link", "show")).replace(/^\d+: |master \S+ |qdisc .*$/gm, "");
+      const before = await shown();
+      expect(before).toMatch(/gpe0: <POINTOPOINT,MULTICAST,NOARP,UP,LOWER_UP> mtu 61000[\s\S]*gpe/);
+      expect(before).toContain("bareudp dstport 6635 ethertype mpls_uc srcportmin 50000 multiproto");
+      const written = (): boolean =>
+        existsSync(state) && /"bu0": \{[^}]*"mtu": 61000/.test(readFileSync(state, "utf8"));
+      await until(written, "state", 20_000);
+      await lab.stop("SIGKILL");
+      await lab.start("--state", state);
+      const [datapath] = lab.ovs.datapaths();
+      const ports = [...lab.ovs.vports(datapath.ifindex)].slice(1);
+      expect(ports.map(({ name }) => name)).toEqual(["gpe0", "bu0"]);
+      const sections = (text: string): string[] => text.split(/^(?=\S)/m).sort();
+      expect(sections(await shown())).toEqual(sections(before));
     });
 
     it("F-164: a port that the kernel has already is EADDRINUSE, and nothing stays behind", () => {
