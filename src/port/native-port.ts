@@ -122,7 +122,7 @@ export class NativePort implements Port {
       rxPackets,
       txPackets,
       // The module counts what the stack gets: without the Ethernet header (T-084). TAP counts the whole frame.
-      rxBytes: this.kind === "internal" ? Math.max(0, rxBytes - ETH_HLEN * rxPackets) : rxBytes,
+      rxBytes: this.kind === "internal" && !this.l3 ? Math.max(0, rxBytes - ETH_HLEN * rxPackets) : rxBytes,
       txBytes,
       rxErrors,
       txErrors: txErrors + txRefused + this.txErrors,

@@ -588,6 +588,41 @@ describe.skipIf(!root)("ports on real devices", () => {
       expect(link(S, "in1").ifindex).toBe(4242);
     });
 
+    it("one without Ethernet header is a TUN device: IP packets both ways, told by their version", async () => {
+      const ports = makePorts();
+      const inner = ports.createInternal("tun0", 0, true);
+      expect(inner.l3).toBe(true);
+      expect(link(S, "tun0")).toMatchObject({ link_type: "none", mtu: 1500, txqlen: 1000 });
+      const seen = new Set<string>();
+      ports.start(
+        (packet) => {
+          const { view, bytes } = packet.memory;
+          const { off } = packet;
+          seen.add(`${packet.macNone} ${packet.protocol.toString(16)} ${view.getUint8(off) >> 4}`);
+          if (packet.protocol !== 0x0800 || view.getUint8(off + 20) !== 8) return;
+          // An echo request: answer it.
+          const src = bytes.slice(off + 12, off + 16);
+          bytes.copyWithin(off + 12, off + 16, off + 20);
+          bytes.set(src, off + 16);
+          view.setUint16(off + 20, 0);
+          const sum = view.getUint16(off + 22) + 0x0800;
+          view.setUint16(off + 22, (sum & 0xffff) + (sum >> 16));
+          inner.send(packet);
+        },
+        () => ports.memory.resetScratch(),
+      );
+      S.run("sysctl", "-qw", "net.ipv6.conf.tun0.disable_ipv6=0");
+      S.run("ip", "addr", "add", "10.9.3.2/24", "dev", "tun0");
+      S.run("ip", "link", "set", "tun0", "up");
+      await until(() => inner.running);
+      expect((await S.execute("ping", "-c", "2", "-i", "0.1", "-W", "2", "10.9.3.3")).status).toBe(0);
+      // Router solicitations.
+      await until(() => seen.has("true 86dd 6"));
+      expect([...seen].sort()).toEqual(["true 800 4", "true 86dd 6"]);
+      const { stats64 } = link(S, "tun0");
+      expect(inner.stats()).toMatchObject({ rxPackets: 2, rxBytes: stats64.rx.bytes });
+    });
+
     it("T-083, T-084, T-087, T-104: the host talks through it with segments and partial checksums; counters both ways", async () => {
       wire();
       const ports = makePorts();
