@@ -301,9 +301,7 @@ static ssize_t transmit_route(int fd, const struct msghdr *message, int flags) {
     if (message->msg_iov[i].iov_len != 0) memcpy(bytes + at, message->msg_iov[i].iov_base, message->msg_iov[i].iov_len);
     at += message->msg_iov[i].iov_len;
   }
-  const int verdict = links_outgoing(fd, bytes, length, changed, &changed_length);
-  if (verdict < 0) return result(-verdict);
-  if (verdict == 0) return NEXT(sendmsg)(fd, message, flags);
+  if (!links_outgoing(fd, bytes, length, changed, &changed_length)) return NEXT(sendmsg)(fd, message, flags);
   struct msghdr copy = *message;
   struct iovec part = {changed, changed_length};
   copy.msg_iov = &part;

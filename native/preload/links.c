@@ -5,7 +5,7 @@
 #include <linux/if_link.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
-#include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,6 +14,9 @@
 
 static const char kMasterKind[] = "openvswitch";
 enum { LINKS_AT_ONCE = 512, RECORD_HEADER = 12 };
+/// Stands in nlmsg_pid of a request that is to fail, with the errno to tell in its last byte: the kernel does not look at
+/// that field, and gives it back.
+static const uint32_t kRefused = 0x6e6f6b00, kErrno = 0xff;
 
 /// The attributes of a link message: from `at` on.
 static const size_t kAttributes = NLMSG_LENGTH(sizeof(struct ifinfomsg));
@@ -40,24 +43,40 @@ static bool is_tunnel(const char *kind, size_t length) {
   return false;
 }
 
-int links_outgoing(int fd, const void *bytes, size_t length, void *changed, size_t *changed_length) {
+/// A request that fails with ENODEV in the place of another, which failed with `error`.
+static void refuse(struct nlmsghdr header, uint32_t error, void *changed, size_t *changed_length) {
+  const struct ifinfomsg nowhere = {.ifi_index = INT32_MAX};
+  header.nlmsg_len = NLMSG_LENGTH(sizeof nowhere);
+  header.nlmsg_type = RTM_SETLINK;
+  header.nlmsg_pid = kRefused | (error & kErrno);
+  memcpy(changed, &header, sizeof header);
+  memcpy((char *)changed + NLMSG_HDRLEN, &nowhere, sizeof nowhere);
+  *changed_length = header.nlmsg_len;
+}
+
+bool links_outgoing(int fd, const void *bytes, size_t length, void *changed, size_t *changed_length) {
   const char *start = bytes;
   struct nlmsghdr header;
-  if (length < kAttributes) return 0;
+  if (length < kAttributes) return false;
   memcpy(&header, bytes, sizeof header);
-  if (header.nlmsg_type != RTM_NEWLINK || header.nlmsg_len != length || !(header.nlmsg_flags & NLM_F_CREATE)) return 0;
+  if (header.nlmsg_type != RTM_NEWLINK || header.nlmsg_len != length || !(header.nlmsg_flags & NLM_F_CREATE)) return false;
   const struct nlattr *info = find(start, kAttributes, length, IFLA_LINKINFO);
-  if (info == NULL) return 0;
+  if (info == NULL) return false;
   const size_t info_at = (size_t)((const char *)info - start);
   const struct nlattr *kind = find(start, info_at + NLA_HDRLEN, info_at + info->nla_len, IFLA_INFO_KIND);
-  if (kind == NULL || !is_tunnel((const char *)kind + NLA_HDRLEN, kind->nla_len - NLA_HDRLEN)) return 0;
+  if (kind == NULL || !is_tunnel((const char *)kind + NLA_HDRLEN, kind->nla_len - NLA_HDRLEN)) return false;
 
   struct answer answer;
   size_t nothing = 0;
   // No server, or not for it: the kernel's.
-  if (channel_ask(OP_NEW_LINK, fd, bytes, length, &answer, NULL, &nothing) != 0) return 0;
-  if (answer.error == EOPNOTSUPP || answer.error == EEXIST || answer.error == EPERM) return 0;
-  if (answer.error != 0) return -(int)answer.error;
+  if (channel_ask(OP_NEW_LINK, fd, bytes, length, &answer, NULL, &nothing) != 0) return false;
+  if (answer.error == EOPNOTSUPP || answer.error == EPERM) return false;
+  // A device that is there may be changed, unless the program wants a new one.
+  if (answer.error == EEXIST && !(header.nlmsg_flags & NLM_F_EXCL)) return false;
+  if (answer.error != 0) {
+    refuse(header, answer.error, changed, changed_length);
+    return true;
+  }
 
   // The device is there: all that is left is to set it up, and that answers the program's request.
   header.nlmsg_type = RTM_SETLINK;
@@ -68,7 +87,7 @@ int links_outgoing(int fd, const void *bytes, size_t length, void *changed, size
   memcpy((char *)changed + info_at, start + info_end, length - info_end);
   memcpy(changed, &header, sizeof header);
   *changed_length = header.nlmsg_len;
-  return 1;
+  return true;
 }
 
 /// What the server tells of a device.
@@ -170,6 +189,34 @@ static uint32_t ifindex_of(const struct nlmsghdr *message) {
   return link->ifi_family == AF_UNSPEC ? (uint32_t)link->ifi_index : 0;
 }
 
+/// Whether a message is the failure of a request that refuse() made.
+static bool is_refusal(const struct nlmsghdr *message) {
+  if (message->nlmsg_type != NLMSG_ERROR || message->nlmsg_len < NLMSG_LENGTH(sizeof(struct nlmsgerr))) return false;
+  const struct nlmsgerr *failure = (const struct nlmsgerr *)((const char *)message + NLMSG_HDRLEN);
+  return failure->error == -ENODEV && failure->msg.nlmsg_type == RTM_SETLINK &&
+         (failure->msg.nlmsg_pid & ~kErrno) == kRefused;
+}
+
+/// A copy of a datagram in which such failures are those of the requests that the program made; NULL if there are none.
+static void *tell_refusals(const char *bytes, size_t length) {
+  char *copy = NULL;
+  size_t at = 0;
+  const struct nlmsghdr *message;
+  while ((message = next_message(bytes, length, &at)) != NULL) {
+    if (!is_refusal(message)) continue;
+    if (copy == NULL) {
+      copy = malloc(length);
+      if (copy == NULL) return NULL;
+      memcpy(copy, bytes, length);
+    }
+    struct nlmsgerr *failure = (struct nlmsgerr *)(copy + ((const char *)message - bytes) + NLMSG_HDRLEN);
+    failure->error = -(int)(failure->msg.nlmsg_pid & kErrno);
+    failure->msg.nlmsg_type = RTM_NEWLINK;
+    failure->msg.nlmsg_pid = 0;
+  }
+  return copy;
+}
+
 void *links_incoming(int fd, const void *bytes, size_t *length) {
   uint32_t wanted[LINKS_AT_ONCE];
   size_t count = 0, at = 0;
@@ -178,7 +225,7 @@ void *links_incoming(int fd, const void *bytes, size_t *length) {
     const uint32_t ifindex = ifindex_of(message);
     if (ifindex != 0) wanted[count++] = ifindex;
   }
-  if (count == 0) return NULL;
+  if (count == 0) return tell_refusals(bytes, *length);
   const int saved = errno;
   char reply[32768];
   size_t told = sizeof reply;

@@ -3,6 +3,7 @@
 #ifndef NOKMOD_PRELOAD_LINKS_H
 #define NOKMOD_PRELOAD_LINKS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,9 +11,9 @@
 extern "C" {
 #endif
 
-/// A datagram is about to be sent. 0: as it is; 1: the kernel is to get `changed` (room for `length` bytes) of *changed_length
-/// bytes instead, and its answer is the answer; a negative errno: the send fails with it.
-int links_outgoing(int fd, const void *bytes, size_t length, void *changed, size_t *changed_length);
+/// A datagram is about to be sent. False: as it is; true: the kernel is to get `changed` (room for `length` bytes) of
+/// *changed_length bytes instead, and its answer, as links_incoming() leaves it, is the answer.
+bool links_outgoing(int fd, const void *bytes, size_t length, void *changed, size_t *changed_length);
 
 /// A datagram has been received. NULL: it stays as it is; else what the program is to see, for free(), of *length bytes.
 void *links_incoming(int fd, const void *bytes, size_t *length);

@@ -666,9 +666,7 @@ Supervisor::Outcome Supervisor::TransmitRoute(const Call& call, const Target& ta
   const NetnsOf netns(call.tid);
   if (!netns.There()) return Outcome::kNative;
   size_t length = 0;
-  const int verdict = links_outgoing(target.file.get(), bytes, message.length, changed, &length);
-  if (verdict < 0) return verdict;
-  if (verdict == 0) return Outcome::kNative;
+  if (!links_outgoing(target.file.get(), bytes, message.length, changed, &length)) return Outcome::kNative;
   if (send(target.file.get(), changed, length, MSG_NOSIGNAL) < 0) return -errno;
   return static_cast<int64_t>(message.length);
 }

@@ -1,17 +1,7 @@
 import { Errno } from "../errors.ts";
 import type { Port, PortProvider } from "../port/port.ts";
 import { EBUSY, EEXIST, EOPNOTSUPP } from "../uapi/errno.ts";
-import { IFLA_BAREUDP_PORT } from "../uapi/rtnetlink.ts";
-import {
-  be16,
-  collectsMetadata,
-  genevePort,
-  isL3,
-  type LinkData,
-  parseLinkInfo,
-  toldLinkInfo,
-  validate,
-} from "./link-info.ts";
+import { collectsMetadata, isL3, type LinkData, ownedBy, parseLinkInfo, toldLinkInfo, validate } from "./link-info.ts";
 
 /** A tunnel's net device. The tunnel itself is nokmod's; the device is its face towards the host: a TAP, or a TUN. */
 export interface TunnelDevice {
@@ -27,12 +17,6 @@ export interface TunnelDevice {
   readonly data: LinkData;
   /** Carries name, ifindex, MTU and state. What is sent on it the host receives; what the host sends on it is dropped. */
   readonly face: Port;
-}
-
-/** The UDP port that no other device of the kind can have, -1 for kinds that share. */
-function ownPort(kind: string, data: LinkData): number {
-  if (kind === "bareudp") return be16(data, IFLA_BAREUDP_PORT);
-  return kind === "geneve" ? genevePort(data) : -1;
 }
 
 /** The tunnel devices of one network namespace. */
@@ -56,8 +40,8 @@ export class TunnelDevices implements Iterable<TunnelDevice> {
   /**
    * Makes a device.
    * @param info payload of IFLA_LINKINFO; kept
-   * @throws Errno EOPNOTSUPP (not a kind or mode of ours), EEXIST (the name is taken), EBUSY (a device of that kind has the
-   * UDP port), EINVAL, ERANGE, EPERM
+   * @throws Errno EOPNOTSUPP (not a kind or mode of ours), EEXIST (the name is taken, or there is one like that), EBUSY (the
+   * same of Geneve and bareudp), EINVAL, ERANGE, EPERM
    */
   create(name: string, info: Uint8Array): TunnelDevice {
     const asked = parseLinkInfo(info);
@@ -65,10 +49,11 @@ export class TunnelDevices implements Iterable<TunnelDevice> {
     if (!collectsMetadata(asked)) throw new Errno(EOPNOTSUPP);
     if (this.get(name) !== undefined) throw new Errno(EEXIST);
     validate(asked);
-    const port = ownPort(kind, data);
+    const owned = ownedBy(kind, data);
     // Whether that is up or not.
-    if (port >= 0 && [...this.devices].some((other) => other.kind === kind && ownPort(kind, other.data) === port))
-      throw new Errno(EBUSY);
+    for (const other of this.devices)
+      if (ownedBy(other.kind, other.data) === owned)
+        throw new Errno(kind === "bareudp" || kind === "geneve" ? EBUSY : EEXIST);
     const face = this.ports.createInternal(name, 0, isL3(asked));
     const device: TunnelDevice = { name, kind, info, told: toldLinkInfo(info, this.version), data, face };
     this.devices.add(device);

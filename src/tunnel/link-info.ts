@@ -262,6 +262,32 @@ export function collectsMetadata({ kind, data }: LinkInfo): boolean {
   return attribute === 0 || (attribute !== undefined && data !== undefined && flag(data, attribute));
 }
 
+/** Attributes of VXLAN devices that share a UDP port and a VNI if they differ in them (VXLAN_F_RCV_FLAGS). */
+const VXLAN_APART = [
+  rt.IFLA_VXLAN_GBP,
+  rt.IFLA_VXLAN_GPE,
+  rt.IFLA_VXLAN_UDP_ZERO_CSUM6_RX,
+  rt.IFLA_VXLAN_REMCSUM_RX,
+  rt.IFLA_VXLAN_REMCSUM_NOPARTIAL,
+  rt.IFLA_VXLAN_VNIFILTER,
+];
+
+/** What such a device has that no other can have at the same time, as text. */
+export function ownedBy(kind: string, data: LinkData): string {
+  switch (kind) {
+    case "vxlan": {
+      const vni = (data.get(rt.IFLA_VXLAN_ID) ?? []).join(" ");
+      return `vxlan ${vni} ${vxlanPort(data)} ${VXLAN_APART.map((type) => flag(data, type))}`;
+    }
+    case "geneve":
+      return `geneve ${genevePort(data)}`;
+    case "bareudp":
+      return `bareudp ${be16(data, rt.IFLA_BAREUDP_PORT)}`;
+    default:
+      return kind;
+  }
+}
+
 /** Whether such a device has no Ethernet header (ARPHRD_NONE). */
 export function isL3({ kind, data }: LinkInfo): boolean {
   return kind === "gre" || kind === "bareudp" || (kind === "vxlan" && data?.has(rt.IFLA_VXLAN_GPE) === true);

@@ -7,7 +7,7 @@ import { Packet } from "../packet/packet.ts";
 import type { Port, PortProvider } from "../port/port.ts";
 import { AF_INET, AF_INET6, type Underlay } from "../port/underlay.ts";
 import type { Random } from "../random.ts";
-import { EAFNOSUPPORT, EBUSY, EEXIST, EINVAL } from "../uapi/errno.ts";
+import { EAFNOSUPPORT, EBUSY, EINVAL } from "../uapi/errno.ts";
 import { OVS_VPORT_TYPE_GENEVE, OVS_VPORT_TYPE_GRE, OVS_VPORT_TYPE_VXLAN } from "../uapi/openvswitch.ts";
 import * as rt from "../uapi/rtnetlink.ts";
 import { Bareudp } from "./bareudp.ts";
@@ -87,12 +87,6 @@ export class TunnelPorts implements TunnelHost {
     const { info, mtu } = linkInfo(type, options);
     const { kind, data = new Map() } = parseLinkInfo(info);
     const settings = settingsOf(kind, data, this.clock, this.hasGretap);
-    for (const other of this.devices) {
-      const theirs = settingsOf(other.kind, other.data, this.clock, this.hasGretap);
-      if (theirs.kind !== settings.kind || theirs.dstPort !== settings.dstPort) continue;
-      if (isGbp(theirs) !== isGbp(settings) || theirs.encapsulation.l3 !== settings.encapsulation.l3) continue;
-      throw new Errno(settings.kind === "geneve" ? EBUSY : EEXIST);
-    }
     const device = this.devices.create(name, info);
     try {
       this.provider.configure(device.face, mtu);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { KernelRelease } from "../../src/kernel-profile.ts";
-import { EADDRINUSE, EINVAL, ENODEV } from "../../src/uapi/errno.ts";
+import { EADDRINUSE, EBUSY, EEXIST, EINVAL, ENODEV } from "../../src/uapi/errno.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import * as rt from "../../src/uapi/rtnetlink.ts";
 import { attr, le32 } from "../support/actions.ts";
@@ -68,6 +68,50 @@ describe("what is told of a VXLAN device (rt.IFLA_INFO_DATA)", () => {
     // The port that is VXLAN-GPE's own, where none was named.
     expect(attributes.get(rt.IFLA_VXLAN_PORT)).toBe("12b6");
     expect([...attributes.keys()].slice(0, 2)).toEqual([rt.IFLA_VXLAN_ID, rt.IFLA_VXLAN_TTL]);
+  });
+});
+
+describe("a second device", () => {
+  const device = (kind: string, ...data: Uint8Array[]): Uint8Array =>
+    concat(attr(rt.IFLA_INFO_KIND, utf8(kind)), attr(rt.IFLA_INFO_DATA, concat(...data)));
+  const vxlan = (...more: Uint8Array[]): Uint8Array => {
+    const quiet = attr(rt.IFLA_VXLAN_LEARNING, Uint8Array.of(0));
+    return device("vxlan", quiet, attr(rt.IFLA_VXLAN_COLLECT_METADATA, Uint8Array.of(1)), ...more);
+  };
+  const gre = attr(rt.IFLA_GRE_COLLECT_METADATA);
+  const CASES: [name: string, info: Uint8Array, errno: number][] = [
+    ["vxlan", vxlan(), EEXIST],
+    ["vxlan gpe", vxlan(attr(rt.IFLA_VXLAN_GPE)), EEXIST],
+    ["geneve", device("geneve", attr(rt.IFLA_GENEVE_COLLECT_METADATA)), EBUSY],
+    ["gre", device("gre", gre), EEXIST],
+    ["gretap", device("gretap", gre), EEXIST],
+    ["ip6erspan", device("ip6erspan", gre), EEXIST],
+    [
+      "bareudp",
+      device("bareudp", attr(rt.IFLA_BAREUDP_PORT, u16(6635)), attr(rt.IFLA_BAREUDP_ETHERTYPE, u16(0x8847))),
+      EBUSY,
+    ],
+  ];
+  it.each(CASES)("T-095: of kind %s is refused while there is one, under another name too", (_name, info, errno) => {
+    const { tunnelDevices } = new TunnelLab().test.kernel;
+    const first = tunnelDevices.create("a", info);
+    expect(() => tunnelDevices.create("b", info)).toThrow(expect.objectContaining({ errno }));
+    expect(() => tunnelDevices.create("a", info)).toThrow(expect.objectContaining({ errno: EEXIST }));
+    tunnelDevices.remove(first);
+    tunnelDevices.create("b", info);
+  });
+
+  it("VXLAN devices of one port that take different packets are two", () => {
+    const { tunnelDevices } = new TunnelLab().test.kernel;
+    const port = attr(rt.IFLA_VXLAN_PORT, u16(7000));
+    tunnelDevices.create("a", vxlan(port));
+    for (const [name, other] of [
+      ["b", attr(rt.IFLA_VXLAN_UDP_ZERO_CSUM6_RX, Uint8Array.of(1))],
+      ["c", attr(rt.IFLA_VXLAN_GBP)],
+      ["d", attr(rt.IFLA_VXLAN_GPE)],
+    ] as const)
+      tunnelDevices.create(name, vxlan(port, other));
+    expect([...tunnelDevices]).toHaveLength(4);
   });
 });
 
