@@ -1,17 +1,17 @@
 #include "owner.h"
 
-#include <arpa/inet.h>
 #include <linux/bpf.h>
+#include <netinet/in.h>
+
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
-#include <linux/netfilter/nfnetlink.h>
-#include <linux/netlink.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 
 #include <cstring>
-#include <vector>
+
+#include "nftables.h"
 
 namespace nokmod {
 
@@ -80,104 +80,33 @@ Fd AttachTcx(int32_t ifindex) {
 
 // ---- nftables ------------------------------------------------------------------------------------------------------
 
-// One nfnetlink batch. Lengths are set when a message or nest ends.
-class Batch {
- public:
-  void Begin(uint16_t type, uint16_t flags, uint8_t family, uint16_t resource = 0) {
-    message_ = bytes_.size();
-    nlmsghdr nlh{};
-    nlh.nlmsg_type = type;
-    nlh.nlmsg_flags = static_cast<uint16_t>(NLM_F_REQUEST | flags);
-    nlh.nlmsg_seq = ++seq_;
-    Append(&nlh, sizeof nlh);
-    const nfgenmsg header{family, NFNETLINK_V0, htons(resource)};
-    Append(&header, sizeof header);
-  }
-  void End() {
-    const auto length = static_cast<uint32_t>(bytes_.size() - message_);
-    memcpy(&bytes_[message_], &length, sizeof length);
-  }
-  void Put(uint16_t type, const void* data, size_t length) {
-    const nlattr a{static_cast<uint16_t>(sizeof(nlattr) + length), type};
-    Append(&a, sizeof a);
-    Append(data, length);
-  }
-  void PutString(uint16_t type, const std::string& text) { Put(type, text.c_str(), text.size() + 1); }
-  void PutU32(uint16_t type, uint32_t value) {
-    value = htonl(value);
-    Put(type, &value, sizeof value);
-  }
-  size_t Nest(uint16_t type) {
-    const size_t at = bytes_.size();
-    Put(static_cast<uint16_t>(type | NLA_F_NESTED), nullptr, 0);
-    return at;
-  }
-  void EndNest(size_t at) {
-    const auto length = static_cast<uint16_t>(bytes_.size() - at);
-    memcpy(&bytes_[at], &length, sizeof length);
-  }
-  const std::vector<uint8_t>& bytes() const { return bytes_; }
-
- private:
-  void Append(const void* data, size_t length) {
-    const auto* p = static_cast<const uint8_t*>(data);
-    if (length > 0) bytes_.insert(bytes_.end(), p, p + length);
-    bytes_.resize((bytes_.size() + 3) & ~size_t{3});
-  }
-  std::vector<uint8_t> bytes_;
-  size_t message_ = 0;
-  uint32_t seq_ = 0;
-};
-
-constexpr uint16_t Nft(int message) { return static_cast<uint16_t>(NFNL_SUBSYS_NFTABLES << 8 | message); }
-
 // A table of the netdev family that goes away with its socket, and in it one base chain on the device's ingress hook with
 // policy drop. Looped-back multicast cannot be told apart here (nftables' pkttype names what the frame would be), so it is
 // dropped too: the one difference from the tcx program.
 Fd AttachNftables(int32_t ifindex, const std::string& device) {
-  Fd fd(Check(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER), "socket"));
-  sockaddr_nl addr{};
-  addr.nl_family = AF_NETLINK;
-  Check(bind(fd.get(), reinterpret_cast<sockaddr*>(&addr), sizeof addr), "bind");
-
   const std::string table = "nokmod-" + std::to_string(ifindex);
-  Batch batch;
-  batch.Begin(NFNL_MSG_BATCH_BEGIN, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
-  batch.End();
-  batch.Begin(Nft(NFT_MSG_NEWTABLE), NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK, NFPROTO_NETDEV);
-  batch.PutString(NFTA_TABLE_NAME, table);
-  batch.PutU32(NFTA_TABLE_FLAGS, NFT_TABLE_F_OWNER);
-  batch.End();
-  batch.Begin(Nft(NFT_MSG_NEWCHAIN), NLM_F_CREATE | NLM_F_ACK, NFPROTO_NETDEV);
-  batch.PutString(NFTA_CHAIN_TABLE, table);
-  batch.PutString(NFTA_CHAIN_NAME, "ingress");
-  const size_t hook = batch.Nest(NFTA_CHAIN_HOOK);
-  batch.PutU32(NFTA_HOOK_HOOKNUM, NF_NETDEV_INGRESS);
-  batch.PutU32(NFTA_HOOK_PRIORITY, 0);
-  batch.PutString(NFTA_HOOK_DEV, device);
-  batch.EndNest(hook);
-  batch.PutU32(NFTA_CHAIN_POLICY, NF_DROP);
-  batch.PutString(NFTA_CHAIN_TYPE, "filter");
-  batch.End();
-  batch.Begin(NFNL_MSG_BATCH_END, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
-  batch.End();
-  Check(send(fd.get(), batch.bytes().data(), batch.bytes().size(), 0), "nftables send");
-
-  // Two messages asked for an acknowledgement.
-  alignas(8) uint8_t buffer[8192];
-  for (int answers = 0; answers < 2;) {
-    const ssize_t n = recv(fd.get(), buffer, sizeof buffer, 0);
-    if (n < 0 && errno == EINTR) continue;
-    Check(n, "nftables receive");
-    auto left = static_cast<uint32_t>(n);
-    for (const auto* nlh = reinterpret_cast<const nlmsghdr*>(buffer); NLMSG_OK(nlh, left); nlh = NLMSG_NEXT(nlh, left)) {
-      if (nlh->nlmsg_type != NLMSG_ERROR) continue;
-      const int error = -static_cast<const nlmsgerr*>(NLMSG_DATA(nlh))->error;
-      if (error != 0) Throw(error == EEXIST ? EBUSY : error, "nftables");
-      answers++;
-    }
+  NftTransaction nft;
+  nft.Begin(NFT_MSG_NEWTABLE, NFPROTO_NETDEV);
+  nft.PutString(NFTA_TABLE_NAME, table);
+  nft.PutU32(NFTA_TABLE_FLAGS, NFT_TABLE_F_OWNER);
+  nft.End();
+  nft.Begin(NFT_MSG_NEWCHAIN, NFPROTO_NETDEV);
+  nft.PutString(NFTA_CHAIN_TABLE, table);
+  nft.PutString(NFTA_CHAIN_NAME, "ingress");
+  const size_t hook = nft.Nest(NFTA_CHAIN_HOOK);
+  nft.PutU32(NFTA_HOOK_HOOKNUM, NF_NETDEV_INGRESS);
+  nft.PutU32(NFTA_HOOK_PRIORITY, 0);
+  nft.PutString(NFTA_HOOK_DEV, device);
+  nft.EndNest(hook);
+  nft.PutU32(NFTA_CHAIN_POLICY, NF_DROP);
+  nft.PutString(NFTA_CHAIN_TYPE, "filter");
+  nft.End();
+  try {
+    return nft.Commit();
+  } catch (const std::system_error& error) {
+    if (error.code().value() == EEXIST) Throw(EBUSY, "the device has an owner");
+    throw;
   }
-  return fd;
 }
 
 }  // namespace
