@@ -39,17 +39,21 @@ struct RxDescriptor {
   int32_t head;      // first and last + 1 byte that may be written around the frame
   int32_t end;
   int32_t protocol;  // ethertype as the kernel saw it, host order
+  int32_t mark;      // underlay alone
+  int32_t priority;  // underlay alone
 };
 
 struct TxDescriptor {
   int32_t port;
   int32_t off;
   int32_t len;
-  int32_t flags;
+  int32_t flags;     // as RxDescriptor; to the underlay: 1 = longer than the device's MTU
   int32_t gso;
   int32_t csum;
   int32_t vlan;
   int32_t protocol;
+  int32_t mark;      // underlay alone
+  int32_t priority;  // underlay alone
 };
 
 constexpr int kRxWords = sizeof(RxDescriptor) / sizeof(int32_t);
@@ -100,8 +104,8 @@ class IoPort {
   // Gives the frames received since the last call back to the kernel.
   virtual void Release() = 0;
   // Queues one frame: `count` pieces, the first of which starts with a VnetHeader. What they point to must stay until
-  // Flush.
-  virtual void Send(iovec* iov, size_t count, uint16_t protocol) = 0;
+  // Flush. `d` tells what no device is told by the frame: protocol, mark, priority.
+  virtual void Send(iovec* iov, size_t count, const TxDescriptor& d) = 0;
   virtual void Flush() = 0;
   // The descriptor reports an error condition; clears it. Returns false if it will never work again.
   virtual bool ClearError() = 0;

@@ -21,9 +21,15 @@ constexpr size_t kHeader6 = sizeof(ip6_hdr);
 // Packets that a device's queue (netem, a shaper) may hold, and that may wait for us.
 constexpr int kSocketBytes = 64 << 20;
 
+// The ifindex of lo in every namespace.
+constexpr int kLoopback = 1;
+
 // linux/in.h and linux/in6.h; glibc names them only in newer releases.
 constexpr int kIpRecvFragSize = 25;
 constexpr int kIpv6RecvFragSize = 77;
+// asm-generic/socket.h of Linux 5.19 and 6.14; older headers lack them.
+constexpr int kSoRcvMark = 75;
+constexpr int kSoRcvPriority = 82;
 
 void SetBuffer(int fd, int force, int plain) {
   const int bytes = kSocketBytes;
@@ -48,10 +54,16 @@ T Load(const void* from) {
   return value;
 }
 
+// Mark or priority from a control message of the socket level.
+void ReadLabel(const cmsghdr* c, RxDescriptor& d) {
+  if (c->cmsg_type == SO_MARK) d.mark = Load<int32_t>(CMSG_DATA(c));
+  else if (c->cmsg_type == SO_PRIORITY) d.priority = Load<int32_t>(CMSG_DATA(c));
+}
+
 }  // namespace
 
-IpPort::IpPort(Arena& arena, int family, int protocol, uint16_t udp_port)
-    : arena_(arena), family_(family), protocol_(protocol) {
+IpPort::IpPort(Arena& arena, std::shared_ptr<Ipsec> ipsec, int family, int protocol, uint16_t udp_port)
+    : arena_(arena), ipsec_(std::move(ipsec)), family_(family), protocol_(protocol) {
   if (protocol == IPPROTO_UDP) TakePort(udp_port);
   OpenReceive(udp_port);
   tx_ = Fd(Check(socket(family_, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_RAW), "raw socket"));
@@ -112,6 +124,10 @@ void IpPort::OpenReceive(uint16_t port) {
     SetOption(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, "IPV6_RECVTCLASS");
     SetOption(fd, IPPROTO_IPV6, kIpv6RecvFragSize, "IPV6_RECVFRAGSIZE");
   }
+  const int on = 1;
+  for (const int option : {kSoRcvMark, kSoRcvPriority}) {
+    if (setsockopt(fd, SOL_SOCKET, option, &on, sizeof on) < 0 && errno != ENOPROTOOPT) Throw(errno, "SO_RCVMARK");
+  }
   SetBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF);
 }
 
@@ -141,21 +157,20 @@ int IpPort::Receive(RxDescriptor* out, int max, LargeBuffers& large) {
       mmsghdr& m = rx_messages_[static_cast<size_t>(i)];
       const RxSlot& slot = slots_[static_cast<size_t>(i)];
       auto* start = static_cast<uint8_t*>(slot.iov.iov_base) - header;
-      uint32_t fragment = 0;
+      RxDescriptor& d = out[count];
+      d = RxDescriptor{};
       const bool whole = (m.msg_hdr.msg_flags & MSG_TRUNC) == 0;
-      if (!whole || (header != 0 && !Describe6(m.msg_hdr, slot, start, m.msg_len, fragment))) {
+      if (!whole || (header != 0 && !Describe6(m.msg_hdr, slot, start, m.msg_len, d))) {
         counters_.rx_dropped++;
         continue;
       }
-      if (header == 0) fragment = FragmentSize4(m.msg_hdr);
+      if (header == 0) Describe4(m.msg_hdr, d);
+      count++;
       const auto off = static_cast<int32_t>(start - arena_.data());
-      RxDescriptor& d = out[count++];
-      d = RxDescriptor{};
       d.off = off;
       d.len = static_cast<int32_t>(m.msg_len + header);
       d.head = off - static_cast<int32_t>(LargeBuffers::kHeadroom);
       d.end = d.head + static_cast<int32_t>(LargeBuffers::kBytes);
-      d.gso = static_cast<int32_t>(fragment);
       d.protocol = header == 0 ? ETH_P_IP : ETH_P_IPV6;
     }
     if (got < asked) break;
@@ -163,18 +178,19 @@ int IpPort::Receive(RxDescriptor* out, int max, LargeBuffers& large) {
   return count;
 }
 
-uint32_t IpPort::FragmentSize4(msghdr& message) {
+void IpPort::Describe4(msghdr& message, RxDescriptor& d) const {
   for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
-    if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == kIpRecvFragSize) return static_cast<uint32_t>(Load<int>(CMSG_DATA(c)));
+    if (c->cmsg_level == SOL_SOCKET) ReadLabel(c, d);
+    else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == kIpRecvFragSize) d.gso = Load<int>(CMSG_DATA(c));
   }
-  return 0;
 }
 
-bool IpPort::Describe6(msghdr& message, const RxSlot& slot, uint8_t* header, size_t length, uint32_t& fragment) const {
+bool IpPort::Describe6(msghdr& message, const RxSlot& slot, uint8_t* header, size_t length, RxDescriptor& d) const {
   ip6_hdr ip{};
   int hop_limit = 0, traffic_class = 0;
   bool known = false;
   for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+    if (c->cmsg_level == SOL_SOCKET) ReadLabel(c, d);
     if (c->cmsg_level != IPPROTO_IPV6) continue;
     if (c->cmsg_type == IPV6_PKTINFO) {
       ip.ip6_dst = Load<in6_pktinfo>(CMSG_DATA(c)).ipi6_addr;
@@ -184,7 +200,7 @@ bool IpPort::Describe6(msghdr& message, const RxSlot& slot, uint8_t* header, siz
     } else if (c->cmsg_type == IPV6_TCLASS) {
       traffic_class = Load<int>(CMSG_DATA(c));
     } else if (c->cmsg_type == kIpv6RecvFragSize) {
-      fragment = static_cast<uint32_t>(Load<int>(CMSG_DATA(c)));
+      d.gso = Load<int>(CMSG_DATA(c));
     }
   }
   ip.ip6_flow = htonl(0x60000000u | static_cast<uint32_t>(traffic_class & 0xff) << 20);
@@ -196,8 +212,10 @@ bool IpPort::Describe6(msghdr& message, const RxSlot& slot, uint8_t* header, siz
   return known;
 }
 
-void IpPort::Send(iovec* iov, size_t count, uint16_t) {
-  if (queued_ == messages_.size()) Flush();
+void IpPort::Send(iovec* iov, size_t count, const TxDescriptor& d) {
+  const Label label{d.mark, d.priority};
+  if (queued_ == messages_.size() || label != label_) Flush();
+  label_ = label;
   // There is no VnetHeader on a raw socket.
   iov[0].iov_base = static_cast<uint8_t*>(iov[0].iov_base) + kVnet;
   iov[0].iov_len -= kVnet;
@@ -221,6 +239,7 @@ void IpPort::Send(iovec* iov, size_t count, uint16_t) {
     to->sin_port = 0;
     memcpy(&to->sin_addr, header + offsetof(iphdr, daddr), sizeof to->sin_addr);
     message.msg_namelen = sizeof *to;
+    if ((d.flags & 1) != 0) TakeLong(message);
   } else {
     auto* to = static_cast<sockaddr_in6*>(message.msg_name);
     *to = sockaddr_in6{};
@@ -231,7 +250,45 @@ void IpPort::Send(iovec* iov, size_t count, uint16_t) {
   queued_++;
 }
 
+void IpPort::TakeLong(msghdr& message) {
+  // The socket asks the device of its first route, and that may be named: lo takes every length. The chain that brings
+  // the packet under policies gives it its real route.
+  message.msg_control = long_control_;
+  message.msg_controllen = sizeof long_control_;
+  cmsghdr* c = CMSG_FIRSTHDR(&message);
+  c->cmsg_level = IPPROTO_IP;
+  c->cmsg_type = IP_PKTINFO;
+  c->cmsg_len = CMSG_LEN(sizeof(in_pktinfo));
+  in_pktinfo info{};
+  info.ipi_ifindex = kLoopback;
+  memcpy(CMSG_DATA(c), &info, sizeof info);
+}
+
+bool IpPort::SetLabel(const Label& label) {
+  const int fd = tx_.get();
+  if (label.mark != socket_.mark) {
+    if (setsockopt(fd, SOL_SOCKET, SO_MARK, &label.mark, sizeof label.mark) < 0) return false;
+    socket_.mark = label.mark;
+  }
+  if (label.priority != socket_.priority) {
+    if (setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &label.priority, sizeof label.priority) < 0) return false;
+    socket_.priority = label.priority;
+  }
+  return true;
+}
+
 void IpPort::Flush() {
+  if (queued_ == 0) return;
+  Label label = label_;
+  if (ipsec_->active()) {
+    label.mark = static_cast<int32_t>(Ipsec::Disguise(static_cast<uint32_t>(label.mark)));
+    label.priority = static_cast<int32_t>(ipsec_->priority());
+  }
+  if (label != socket_ && !SetLabel(label)) {
+    counters_.tx_errors += queued_;
+    queued_ = 0;
+    return;
+  }
   for (uint32_t sent = 0; sent < queued_;) {
     const int n = sendmmsg(tx_.get(), messages_.data() + sent, queued_ - sent, MSG_DONTWAIT);
     if (n >= 0) {

@@ -176,7 +176,7 @@ void NetdevPort::Release() {
   taken_ = 0;
 }
 
-void NetdevPort::Send(iovec* iov, size_t count, uint16_t protocol) {
+void NetdevPort::Send(iovec* iov, size_t count, const TxDescriptor& d) {
   if (queued_ == messages_.size()) Flush();
   msghdr& message = messages_[queued_].msg_hdr;
   message.msg_iov = iov;
@@ -184,7 +184,7 @@ void NetdevPort::Send(iovec* iov, size_t count, uint16_t protocol) {
   if (!ethernet_) {
     auto* address = reinterpret_cast<sockaddr_ll*>(&addresses_[queued_]);
     address->sll_family = AF_PACKET;
-    address->sll_protocol = htons(protocol);
+    address->sll_protocol = htons(static_cast<uint16_t>(d.protocol));
     address->sll_ifindex = ifindex_;
     message.msg_name = address;
     message.msg_namelen = sizeof *address;

@@ -32,7 +32,7 @@ class NetdevPort final : public IoPort {
   int poll_fd() const override { return rx_.get(); }
   int Receive(RxDescriptor* out, int max, LargeBuffers& large) override;
   void Release() override;
-  void Send(iovec* iov, size_t count, uint16_t protocol) override;
+  void Send(iovec* iov, size_t count, const TxDescriptor& d) override;
   void Flush() override;
   bool ClearError() override;
   IoCounters Counters() override;

@@ -189,11 +189,15 @@ Napi::Value PacketIo::OpenUnderlay(const Napi::CallbackInfo& info) {
     if (large_ == nullptr) Throw(EINVAL, "not started");
     const HomeNamespace::Scope scope(home_);
     const auto port = static_cast<uint16_t>(IntArgument(info, 2));
-    return Napi::Number::New(env, Add(std::make_unique<IpPort>(*arena_, IntArgument(info, 0), IntArgument(info, 1), port)));
+    auto ipsec = ipsec_.lock();
+    if (ipsec == nullptr) ipsec_ = ipsec = std::make_shared<Ipsec>(home_);
+    const int family = IntArgument(info, 0), protocol = IntArgument(info, 1);
+    return Napi::Number::New(env, Add(std::make_unique<IpPort>(*arena_, std::move(ipsec), family, protocol, port)));
   });
 }
 
-// getRoute(family, dst, src, tos, protocol): {src, mtu, hopLimit, ifindex}; addresses are Uint8Arrays, src may be empty.
+// getRoute(family, dst, src, tos, protocol, port, mark): {src, mtu, linkMtu, hopLimit, ifindex, ipsec}; addresses are
+// Uint8Arrays, src may be empty.
 Napi::Value PacketIo::GetRoute(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return Guard(env, [&] {
@@ -208,13 +212,19 @@ Napi::Value PacketIo::GetRoute(const Napi::CallbackInfo& info) {
     if (query.has_src) memcpy(query.src, src.Data(), length);
     query.tos = static_cast<uint8_t>(IntArgument(info, 3));
     query.protocol = static_cast<uint8_t>(IntArgument(info, 4));
+    query.port = static_cast<uint16_t>(IntArgument(info, 5));
+    query.mark = static_cast<uint32_t>(IntArgument(info, 6));
     const HomeNamespace::Scope scope(home_);
     const Route route = route_.GetRoute(query);
+    const auto ipsec = ipsec_.lock();
+    const bool covered = ipsec != nullptr && ipsec->Covers(query, route);
     Napi::Object o = Napi::Object::New(env);
     Napi::Uint8Array source = Napi::Uint8Array::New(env, length);
     memcpy(source.Data(), route.src, length);
     o.Set("src", source);
-    o.Set("mtu", static_cast<double>(route.mtu));
+    o.Set("mtu", static_cast<double>(covered ? Ipsec::PathMtu(query, route) : route.mtu));
+    o.Set("linkMtu", static_cast<double>(route.mtu));
+    o.Set("ipsec", covered);
     o.Set("hopLimit", static_cast<double>(route.hop_limit));
     o.Set("ifindex", route.ifindex);
     return o;
@@ -382,7 +392,7 @@ void PacketIo::Transmit(int32_t count) {
       if (std::find(sending_.begin(), sending_.end(), d.port) == sending_.end()) sending_.push_back(d.port);
       last = d.port;
     }
-    port->Send(head.iov, head.iov[1].iov_len == 0 ? 1 : 2, static_cast<uint16_t>(d.protocol));
+    port->Send(head.iov, head.iov[1].iov_len == 0 ? 1 : 2, d);
   }
   for (const int32_t handle : sending_) Find(handle)->Flush();
   sending_.clear();

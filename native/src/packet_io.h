@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "io_port.h"
+#include "ipsec.h"
 #include "netfilter.h"
 #include "rtnl.h"
 
@@ -79,6 +80,7 @@ class PacketIo : public Napi::ObjectWrap<PacketIo> {
   std::vector<TxHead> heads_;
   Fd epoll_;
   RouteSocket route_;
+  std::weak_ptr<Ipsec> ipsec_;  // while there is an underlay
   std::map<int32_t, NetfilterSocket> netfilter_;  // by handle, each in the namespace of the port's device
   LinkWatch watch_;
   std::vector<std::unique_ptr<IoPort>> ports_;   // by handle

@@ -243,6 +243,7 @@ Route RouteSocket::GetRoute(const RouteQuery& query) {
   uint8_t ignored = 0;
   put(RTA_DST, query.dst, length, request.rtm.rtm_dst_len);
   if (query.has_src) put(RTA_SRC, query.src, length, request.rtm.rtm_src_len);
+  if (query.mark != 0) put(RTA_MARK, &query.mark, sizeof query.mark, ignored);
   // For rules by protocol; the kernel knows no others here (EOPNOTSUPP).
   if (query.protocol == IPPROTO_UDP) put(RTA_IP_PROTO, &query.protocol, 1, ignored);
 

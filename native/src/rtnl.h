@@ -34,6 +34,8 @@ struct RouteQuery {
   bool has_src = false;
   uint8_t tos = 0;
   uint8_t protocol = 0;
+  uint16_t port = 0;  // UDP destination, 0 = not known; for IPsec policies alone
+  uint32_t mark = 0;
 };
 
 struct Route {

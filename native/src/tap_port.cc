@@ -94,7 +94,7 @@ void TapPort::Parse(RxDescriptor& d, VnetHeader& vnet, size_t off, size_t length
   d.protocol = protocol;
 }
 
-void TapPort::Send(iovec* iov, size_t count, uint16_t) {
+void TapPort::Send(iovec* iov, size_t count, const TxDescriptor&) {
   // EIO: the device is down. EAGAIN: no memory for it.
   ssize_t n;
   do n = writev(fd_.get(), iov, static_cast<int>(count));

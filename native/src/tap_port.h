@@ -20,7 +20,7 @@ class TapPort final : public InternalPort {
   int poll_fd() const override { return fd_.get(); }
   int Receive(RxDescriptor* out, int max, LargeBuffers& large) override;
   void Release() override {}
-  void Send(iovec* iov, size_t count, uint16_t protocol) override;
+  void Send(iovec* iov, size_t count, const TxDescriptor& d) override;
   void Flush() override {}
   bool ClearError() override;
   IoCounters Counters() override { return counters_; }

@@ -22,7 +22,7 @@ class VethPort final : public InternalPort {
   int poll_fd() const override { return port_.poll_fd(); }
   int Receive(RxDescriptor* out, int max, LargeBuffers& large) override { return port_.Receive(out, max, large); }
   void Release() override { port_.Release(); }
-  void Send(iovec* iov, size_t count, uint16_t protocol) override { port_.Send(iov, count, protocol); }
+  void Send(iovec* iov, size_t count, const TxDescriptor& d) override { port_.Send(iov, count, d); }
   void Flush() override { port_.Flush(); }
   bool ClearError() override { return port_.ClearError(); }
   IoCounters Counters() override { return port_.Counters(); }

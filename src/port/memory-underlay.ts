@@ -12,6 +12,12 @@ import {
 
 const IPPROTO_UDP = 17;
 
+/** skb->mark and skb->priority of a packet. */
+export interface PacketLabel {
+  readonly mark: number;
+  readonly priority: number;
+}
+
 /** One socket of MemoryUnderlay. */
 interface Listener {
   readonly family: number;
@@ -29,17 +35,19 @@ export class MemoryUnderlay implements Underlay {
   onChange: () => void = () => {};
   /** Every IP packet that was sent so far. */
   sent: Uint8Array[] = [];
+  /** Mark and priority of each. */
+  sentLabels: PacketLabel[] = [];
   /** Answers route(): to be replaced by the test. Call onChange() when its answers change. */
   routes: (query: RouteQuery) => Route | undefined = () => undefined;
   private readonly listeners = new Set<Listener>();
 
   /**
    * @param deliver hands bytes to a receiver as a received packet, within a batch
-   * @param enqueue keeps a packet until the batch is flushed, then calls `take` with its bytes
+   * @param enqueue keeps a packet until the batch is flushed, then calls `take` with its bytes and what they were given with
    */
   constructor(
     private readonly deliver: (bytes: Uint8Array, receive: (packet: Packet) => void) => void,
-    private readonly enqueue: (packet: Packet, take: (bytes: Uint8Array) => void) => void,
+    private readonly enqueue: (packet: Packet, take: (bytes: Uint8Array, label: PacketLabel) => void) => void,
   ) {}
 
   open(family: number, protocol: number, udpPort: number, receive: ReceiveUnderlay): UnderlayPort {
@@ -56,6 +64,7 @@ export class MemoryUnderlay implements Underlay {
     this.listeners.add(listener);
     return {
       send: (packet) => this.enqueue(packet, this.keep),
+      sendLong: (packet) => this.enqueue(packet, this.keep),
       losses: () => [0, 0, 0],
       close: () => {
         this.listeners.delete(listener);
@@ -71,7 +80,7 @@ export class MemoryUnderlay implements Underlay {
    * An IP packet arrives that is for this host, whole.
    * @param fragment size of the largest fragment it came in, 0 = it came in one piece
    */
-  inject(bytes: Uint8Array, fragment = 0): void {
+  inject(bytes: Uint8Array, fragment = 0, { mark, priority }: PacketLabel = { mark: 0, priority: 0 }): void {
     const v6 = bytes[0] >> 4 === 6;
     const protocol = v6 ? bytes[6] : bytes[9];
     const transport = v6 ? 40 : (bytes[0] & 15) * 4;
@@ -79,18 +88,24 @@ export class MemoryUnderlay implements Underlay {
     for (const listener of [...this.listeners]) {
       if (listener.protocol !== protocol || (listener.family === AF_INET) === v6) continue;
       if (protocol === IPPROTO_UDP && listener.udpPort !== port) continue;
-      this.deliver(bytes, (packet) => listener.receive(packet, fragment));
+      this.deliver(bytes, (packet) => {
+        packet.mark = mark;
+        packet.priority = priority;
+        listener.receive(packet, fragment);
+      });
     }
   }
 
-  /** Returns what was sent since the last call, and empties `sent`. */
+  /** Returns what was sent since the last call, and empties `sent` and `sentLabels`. */
   takeSent(): Uint8Array[] {
     const packets = this.sent;
     this.sent = [];
+    this.sentLabels = [];
     return packets;
   }
 
-  private readonly keep = (bytes: Uint8Array): void => {
+  private readonly keep = (bytes: Uint8Array, label: PacketLabel): void => {
     this.sent.push(bytes);
+    this.sentLabels.push(label);
   };
 }

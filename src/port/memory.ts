@@ -86,7 +86,13 @@ export class MemoryPorts implements PortDriver {
     this.underlay = new MemoryUnderlay(
       (bytes, receive) => this.hand(bytes, receive),
       (packet, take) =>
-        this.enqueue({ take: ({ memory, off, len }) => take(memory.bytes.slice(off, off + len)) }, packet),
+        this.enqueue(
+          {
+            take: ({ memory, off, len, mark, priority }) =>
+              take(memory.bytes.slice(off, off + len), { mark: mark >>> 0, priority: priority >>> 0 }),
+          },
+          packet,
+        ),
     );
   }
 

@@ -33,7 +33,7 @@ export class NativeUnderlay implements Underlay {
     });
   }
 
-  route({ family, dst, src, tos, protocol }: RouteQuery): Route | undefined {
+  route({ family, dst, src, tos, protocol, port, mark }: RouteQuery): Route | undefined {
     const any = src.every((word) => word === 0);
     try {
       const found = this.queue.io.getRoute(
@@ -42,8 +42,11 @@ export class NativeUnderlay implements Underlay {
         any ? new Uint8Array(0) : addressBytes(family, src),
         tos,
         protocol,
+        port,
+        mark,
       );
-      return { src: addressWords(found.src), mtu: found.mtu, hopLimit: found.hopLimit };
+      const { mtu, linkMtu, ipsec, hopLimit } = found;
+      return { src: addressWords(found.src), mtu, linkMtu, ipsec, hopLimit };
     } catch (error) {
       if (typeof (error as { errno?: unknown }).errno === "number") return undefined;
       throw error;
@@ -64,17 +67,27 @@ class NativeUnderlayPort implements UnderlayPort {
   ) {}
 
   send(packet: Packet): void {
+    this.enqueue(packet, 0);
+  }
+
+  sendLong(packet: Packet): void {
+    this.enqueue(packet, 1);
+  }
+
+  private enqueue(packet: Packet, flags: number): void {
     const { queue } = this;
     const { tx } = queue.io;
     const at = queue.queued * Tx.WORDS;
     tx[at + Tx.PORT] = this.handle;
     tx[at + Tx.OFF] = packet.off;
     tx[at + Tx.LEN] = packet.len;
-    tx[at + Tx.FLAGS] = 0;
+    tx[at + Tx.FLAGS] = flags;
     tx[at + Tx.GSO] = 0;
     tx[at + Tx.CSUM] = 0;
     tx[at + Tx.VLAN] = 0;
     tx[at + Tx.PROTOCOL] = packet.protocol;
+    tx[at + Tx.MARK] = packet.mark;
+    tx[at + Tx.PRIORITY] = packet.priority;
     if (++queue.queued === TX_BATCH) queue.flush();
   }
 

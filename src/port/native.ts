@@ -165,6 +165,8 @@ export class NativePorts implements PortDriver, TransmitQueue {
       const off = rx[at + Rx.OFF];
       packet.reset(off, rx[at + Rx.LEN], rx[at + Rx.HEAD], rx[at + Rx.END]);
       if (port === undefined) {
+        packet.mark = rx[at + Rx.MARK] >>> 0;
+        packet.priority = rx[at + Rx.PRIORITY] >>> 0;
         underlay.receive(rx[at + Rx.PORT], packet, rx[at + Rx.GSO]);
         continue;
       }

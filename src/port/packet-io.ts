@@ -20,7 +20,10 @@ export const enum Rx {
   END = 8,
   /** Ethertype as the kernel saw it, host order. */
   PROTOCOL = 9,
-  WORDS = 10,
+  /** skb->mark and skb->priority, told by the underlay alone. */
+  MARK = 10,
+  PRIORITY = 11,
+  WORDS = 12,
 }
 
 /** Words of a record in PacketIo.tx, as struct TxDescriptor of native/src/io_port.h. */
@@ -28,13 +31,17 @@ export const enum Tx {
   PORT = 0,
   OFF = 1,
   LEN = 2,
+  /** As Rx.FLAGS; to the underlay: 1 = longer than the device's MTU. */
   FLAGS = 3,
   GSO = 4,
   CSUM = 5,
   VLAN = 6,
   /** Only for devices without link-layer header. */
   PROTOCOL = 7,
-  WORDS = 8,
+  /** skb->mark and skb->priority, for the underlay alone. */
+  MARK = 8,
+  PRIORITY = 9,
+  WORDS = 10,
 }
 
 /** VIRTIO_NET_HDR_F_* of linux/virtio_net.h. */
@@ -86,7 +93,8 @@ export interface PacketIo {
   /** Whole IP packets of a family and protocol (and UDP port) to and from the host's stack. @returns handle */
   openUnderlay(family: number, protocol: number, udpPort: number): number;
   /**
-   * Asks the routing tables: addresses as bytes, source empty for any. mtu and hopLimit are what the host would use.
+   * Asks the routing tables: addresses as bytes, source empty for any. mtu, linkMtu and hopLimit are what the host would
+   * use; `port` is for IPsec policies, which `ipsec` tells of.
    */
   getRoute(
     family: number,
@@ -94,7 +102,9 @@ export interface PacketIo {
     src: Uint8Array,
     tos: number,
     protocol: number,
-  ): { src: Uint8Array; mtu: number; hopLimit: number; ifindex: number };
+    port: number,
+    mark: number,
+  ): { src: Uint8Array; mtu: number; linkMtu: number; hopLimit: number; ifindex: number; ipsec: boolean };
   /** Sets a device's MTU, or as much as it takes, and brings it up. */
   setUp(ifindex: number, mtu: number): void;
   closePort(handle: number): void;

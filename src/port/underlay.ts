@@ -8,8 +8,12 @@ export const AF_INET6 = 10;
 export interface Route {
   /** The source address that the host chose, as big-endian words; IPv4 in the first. */
   readonly src: Int32Array;
-  /** Path MTU, IP header included. */
+  /** Path MTU, IP header included, without what IPsec puts into packets. */
   readonly mtu: number;
+  /** The longest packet that goes out in one piece: the path MTU with that. */
+  readonly linkMtu: number;
+  /** There are IPsec policies on the way: the host must see whole packets. */
+  readonly ipsec: boolean;
   /** TTL or hop limit that the host would use. */
   readonly hopLimit: number;
 }
@@ -24,12 +28,24 @@ export interface RouteQuery {
   readonly tos: number;
   /** IPPROTO_* */
   readonly protocol: number;
+  /** UDP destination port, 0 = none. */
+  readonly port: number;
+  /** The packet's mark, for rules that go by it. */
+  readonly mark: number;
 }
 
 /** One family and protocol of the underlay, and with UDP one port. */
 export interface UnderlayPort {
-  /** Sends a whole IP packet (packet.off is its header); what holds for Port.send holds for it. */
+  /**
+   * Sends a whole IP packet (packet.off is its header) with packet.mark and packet.priority; what holds for Port.send
+   * holds for it.
+   */
   send(packet: Packet): void;
+  /**
+   * The same for an IPv4 packet that is longer than the device's MTU: the host is to cut it, behind IPsec. Only where there
+   * are policies (Route.ipsec).
+   */
+  sendLong(packet: Packet): void;
   /** [received and lost, not sent for want of room, refused] by the host's stack so far. */
   losses(): readonly number[];
   close(): void;
@@ -37,7 +53,7 @@ export interface UnderlayPort {
 
 /**
  * Takes a whole IP packet that was for this host, reassembled if it came in fragments. The bytes are the receiver's until
- * the batch ends.
+ * the batch ends. Mark and priority are the packet's where the kernel tells them.
  * @param fragment size of the largest fragment it came in, 0 = it came whole
  */
 export type ReceiveUnderlay = (packet: Packet, fragment: number) => void;

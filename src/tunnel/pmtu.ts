@@ -22,8 +22,9 @@ const MIN_MTU6 = 1280;
 
 /**
  * Points `out` at the answer to a packet that is longer than `mtu`, an Ethernet frame in scratch memory; or a packet
- * without Ethernet header if the other has none. The kernel takes the first 14 bytes for such a header even then: what it
- * quotes begins behind them, and what it writes in front of that runs over the source address before it is read.
+ * without Ethernet header if the other has none. Mark and priority are the packet's. The kernel takes the first 14 bytes for
+ * an Ethernet header even then: what it quotes begins behind them, and what it writes in front of that runs over the source
+ * address before it is read.
  * @param etherType of the packet, 8021Q if it has a tag
  * @returns false if it is not one to be answered
  */
@@ -89,6 +90,8 @@ export function tooBig(packet: Packet, etherType: number, mtu: number, out: Pack
   out.reset(off, size, base, off + size);
   out.macNone = bare;
   out.protocol = etherType;
+  out.mark = packet.mark;
+  out.priority = packet.priority;
   return true;
 }
 

@@ -202,7 +202,7 @@ export class TunnelPort implements Port {
       return;
     }
     if (!this.isUdp && !v6 && tos === INHERIT_TOS) tos = ecn.dsfield(view, inner, packet.l3, end);
-    const route = this.routeOf(tunnel, tos, v6);
+    const route = this.routeOf(packet, tunnel, tos, v6);
     if (route === undefined) {
       this.counters.txErrors++;
       if (v6 && !this.isUdp) this.counters.txDropped++;
@@ -246,7 +246,7 @@ export class TunnelPort implements Port {
     // The other kinds have no way to be asked.
     if (!this.isUdp && kind !== "gretap" && kind !== "erspan") return false;
     if (!families.includes(family) || (family === AF_INET && tunnel[K.TUN_DST] === 0)) return false;
-    const route = this.routeOf(tunnel, (tunnel[K.TUN_FLAGS] >>> 8) & 0xff, family === AF_INET6);
+    const route = this.routeOf(packet, tunnel, (tunnel[K.TUN_FLAGS] >>> 8) & 0xff, family === AF_INET6);
     if (route === undefined) return false;
     out.set(tunnel.subarray(K.TUN_PROTO), K.TUN_PROTO);
     for (let i = 0; i < 4; i++) out[K.TUN_SRC + i] = family === AF_INET && i > 0 ? 0 : route.src[i];
@@ -280,15 +280,16 @@ export class TunnelPort implements Port {
     if (!isError || !this.isUdp) this.counters.txDropped++;
   }
 
-  private routeOf(tunnel: Int32Array, tos: number, v6: boolean): Route | undefined {
+  private routeOf(packet: Packet, tunnel: Int32Array, tos: number, v6: boolean): Route | undefined {
     const { routes } = this.host;
     const { protocol } = this.settings.encapsulation;
-    if (!v6 || this.isUdp) return routes.find(tunnel, tos & ROUTE_TOS, protocol);
+    const port = this.isUdp ? this.destinationPort(tunnel) : 0;
+    if (!v6 || this.isUdp) return routes.find(tunnel, tos & ROUTE_TOS, protocol, port, packet.mark | 0);
     // GRE over IPv6 chooses its source itself, whatever the key says.
     const { sourceless } = this;
     sourceless[K.TUN_PROTO] = tunnel[K.TUN_PROTO];
     for (let i = 0; i < 4; i++) sourceless[K.TUN_DST + i] = tunnel[K.TUN_DST + i];
-    return routes.find(sourceless, tos & ROUTE_TOS, protocol);
+    return routes.find(sourceless, tos & ROUTE_TOS, protocol, port, packet.mark | 0);
   }
 
   /**
@@ -411,6 +412,12 @@ export class TunnelPort implements Port {
       return 0;
     }
     if (df || this.v6) return -EINVAL;
+    if (route.ipsec) {
+      // Policies look at ports, which fragments do not have: the host cuts what IPsec has made of the packet.
+      if (out.len > route.linkMtu) port.sendLong(out);
+      else port.send(out);
+      return 0;
+    }
     return fragment(out, ETH_P_IP, route.mtu, route.mtu, this.host.random, this.piece, this.eachPiece);
   }
 
@@ -559,9 +566,10 @@ export class TunnelPort implements Port {
     // Longer than the path takes, and never in pieces: segments that the sender left to the device.
     const { received } = this;
     swapAddresses(received);
-    const route = this.host.routes.find(received, 0, this.settings.encapsulation.protocol);
+    const { dstPort, encapsulation } = this.settings;
+    const route = this.host.routes.find(received, 0, encapsulation.protocol, dstPort, 0);
     swapAddresses(received);
-    if (route === undefined || outerLength <= route.mtu) return;
+    if (route === undefined || outerLength <= route.linkMtu) return;
     const headers = l4 + tcp.headerLength(view, l4) - packet.off;
     const mss = Math.max(route.mtu - (outerLength - packet.len) - headers, SMALLEST_MSS);
     if (packet.len - headers <= mss) return;

@@ -1,10 +1,11 @@
 /** Tunnels on real packets: to the kernel's own vxlan device, and between two nokmods. */
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
+import { release } from "node:os";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { preloadEnvironment } from "../../src/preload.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
-import { attr, le32, output } from "../support/actions.ts";
+import { attr, le32, output, set, setMark } from "../support/actions.ts";
 import { concat, ip4, ip6, u16, u32 } from "../support/frames.ts";
 import { Lab, match, root, until } from "../support/lab.ts";
 import { setTunnel } from "../support/tunnels.ts";
@@ -15,6 +16,11 @@ const NEAR = "10.9.0.1";
 const FAR = "10.9.0.2";
 const NEAR6 = "fd09::1";
 const FAR6 = "fd09::2";
+
+/** SO_RCVPRIORITY: Linux 6.14. */
+const TELLS_PRIORITY = (([major, minor]) => major > 6 || (major === 6 && minor >= 14))(
+  release().split(".").map(Number),
+);
 
 interface TunnelTo {
   readonly dst: string;
@@ -368,6 +374,66 @@ describe.skipIf(!root)("tunnels", () => {
         for (const lab of [near, far]) lab.hosts[0].namespace.run("ip", "link", "set", "e0", "mtu", "1500");
       });
       expect(await iperf(near, far, "10.1.1.2")).toBeGreaterThan(10);
+    });
+
+    it.each(CASES)("A-201, K-093: mark and priority through %s, both ways", async (_name, type, port, to, v6) => {
+      const nft = (lab: Lab, rules: string): void => {
+        lab.namespace.run("nft", `table inet marks {\n${rules}\n}`);
+        onTestFinished(() => void lab.namespace.try("nft", "delete", "table", "inet", "marks"));
+      };
+      const outer = port === undefined ? "meta l4proto gre" : `udp dport ${port}`;
+      nft(
+        near,
+        `chain out { type filter hook output priority 0; ${outer} counter meta mark 0x55 meta priority 7 counter; }`,
+      );
+      nft(
+        far,
+        `chain in { type filter hook prerouting priority 0; ${outer} meta mark set 0x80000077 meta priority set 5; }`,
+      );
+      tunnelPort(near, dp, type, port);
+      const label = concat(setMark(0x55), set(ovs.OVS_KEY_ATTR_PRIORITY, le32(7)));
+      const there = concat(label, setTunnel(tunnel({ ...to, dst: v6 ? FAR6 : FAR })), output(TUNNEL));
+      near.ovs.putFlow(dp, { ...match({ inPort: 1 }), actions: there });
+      near.ovs.putFlow(dp, { ...match({ inPort: TUNNEL }), actions: output(1) });
+      const other = far.datapath();
+      tunnelPort(far, other, type, port);
+      join(far, other, tunnel({ ...to, dst: v6 ? NEAR6 : NEAR }));
+      // Nothing comes through but with that mark, and that priority where the kernel tells it.
+      far.ovs.deleteFlow(other, match({ inPort: TUNNEL }));
+      const { key, mask } = match({ inPort: TUNNEL });
+      const metadata = (mark: number, priority: number): Uint8Array =>
+        concat(attr(ovs.OVS_KEY_ATTR_SKB_MARK, le32(mark)), attr(ovs.OVS_KEY_ATTR_PRIORITY, le32(priority)));
+      far.ovs.putFlow(other, {
+        key: concat(key, metadata(0x80000077, TELLS_PRIORITY ? 5 : 0)),
+        mask: concat(mask, metadata(-1, -1)),
+        actions: output(1),
+      });
+      await reachable(near);
+      const counters = (): number[] => {
+        const listed = near.namespace.run("nft", "list", "chain", "inet", "marks", "out");
+        return [...listed.matchAll(/packets (\d+)/g)].map(([, packets]) => Number(packets));
+      };
+      const before = counters();
+      expect(await near.hosts[0].ping("10.1.1.2")).toMatchObject({ received: 3 });
+      expect(counters()).toEqual(before.map((packets) => packets + 3));
+    });
+
+    it("A-201: the mark decides the route", async () => {
+      tunnelPort(near, dp, ovs.OVS_VPORT_TYPE_VXLAN, 4789);
+      const there = concat(setMark(0x55), setTunnel(tunnel({ dst: FAR })), output(TUNNEL));
+      near.ovs.putFlow(dp, { ...match({ inPort: 1 }), actions: there });
+      near.ovs.putFlow(dp, { ...match({ inPort: TUNNEL }), actions: output(1) });
+      const other = far.datapath();
+      tunnelPort(far, other, ovs.OVS_VPORT_TYPE_VXLAN, 4789);
+      join(far, other, tunnel({ dst: NEAR }));
+      await reachable(near);
+      const rule = "rule add fwmark 0x55 unreachable".split(" ");
+      near.namespace.run("ip", ...rule);
+      onTestFinished(() => void near.namespace.try("ip", "rule", "del", "fwmark", "0x55"));
+      await until(async () => (await near.hosts[0].ping("10.1.1.2", "-W", "0.3")).received === 0, "no way");
+      expect(near.ovs.vport(dp, TUNNEL).stats?.txErrors).toBeGreaterThan(0);
+      near.namespace.run("ip", "rule", "del", "fwmark", "0x55");
+      await until(async () => (await near.hosts[0].ping("10.1.1.2")).received === 3, "a way");
     });
   });
 });

@@ -146,8 +146,8 @@ export class Script {
     });
   }
   /** Waits for text in what it prints. */
-  async line(text: string): Promise<void> {
-    await until(() => this.output.includes(text) || this.ended, text);
+  async line(text: string, ms?: number): Promise<void> {
+    await until(() => this.output.includes(text) || this.ended, text, ms);
     if (!this.output.includes(text)) throw new Error(`no "${text}": ${this.output}${this.errors}`);
   }
   get ended(): boolean {
@@ -267,7 +267,8 @@ export class Lab {
   /** `nokmod start …`; waits until it takes requests. */
   async start(...args: string[]): Promise<void> {
     this.nokmod = new Script(this.namespace.start(...this.commandLine(["start", "--socket", this.socket, ...args])));
-    await this.nokmod.line("nokmod is ready");
+    // In a virtual machine this takes a while.
+    await this.nokmod.line("nokmod is ready", 60_000);
   }
 
   /** Ends nokmod. */

@@ -37,7 +37,7 @@ export function recordedRoutes({ family, dst, src }: RouteQuery): Route | undefi
   const any = src.every((word) => word === 0);
   // IPv4 takes an address of its own as a source only, IPv6 any.
   if (!near || (v4 && !any && src.some((word, i) => word !== own[i]))) return undefined;
-  return { src: any ? own : src, mtu: 1500, hopLimit: 64 };
+  return { src: any ? own : src, mtu: 1500, linkMtu: 1500, ipsec: false, hopLimit: 64 };
 }
 
 export class TunnelLab {

@@ -7,7 +7,7 @@ import type { MemoryPort } from "../../src/port/memory.ts";
 import { NLM_F_CREATE } from "../../src/uapi/netlink.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import * as rt from "../../src/uapi/rtnetlink.ts";
-import { attr, le32 } from "../support/actions.ts";
+import { attr, le32, set, setMark } from "../support/actions.ts";
 import { concat, ethernet, frame, hex, ip4, ipv4, tcp, u16, u32, udp } from "../support/frames.ts";
 import { messagesIn } from "../support/kernel.ts";
 import { match } from "../support/lab.ts";
@@ -23,7 +23,10 @@ const CSUM = attr(ovs.OVS_TUNNEL_KEY_ATTR_CSUM);
 const VXLAN_LEN = 20 + 8 + 8;
 
 /** Port 1: a VXLAN tunnel, port 2: a device; what comes in by one goes out by the other. */
-function setUp(tunnel: Uint8Array = TO_FAR): { lab: TunnelLab; device: MemoryPort } {
+function setUp(
+  tunnel: Uint8Array = TO_FAR,
+  before: Uint8Array = new Uint8Array(0),
+): { lab: TunnelLab; device: MemoryPort } {
   const lab = new TunnelLab();
   const device = lab.test.device("eth0");
   expect(lab.add("vx", ovs.OVS_VPORT_TYPE_VXLAN, options(4789)).number).toBe(1);
@@ -44,7 +47,7 @@ function setUp(tunnel: Uint8Array = TO_FAR): { lab: TunnelLab; device: MemoryPor
     expect(errno).toBe(0);
   };
   flow(1, output(2));
-  flow(2, concat(setTunnel(tunnel), output(1)));
+  flow(2, concat(before, setTunnel(tunnel), output(1)));
   return { lab, device };
 }
 
@@ -127,6 +130,15 @@ function setUpBare(info: Uint8Array, tunnel: Uint8Array = TO_FAR): { lab: Tunnel
   const { key, mask } = match({ inPort: 2, ethType: 0x0800 });
   flow(key, mask, concat(attr(ovs.OVS_ACTION_ATTR_POP_ETH), setTunnel(tunnel), output(1)));
   return { lab, device };
+}
+
+/** OVS_KEY_ATTR_SKB_MARK and _PRIORITY of an upcall. */
+function labelOf(upcall: ReadonlyMap<number, Uint8Array>): string[] {
+  const key = Uint8Array.from(upcall.get(ovs.OVS_PACKET_ATTR_KEY) ?? []);
+  const attributes = attributesOf({ bytes: key, view: new DataView(key.buffer) }, 0);
+  return [ovs.OVS_KEY_ATTR_SKB_MARK, ovs.OVS_KEY_ATTR_PRIORITY].map((type) =>
+    hex(attributes.get(type) ?? new Uint8Array(0)),
+  );
 }
 
 const inside = (packet: Uint8Array): Uint8Array => packet.slice(VXLAN_LEN);
@@ -277,6 +289,75 @@ describe("a tunnel port", () => {
     lab.test.kernel.tick();
     device.inject(segmentOf(10));
     expect(asked).toBe(3);
+  });
+
+  it("A-201: mark and priority go with the outer packet, each segment and fragment; the mark decides the route", () => {
+    const { lab, device } = setUp(TO_FAR, concat(setMark(0x80000055), set(ovs.OVS_KEY_ATTR_PRIORITY, le32(0x10007))));
+    const { routes } = lab.underlay;
+    const asked: (readonly number[])[] = [];
+    lab.underlay.routes = (query) => {
+      asked.push([query.protocol, query.port, query.mark >>> 0]);
+      return routes(query);
+    };
+    const labels = (): unknown => {
+      const found = lab.underlay.sentLabels;
+      lab.underlay.takeSent();
+      return found;
+    };
+    const label = { mark: 0x80000055, priority: 0x10007 };
+    device.inject(segmentOf(10));
+    expect(labels()).toEqual([label]);
+    const whole = leaveChecksum(segmentOf(3000), 16);
+    device.inject(whole, { csum: Csum.PARTIAL, csumStart: 34, csumOffset: 16, gsoType: Gso.TCPV4, gsoSize: 1000 });
+    expect(labels()).toEqual([label, label, label]);
+    device.inject(segmentOf(1460));
+    expect(labels()).toEqual([label, label]);
+    expect(asked).toEqual([[17, 4789, 0x80000055]]);
+  });
+
+  it("K-093: mark and priority of the outer packet are those of the one inside", () => {
+    const lab = new TunnelLab();
+    const { device, lab: sender } = setUp();
+    lab.add("vx", ovs.OVS_VPORT_TYPE_VXLAN, options(4789));
+    device.inject(segmentOf(10));
+    const [packet] = sender.underlay.takeSent();
+    lab.underlay.inject(arrived(packet), 0, { mark: 0x80000077, priority: 5 });
+    expect(lab.seen().map(labelOf)).toEqual([["77000080", "05000000"]]);
+    lab.underlay.inject(arrived(packet));
+    expect(lab.seen().map(labelOf)).toEqual([["00000000", "00000000"]]);
+  });
+
+  it("A-201: the answer to a packet that is too big has its mark and priority", () => {
+    const { lab, device } = setUp(TO_FAR, concat(setMark(0x55), set(ovs.OVS_KEY_ATTR_PRIORITY, le32(7))));
+    const { errno } = lab.client.ack({
+      family: ovs.OVS_FLOW_FAMILY,
+      cmd: ovs.OVS_FLOW_CMD_DEL,
+      ifindex: lab.ifindex,
+      attributes: (w) => w.raw(ovs.OVS_FLOW_ATTR_KEY, match({ inPort: 1 }).key),
+    });
+    expect(errno).toBe(0);
+    device.inject(frame(ethernet(), ipv4({ df: true }), tcp(), new Uint8Array(1411)));
+    expect(lab.underlay.takeSent()).toEqual([]);
+    expect(lab.seen().map(labelOf)).toEqual([["55000000", "07000000"]]);
+  });
+
+  it("under IPsec policies a packet leaves whole, for the host to cut what IPsec makes of it", () => {
+    const { lab, device } = setUp();
+    const { routes } = lab.underlay;
+    lab.underlay.routes = (query) => {
+      const route = routes(query);
+      return route && { ...route, mtu: 1438, ipsec: true };
+    };
+    const lengths = (size: number): number[] => {
+      device.inject(segmentOf(size));
+      return lab.underlay.takeSent().map((packet) => packet.length);
+    };
+    const room = 1438 - VXLAN_LEN - 54;
+    expect(lengths(room)).toEqual([1438]);
+    expect(lengths(room + 1)).toEqual([1439]);
+    expect(lengths(room + 62)).toEqual([1500]);
+    expect(lengths(room + 63)).toEqual([1501]);
+    expect(lab.stats("vx").slice(1)).toEqual([4, 0, expect.any(Number), 0, 0, 0, 0]);
   });
 
   it("F-176, T-093: a device of a tunnel type goes with its port, and its UDP port is free again", () => {
