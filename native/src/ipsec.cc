@@ -108,18 +108,21 @@ Fd OpenNetlink(uint32_t groups) {
 
 // A policy of a dump, as the selector that it has, if it lets nothing out as it is.
 void AddPolicy(const nlmsghdr* nlh, std::vector<xfrm_selector>& policies) {
-  const auto* policy = static_cast<const xfrm_userpolicy_info*>(NLMSG_DATA(nlh));
-  if (nlh->nlmsg_len < NLMSG_LENGTH(sizeof *policy) || policy->dir != XFRM_POLICY_OUT) return;
-  bool acts = policy->action == XFRM_POLICY_BLOCK;
+  xfrm_userpolicy_info policy;
+  if (nlh->nlmsg_len < NLMSG_LENGTH(sizeof policy)) return;
+  // Messages are aligned to four bytes, the structure is to eight.
+  memcpy(&policy, NLMSG_DATA(nlh), sizeof policy);
+  if (policy.dir != XFRM_POLICY_OUT) return;
+  bool acts = policy.action == XFRM_POLICY_BLOCK;
   const auto* bytes = reinterpret_cast<const uint8_t*>(nlh);
-  for (size_t at = NLMSG_ALIGN(NLMSG_LENGTH(sizeof *policy)); at + sizeof(nlattr) <= nlh->nlmsg_len;) {
+  for (size_t at = NLMSG_ALIGN(NLMSG_LENGTH(sizeof policy)); at + sizeof(nlattr) <= nlh->nlmsg_len;) {
     nlattr attribute;
     memcpy(&attribute, bytes + at, sizeof attribute);
     if (attribute.nla_len < sizeof attribute) break;
     acts |= attribute.nla_type == XFRMA_TMPL && attribute.nla_len > sizeof attribute;
     at += NLA_ALIGN(attribute.nla_len);
   }
-  if (acts) policies.push_back(policy->sel);
+  if (acts) policies.push_back(policy.sel);
 }
 
 bool HasPrefix(const void* address, const void* prefix, unsigned bits) {
