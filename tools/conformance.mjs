@@ -15,6 +15,8 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 const root = new URL("../", import.meta.url);
 const read = (path) => readFileSync(new URL(path, root), "utf8");
 const OUTPUT = "docs/conformance.md";
+/** What the last whole run of `npm run test:ovs` wrote. */
+const SUITE = "docs/ovs-suite.md";
 
 /** What follows `it(`, `describe.skipIf(…)(`, `it.each(…)(`: a string. */
 const TITLE = /(?:\b(?:it|test|describe)(?:\.\w+)*|\))\(\s*(["'`])((?:\\.|(?!\1)[^\\])*)\1/g;
@@ -133,6 +135,10 @@ export function conformance() {
     `| **all** | **${allRows}** | **${allHeld}** | **${allExempt}** | **${percent(allHeld, allRows - allExempt)}** |`,
     "",
     ...chapters,
+    "## Open vSwitch's own suite for the kernel datapath",
+    "",
+    ...suite(),
+    "",
     "## Exempt rows",
     "",
     ...exempt.map(({ rows, why }) => `- ${compact(idsIn(rows).filter((id) => !held.has(id)))}: ${why}`),
@@ -148,6 +154,18 @@ export function conformance() {
     ...deviations.map(({ rows, what }) => `- ${rows === "" ? "" : `${rows}: `}${what}`),
     "",
   ].join("\n");
+}
+
+/** What docs/ovs-suite.md says in sum, and of the tests that are not ok. */
+function suite() {
+  const page = read(SUITE);
+  const sum = /^\*\*(\d+ tests: .*?)\*\*\.? (.*(?:\n.+)*)/m.exec(page);
+  const rows = page.split("\n").filter((line) => /^\| \d+ \|/.test(line) && line.split(" | ")[2] !== "ok");
+  if (sum === null) throw new Error(`${SUITE} has no sum`);
+  return [
+    `Of \`npm run test:ovs\`, every test in [ovs-suite.md](ovs-suite.md): ${sum[1]}. ${sum[2].replaceAll("\n", " ")}`,
+    ...(rows.length === 0 ? [] : ["", "| | test | result | Linux | why not ok |", "|---|---|---|---|---|", ...rows]),
+  ];
 }
 
 if (process.argv[1] === new URL(import.meta.url).pathname) {
