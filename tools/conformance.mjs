@@ -163,7 +163,7 @@ function suite() {
   const rows = page.split("\n").filter((line) => /^\| \d+ \|/.test(line) && line.split(" | ")[2] !== "ok");
   if (sum === null) throw new Error(`${SUITE} has no sum`);
   return [
-    `Of \`npm run test:ovs\`, every test in [ovs-suite.md](ovs-suite.md): ${sum[1]}. ${sum[2].replaceAll("\n", " ")}`,
+    `Of \`npm run test:ovs\`, every test in [ovs-suite.md](ovs-suite.md): ${sum[1]} ${sum[2].replaceAll("\n", " ")}`,
     ...(rows.length === 0 ? [] : ["", "| | test | result | Linux | why not ok |", "|---|---|---|---|---|", ...rows]),
   ];
 }
