@@ -100,6 +100,31 @@ describe("errors tell what and where", () => {
   });
 });
 
+describe("what every JavaScript object has is nobody's name", () => {
+  const places = [
+    (name: string) => `${name},actions=1`,
+    (name: string) => `${name}=1,actions=1`,
+    (name: string) => `ct_state=+${name},actions=1`,
+    (name: string) => `tcp_flags=+${name},tcp,actions=1`,
+    (name: string) => `ip_frag=${name},ip,actions=1`,
+    (name: string) => `in_port=${name},actions=1`,
+    (name: string) => `actions=${name}`,
+    (name: string) => `actions=${name}:1`,
+    (name: string) => `actions=${name}(1)`,
+    (name: string) => `actions=output:${name}`,
+    (name: string) => `actions=controller(reason=${name})`,
+    (name: string) => `actions=controller(${name}=1)`,
+    (name: string) => `actions=set_field:1->${name}`,
+    (name: string) => `actions=move:${name}[]->NXM_NX_REG0[]`,
+    (name: string) => `actions=ct(${name})`,
+    (name: string) => `actions=ct(alg=${name},commit)`,
+    (name: string) => `actions=ct(nat(${name}))`,
+  ];
+  it.each(["__proto__", "constructor", "toString", "hasOwnProperty"])("%s", (name) => {
+    for (const place of places) expect(() => parseFlow(place(name)), place(name)).toThrow(OfpError);
+  });
+});
+
 describe("filters", () => {
   it("select by cookie with a mask, by table and by output port", () => {
     expect(parseFilter("cookie=0x10/0xf0,table=255,out_port=3,ip")).toMatchObject({

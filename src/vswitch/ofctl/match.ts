@@ -25,7 +25,7 @@ import {
 } from "../flow.ts";
 import type { Span } from "./errors.ts";
 import { needValue, type Pair, parseInteger } from "./lexer.ts";
-import { formatMasked, fullMask, type MaskedValue, noPortNames, type PortNames, parseMasked } from "./values.ts";
+import { entry, formatMasked, fullMask, type MaskedValue, noPortNames, type PortNames, parseMasked } from "./values.ts";
 
 /** Words that stand for a dl_type and an nw_proto. */
 const protocols: Readonly<Record<string, readonly [number, number?]>> = {
@@ -64,14 +64,14 @@ export class MatchBuilder {
       this.match.mask.put8(F.IS_ETH, 0xff);
       return true;
     }
-    const protocol = pair.value === null ? protocols[lower] : undefined;
+    const protocol = pair.value === null ? entry(protocols, lower) : undefined;
     if (protocol) {
       this.put16(pair.whole, F.DL_TYPE, protocol[0]);
       if (protocol[1] !== undefined) this.put8(pair.whole, F.NW_PROTO, protocol[1]);
       return true;
     }
     // What these mean depends on the rest of the match.
-    if (lower === "tp_src" || lower === "tp_dst" || contextual[lower]) {
+    if (lower === "tp_src" || lower === "tp_dst" || entry(contextual, lower)) {
       needValue(pair);
       this.deferred.push(pair);
       return true;

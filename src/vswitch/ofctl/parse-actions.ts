@@ -97,8 +97,8 @@ class ActionParser {
   private one(pair: Pair): Action {
     const name = pair.name.text.toLowerCase();
     const { packet, names } = this;
-    if (name in legacySets) return this.legacy(name as LegacySet, pair);
-    if (pair.value === null && name in outputs) return { type: "output", port: outputs[name] };
+    if (Object.hasOwn(legacySets, name)) return this.legacy(name as LegacySet, pair);
+    if (pair.value === null && Object.hasOwn(outputs, name)) return { type: "output", port: outputs[name] };
     switch (name) {
       case "drop":
         return { type: "drop" };
@@ -272,7 +272,8 @@ class ActionParser {
           break;
         case "reason": {
           const value = needValue(inner);
-          if (!(value.text in reasons)) throw value.syntax(`one of ${Object.keys(reasons).join(", ")} expected`);
+          if (!Object.hasOwn(reasons, value.text))
+            throw value.syntax(`one of ${Object.keys(reasons).join(", ")} expected`);
           reason = reasons[value.text];
           break;
         }

@@ -23,6 +23,10 @@ export interface PortNames {
 /** No names: ports are numbers. */
 export const noPortNames: PortNames = { numberOf: () => undefined, nameOf: () => undefined };
 
+/** What a table has under a name, and not what every object has: `constructor` is nobody's port. */
+export const entry = <T>(table: Readonly<Record<string, T>>, name: string): T | undefined =>
+  Object.hasOwn(table, name) ? table[name] : undefined;
+
 const reservedPorts: Readonly<Record<string, number>> = {
   in_port: OFPP_IN_PORT,
   table: OFPP_TABLE,
@@ -37,7 +41,7 @@ const reservedPorts: Readonly<Record<string, number>> = {
 
 /** The reserved port of a name such as IN_PORT or LOCAL. */
 export function reservedPort(name: string): number | undefined {
-  return reservedPorts[name.toLowerCase()];
+  return entry(reservedPorts, name.toLowerCase());
 }
 
 export function parsePort(span: Span, names: PortNames): number {
@@ -198,7 +202,7 @@ export function parseMasked(field: Field, span: Span, names: PortNames): MaskedV
     return { value: small(flags.value), mask: small(flags.mask) };
   }
   if (field.kind === "frag") {
-    const found = fragments[span.text];
+    const found = entry(fragments, span.text);
     if (!found) throw span.syntax(`one of ${Object.keys(fragments).join(", ")} expected`);
     return { value: small(found.value), mask: small(found.mask) };
   }
