@@ -90,13 +90,13 @@ static int64_t nanoseconds(void) {
   return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-/// recvmsg() of an answer. To sleep and be woken takes longer than most answers do: while the server is awake and not in
-/// need of this processor, it looks for the answer first.
+/// recvmsg() of an answer. To sleep and be woken takes longer than most answers do: where the server does not need this
+/// processor, it looks for the answer first.
 static int receive(int fd, struct msghdr *message, const struct answer *answer) {
-  static _Thread_local bool awake;
+  static _Thread_local bool elsewhere;
   int result = -EAGAIN;
   bool late = false;
-  if (awake) {
+  if (elsewhere) {
     const int64_t start = nanoseconds();
     do {
       result = sys(syscall(SYS_recvmsg, fd, message, MSG_DONTWAIT));
@@ -104,7 +104,7 @@ static int receive(int fd, struct msghdr *message, const struct answer *answer) 
     } while (result == -EAGAIN && !late);
   }
   while (result == -EAGAIN || result == -EINTR) result = sys(syscall(SYS_recvmsg, fd, message, 0));
-  awake = !late && result >= (int)sizeof *answer && (answer->flags & ANSWER_AWAKE) != 0;
+  elsewhere = !late && result >= (int)sizeof *answer && (answer->flags & ANSWER_ELSEWHERE) != 0;
   return result;
 }
 

@@ -430,7 +430,8 @@ function addressBytes(text: string): Uint8Array {
   return bytes;
 }
 
-const PROTOCOLS: Readonly<Record<number, string>> = {
+/** Names by IPPROTO_*. */
+export const PROTOCOLS: Readonly<Record<number, string>> = {
   1: "icmp",
   2: "igmp",
   6: "tcp",

@@ -3,22 +3,13 @@ import {
   type Connection,
   type ConnectionCounters,
   type ConnectionTuple,
+  PROTOCOLS,
   SCTP_STATES,
   TCP_STATES,
 } from "./conntrack.ts";
 
 const AF_INET6 = 10;
-/** Those that the kernel has trackers for; others are "unknown" there. */
-const PROTOCOLS: Readonly<Record<number, string>> = {
-  1: "icmp",
-  6: "tcp",
-  17: "udp",
-  33: "dccp",
-  47: "gre",
-  58: "icmpv6",
-  132: "sctp",
-  136: "udplite",
-};
+const IPPROTO_IGMP = 2;
 const IPPROTO_TCP = 6;
 const IPPROTO_GRE = 47;
 const IPPROTO_SCTP = 132;
@@ -31,7 +22,8 @@ export function formatProc(connection: Connection): string {
   const { family, original, reply, status, counters } = connection;
   const v6 = family === AF_INET6;
   const { protocol } = original;
-  const name = PROTOCOLS[protocol] ?? "unknown";
+  // There it has the names that it has trackers for.
+  const name = protocol === IPPROTO_IGMP ? "unknown" : (PROTOCOLS[protocol] ?? "unknown");
   const parts = [`${v6 ? "ipv6" : "ipv4"}     ${family} ${name.padEnd(8)} ${protocol} ${connection.timeout ?? 0}`];
   const state = stateOf(protocol, connection.state);
   if (state !== "") parts.push(state);

@@ -290,13 +290,8 @@ export class Conntrack implements ConntrackPort, HelperContext {
 
   /** Before Linux 6.6: a packet that is expected is not tracked, the key shows its master (C-119). */
   private announceExpected(packet: Packet, key: Int32Array, action: CtAction): boolean {
-    const { view } = packet.memory;
-    const { tuple, transport } = this;
-    const end = packet.off + packet.len;
-    if (!findTransport(view, packet.l3, end, action.family, transport)) return false;
-    const { proto, offset } = transport;
-    if (!tupleOf(view, packet.l3, end, action.family, proto, offset, action.zone, tuple)) return false;
-    if (proto === IpProto.GRE) this.greSource(view, offset, end, tuple);
+    if (!this.readTuple(packet, action)) return false;
+    const { tuple } = this;
     const expectation = this.expectations.find(tuple, this.now);
     if (expectation === undefined) return false;
     const clashing = this.findLive(tuple);
@@ -414,13 +409,8 @@ export class Conntrack implements ConntrackPort, HelperContext {
 
   /** Looks the packet's tuple up without tracking (C-080, C-081). Sets the packet's entry. */
   private findExisting(packet: Packet, key: Int32Array, action: CtAction): boolean {
-    const { view } = packet.memory;
-    const { tuple, transport } = this;
-    const end = packet.off + packet.len;
-    if (!findTransport(view, packet.l3, end, action.family, transport)) return false;
-    const { proto, offset } = transport;
-    if (!tupleOf(view, packet.l3, end, action.family, proto, offset, action.zone, tuple)) return false;
-    if (proto === IpProto.GRE) this.greSource(view, offset, end, tuple);
+    if (!this.readTuple(packet, action)) return false;
+    const { tuple } = this;
     const natted = (key[K.CT] & OVS_CS_F_NAT_MASK) !== 0;
     let link: number;
     if (natted) {
@@ -456,6 +446,18 @@ export class Conntrack implements ConntrackPort, HelperContext {
     const known = this.crossings.get(zone);
     if (known === undefined) this.crossings.set(zone, new Set([answers]));
     else known.add(answers);
+  }
+
+  /** Reads the tuple of a packet that is not tracked. @returns false if it has none */
+  private readTuple(packet: Packet, action: CtAction): boolean {
+    const { view } = packet.memory;
+    const { tuple, transport } = this;
+    const end = packet.off + packet.len;
+    if (!findTransport(view, packet.l3, end, action.family, transport)) return false;
+    const { proto, offset } = transport;
+    if (!tupleOf(view, packet.l3, end, action.family, proto, offset, action.zone, tuple)) return false;
+    if (proto === IpProto.GRE) this.greSource(view, offset, end, tuple);
+    return true;
   }
 
   /** The source's key of enhanced GRE, which its header does not have (C-332). */

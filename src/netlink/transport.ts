@@ -70,10 +70,10 @@ export const enum TransportOp {
 export const ANSWER_DUMPING = 1;
 
 /**
- * Answer flag: the server runs on another processor than the one that the request told (its number + 1, 0: not told) and
- * does not sleep at once. To look for the next answer for some microseconds is faster than to be woken by it.
+ * Answer flag: the server runs on another processor than the one that the request told (its number + 1, 0: not told). To
+ * look for the next answer for some microseconds is faster than to be woken by it, and takes no time from the server.
  */
-export const ANSWER_AWAKE = 2;
+export const ANSWER_ELSEWHERE = 2;
 
 /**
  * A packet of this length on a data channel is no datagram but a u32: the errno that the next recv must fail with, once

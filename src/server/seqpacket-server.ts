@@ -5,9 +5,9 @@ import { native } from "../native.ts";
 import type { BusSocket, NetlinkSink } from "../netlink/bus.ts";
 import type { NetlinkHost } from "../netlink/host.ts";
 import {
-  ANSWER_AWAKE,
   ANSWER_BYTES,
   ANSWER_DUMPING,
+  ANSWER_ELSEWHERE,
   ChannelKind,
   defaultSocketPath,
   HELLO_BYTES,
@@ -129,8 +129,8 @@ export class NetlinkServer {
   private readonly isPrivileged: (pid: number) => boolean;
   private readonly foreign: NetlinkServerOptions["foreign"];
   private readonly inode = netnsInode();
-  /** ANSWER_AWAKE or 0, for the request at hand. */
-  private awake = 0;
+  /** ANSWER_ELSEWHERE or 0, for the request at hand. */
+  private elsewhere = 0;
 
   /**
    * Listens at once.
@@ -151,7 +151,7 @@ export class NetlinkServer {
         this.channels.set(id, new Channel({ pid, uid, gid, netns, privileged: this.isPrivileged(pid) }, this.host));
       },
       packet: (id, length, elsewhere) => {
-        this.awake = elsewhere ? ANSWER_AWAKE : 0;
+        this.elsewhere = elsewhere ? ANSWER_ELSEWHERE : 0;
         this.onPacket(id, length);
       },
       drained: (id) => this.channels.get(id)?.socket?.onDrained(),
@@ -368,7 +368,7 @@ export class NetlinkServer {
   private reply(id: number, errno: number, flags: number, a: number, b: number, payload?: Uint8Array): void {
     const { bytes, view } = this.output;
     view.setUint32(0, errno, true);
-    view.setUint32(4, flags | this.awake, true);
+    view.setUint32(4, flags | this.elsewhere, true);
     view.setUint32(8, a, true);
     view.setUint32(12, b, true);
     if (payload !== undefined) bytes.set(payload, ANSWER_BYTES);

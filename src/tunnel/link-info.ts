@@ -31,18 +31,6 @@ const COLLECT_METADATA: ReadonlyMap<string, number> = new Map([
   ["bareudp", 0],
 ]);
 
-/** Attributes that have no payload. */
-const FLAGS: ReadonlyMap<string, readonly number[]> = new Map([
-  ["vxlan", [rt.IFLA_VXLAN_GBP, rt.IFLA_VXLAN_GPE, rt.IFLA_VXLAN_REMCSUM_NOPARTIAL, rt.IFLA_VXLAN_TTL_INHERIT]],
-  ["geneve", [rt.IFLA_GENEVE_COLLECT_METADATA, rt.IFLA_GENEVE_INNER_PROTO_INHERIT]],
-  ["bareudp", [rt.IFLA_BAREUDP_MULTIPROTO_MODE]],
-  ["gre", [rt.IFLA_GRE_COLLECT_METADATA]],
-  ["gretap", [rt.IFLA_GRE_COLLECT_METADATA]],
-  ["ip6gretap", [rt.IFLA_GRE_COLLECT_METADATA]],
-  ["erspan", [rt.IFLA_GRE_COLLECT_METADATA]],
-  ["ip6erspan", [rt.IFLA_GRE_COLLECT_METADATA]],
-]);
-
 /** What a VXLAN device without Ethernet inside refuses to be told to do (VXLAN_F_ALLOWED_GPE has the others). */
 const NOT_WITH_GPE = [
   rt.IFLA_VXLAN_PROXY,
@@ -59,8 +47,10 @@ const NOT_WITH_GPE = [
 /** One attribute that a kernel tells of a device: its default, undefined if it stands there only when it was given. */
 interface Told {
   readonly type: number;
-  /** Bytes of its payload. */
+  /** Bytes of its payload, 0 = it is a flag. */
   readonly size: number;
+  /** Told with a payload, asked for as a flag. */
+  readonly askedAsFlag?: boolean;
   readonly otherwise?: Uint8Array | undefined;
   /** A u8 that says yes or no, whatever number was given. */
   readonly bool?: boolean;
@@ -129,7 +119,7 @@ const TOLD: ReadonlyMap<string, readonly Told[]> = new Map([
       given(rt.IFLA_VXLAN_LOCAL, 4),
       given(rt.IFLA_VXLAN_LOCAL6, 16),
       number(rt.IFLA_VXLAN_TTL, 1),
-      bool(rt.IFLA_VXLAN_TTL_INHERIT),
+      { ...bool(rt.IFLA_VXLAN_TTL_INHERIT), askedAsFlag: true },
       number(rt.IFLA_VXLAN_TOS, 1),
       number(rt.IFLA_VXLAN_DF, 1),
       number(rt.IFLA_VXLAN_LABEL, 4),
@@ -298,11 +288,11 @@ export function isL3({ kind, data }: LinkInfo): boolean {
  * @throws Errno EINVAL (something is missing, or does not go together), ERANGE (too short)
  */
 export function validate({ kind, data }: LinkInfo): void {
-  const flags = FLAGS.get(kind) ?? [];
-  for (const attribute of flags) if (data?.get(attribute)?.length) throw new Errno(ERANGE);
-  for (const { type, size } of TOLD.get(kind) ?? []) {
+  for (const { type, size, askedAsFlag } of TOLD.get(kind) ?? []) {
     const value = data?.get(type);
-    if (value !== undefined && value.length < size && !flags.includes(type)) throw new Errno(ERANGE);
+    if (value === undefined) continue;
+    const isFlag = size === 0 || askedAsFlag === true;
+    if (isFlag ? value.length > 0 : value.length < size) throw new Errno(ERANGE);
   }
   if (kind === "vxlan" && data !== undefined) {
     const range = data.get(rt.IFLA_VXLAN_PORT_RANGE);

@@ -373,7 +373,7 @@ describe("bad input", () => {
     raw.close();
   });
 
-  it("a request that tells of another processor is told that the server is awake, one that tells nothing is not", () => {
+  it("a request that tells of another processor is told that the server is elsewhere, one that tells nothing is not", () => {
     const raw = dial();
     expect(ask(raw, HELLO(0))).toBe(0);
     const nowhere = 1 << 20;

@@ -16,6 +16,7 @@ const LINES = [
   "ipv4     2 icmp     1 60 src=10.0.0.1 dst=10.0.0.2 type=8 code=0 id=77 packets=0 bytes=0 [UNREPLIED] src=10.0.0.2 dst=10.0.0.1 type=0 code=0 id=77 packets=0 bytes=0 mark=0 zone=0 use=2",
   "ipv4     2 tcp      6 600 ESTABLISHED src=10.0.0.1 dst=10.0.0.2 sport=1 dport=2 packets=0 bytes=0 src=10.0.0.2 dst=10.0.0.1 sport=2 dport=1 packets=0 bytes=0 [ASSURED] mark=5 zone=0 use=2",
   "ipv4     2 udp      17 60 src=10.0.0.1 dst=10.0.0.2 sport=1 dport=2 packets=0 bytes=0 [UNREPLIED] src=10.0.0.2 dst=10.0.0.1 sport=2 dport=1 packets=0 bytes=0 mark=0 zone=9 use=2",
+  "ipv4     2 unknown  2 60 src=10.0.0.1 dst=10.0.0.2 packets=0 bytes=0 [UNREPLIED] src=10.0.0.2 dst=10.0.0.1 packets=0 bytes=0 mark=0 zone=0 use=2",
   "ipv4     2 unknown  89 60 src=10.0.0.1 dst=10.0.0.2 packets=0 bytes=0 [UNREPLIED] src=10.0.0.2 dst=10.0.0.1 packets=0 bytes=0 mark=0 zone=0 use=2",
 ];
 
@@ -49,6 +50,7 @@ describe("what /proc shows", () => {
     const established = info(nf.CTA_PROTOINFO_TCP, nf.TCP_CONNTRACK_ESTABLISHED, false);
     make(6, 1, 2, all(established, be32(nf.CTA_STATUS, 14), be32(nf.CTA_MARK, 5)), 600);
     make(17, 1, 2, be16(nf.CTA_ZONE, 9));
+    make(2, 0, 0, none);
     make(89, 0, 0, none);
     const client = new ConntrackClient({ open: (protocol) => new PairSocket(net.bus, protocol) });
     expect([...client.connections()].map(formatProc)).toEqual(LINES);
