@@ -237,7 +237,7 @@ print(family(b"ethtool\\0") == 16, family(b"ovs_flow\\0") == 16, family(b"nlctrl
 describe.skipIf(!root)("ovs-vswitchd outlives nokmod, and nokmod ovs-vswitchd", () => {
   let lab: OvsLab;
   beforeAll(async () => {
-    lab = await OvsLab.create(2, "--state", "{directory}/state");
+    lab = await OvsLab.create(2, ["--state", "{directory}/state"]);
     await lab.vsctl("add-br", "br0", "--", "add-port", "br0", "p1", "--", "add-port", "br0", "p2");
     lab.namespace.run("ip", "addr", "add", "10.1.1.100/24", "dev", "br0");
     lab.namespace.run("ip", "link", "set", "br0", "up");

@@ -6,7 +6,7 @@ import { OvsLab } from "../support/ovs-lab.ts";
 describe.skipIf(!root)("ovs-vswitchd on nokmod", () => {
   let lab: OvsLab;
   beforeAll(async () => {
-    lab = await OvsLab.create(3);
+    lab = await OvsLab.create(3, [], true);
     await lab.vsctl("add-br", "br0", "--", "set", "bridge", "br0", "protocols=OpenFlow10,OpenFlow13");
     for (const port of ["p1", "p2", "p3"]) await lab.vsctl("add-port", "br0", port);
     const [one, two] = lab.hosts;

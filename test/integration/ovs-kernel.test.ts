@@ -9,7 +9,7 @@ const DP_HASH_ALGORITHM = { "6.1": 0, "6.18": 1 } as const;
 describe.skipIf(!root).each(["6.1", "6.18"] as const)("--kernel %s under ovs-vswitchd", (kernel) => {
   let ovs: OvsLab;
   beforeAll(async () => {
-    ovs = await OvsLab.create(2, "--kernel", kernel);
+    ovs = await OvsLab.create(2, ["--kernel", kernel]);
     await ovs.vsctl("add-br", "br0", "--", "add-port", "br0", "p1", "--", "add-port", "br0", "p2");
     await ovs.vsctl("set", "bridge", "br0", "protocols=OpenFlow10,OpenFlow13");
   });

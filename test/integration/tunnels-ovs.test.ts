@@ -14,7 +14,7 @@ describe.skipIf(!root)("ovs-vsctl add-port type=…", () => {
   let far: OvsLab;
 
   beforeAll(async () => {
-    [near, far] = await Promise.all([OvsLab.create(1, "--state", "{directory}/state"), OvsLab.create(1)]);
+    [near, far] = await Promise.all([OvsLab.create(1, ["--state", "{directory}/state"]), OvsLab.create(1)]);
     near.namespace.run(..."ip link add u0 type veth peer name u1 netns".split(" "), `${far.namespace.pid}`);
     for (const [{ namespace }, device, v4, v6] of [
       [near, "u0", NEAR, NEAR6],

@@ -77,7 +77,8 @@ export class Host {
     lab.run("ip", "link", "set", device, "up");
     namespace.run("ip", "addr", "add", `${this.address}/24`, "dev", "e0");
     if (!quiet) {
-      namespace.run("sysctl", "-qw", "net.ipv6.conf.e0.accept_dad=0", "net.ipv6.conf.e0.router_solicitations=0");
+      const silent = ["accept_dad=0", "router_solicitations=0", "mldv2_unsolicited_report_interval=1"];
+      namespace.run("sysctl", "-qw", ...silent.map((setting) => `net.ipv6.conf.e0.${setting}`));
       namespace.run("ip", "addr", "add", `${this.address6}/64`, "dev", "e0", "nodad");
     }
     namespace.run("ip", "link", "set", "e0", "up");

@@ -11,9 +11,12 @@ export class OvsLab {
 
   private constructor(readonly lab: Lab) {}
 
-  /** @param options of `nokmod start`; {directory} stands for the lab's own */
-  static async create(hosts: number, ...options: string[]): Promise<OvsLab> {
-    const lab = await Lab.create(hosts);
+  /**
+   * @param options of `nokmod start`; {directory} stands for the lab's own
+   * @param quiet hosts say nothing by themselves, so also not to a port that ovs-vswitchd is about to know
+   */
+  static async create(hosts: number, options: readonly string[] = [], quiet = false): Promise<OvsLab> {
+    const lab = await Lab.create(hosts, quiet);
     const ovs = new OvsLab(lab);
     await lab.start(...options.map((option) => option.replace("{directory}", lab.directory.file("."))));
     lab.namespace.run("ovsdb-tool", "create", ovs.file("conf.db"), SCHEMA);
