@@ -319,9 +319,8 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
   }
 
   void Read(uint32_t id, uint64_t tag) {
-    // A request at a time: the next one cannot be there yet, and to look for it would cost as much as to wait.
-    const int turns = connections_[id].poller ? 1 : kPacketsPerTurn;
-    for (int i = 0; i < turns; i++) {
+    const bool prompt = connections_[id].poller != nullptr;
+    for (int i = 0; i < kPacketsPerTurn; i++) {
       const Napi::HandleScope scope(Env());
       const ssize_t size = ReceivePacket(connections_[id].fd.get(), input_.data, input_.size, MSG_DONTWAIT);
       if (size == -EAGAIN) return;
@@ -330,11 +329,12 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
         Call(closed_, {Id(id)});
         return;
       }
-      if (turns == 1) elsewhere_ = FromElsewhere(input_.data, size);
+      elsewhere_ = prompt && FromElsewhere(input_.data, size);
       Call(packet_, {Id(id), Napi::Number::New(Env(), static_cast<double>(size)), Napi::Boolean::New(Env(), elsewhere_)});
-      if (!Alive(tag)) return;
+      // A request at a time: the next one cannot be there yet, and to look for it would cost as much as to wait. The same
+      // where a hello has just made it so: what follows is its poller's.
+      if (!Alive(tag) || connections_[id].poller) return;
     }
-    if (connections_[id].poller) return;
     // More may wait. Edge-triggered events do not repeat: ask anew.
     if (connections_[id].watching) Arm(id);
   }

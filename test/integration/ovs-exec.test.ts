@@ -251,6 +251,8 @@ describe.skipIf(!root)("ovs-vswitchd outlives nokmod, and nokmod ovs-vswitchd", 
     expect(await ok(lab.lab, "ovs-dpctl", "show", "ovs-system")).toContain("p1");
     expect(await left.ping(right.address)).toMatchObject({ received: 3 });
     await lab.startSwitch();
+    // It answers before it has its bridge, and drops what comes up until then.
+    await until(async () => (await left.ping(right.address, "-c", "1")).received === 1, "the bridge");
     expect(await left.ping(right.address)).toMatchObject({ received: 3 });
     expect(await lab.appctl("dpctl/show")).toMatch(/port \d: p1/);
   });

@@ -19,7 +19,7 @@ const PYTHON = "/usr/bin/python3";
 export const root = process.getuid?.() === 0;
 
 /** Tries again until it holds, or the time is over. */
-export async function until(condition: () => boolean | Promise<boolean>, what?: string, ms = 10_000): Promise<void> {
+export async function until(condition: () => boolean | Promise<boolean>, what?: string, ms = 20_000): Promise<void> {
   const end = Date.now() + ms;
   while (!(await condition())) {
     if (Date.now() > end) throw new Error(`timed out: ${what ?? condition}`);
