@@ -76,11 +76,14 @@ export class Host {
     );
     lab.run("ip", "link", "set", device, "up");
     namespace.run("ip", "addr", "add", `${this.address}/24`, "dev", "e0");
+    // Who answered is not asked again soon.
+    const settings = ["ipv4", "ipv6"].map((version) => `net.${version}.neigh.e0.delay_first_probe_time=1000`);
     if (!quiet) {
       const silent = ["accept_dad=0", "router_solicitations=0", "mldv2_unsolicited_report_interval=1"];
-      namespace.run("sysctl", "-qw", ...silent.map((setting) => `net.ipv6.conf.e0.${setting}`));
-      namespace.run("ip", "addr", "add", `${this.address6}/64`, "dev", "e0", "nodad");
+      settings.push(...silent.map((setting) => `net.ipv6.conf.e0.${setting}`));
     }
+    namespace.run("sysctl", "-qw", ...settings);
+    if (!quiet) namespace.run("ip", "addr", "add", `${this.address6}/64`, "dev", "e0", "nodad");
     namespace.run("ip", "link", "set", "e0", "up");
   }
 
