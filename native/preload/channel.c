@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -18,14 +19,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "mailbox.h"
 #include "sockets.h"
 
-enum { MAGIC = 0x314d4b4e, VERSION = 1, KIND_CONTROL = 0, KIND_DATA = 1, OWN_NAMESPACE = 1 };
+enum { MAGIC = 0x314d4b4e, VERSION = 1, KIND_CONTROL = 0, KIND_DATA = 1, OWN_NAMESPACE = 1, MAILBOX = 2 };
 // linux/socket.h of Linux 5.14.
 enum { NETNS_COOKIE = 71 };
 // Hidden descriptors start here where the limit allows: above what programs use, below what select() can name.
 enum { HIDDEN_BASE = 768 };
-// What a request takes with a server that is not asleep, several times over.
+// What a posted request takes, several times over. After that its answer is waited for in sleep.
 enum { POLL_NANOSECONDS = 100000 };
 
 struct hello {
@@ -90,40 +92,78 @@ static int64_t nanoseconds(void) {
   return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-/// recvmsg() of an answer. To sleep and be woken takes longer than most answers do: where the server does not need this
-/// processor, it looks for the answer first.
-static int receive(int fd, struct msghdr *message, const struct answer *answer) {
-  static _Thread_local bool elsewhere;
-  int result = -EAGAIN;
-  bool late = false;
-  if (elsewhere) {
-    const int64_t start = nanoseconds();
-    do {
-      result = sys(syscall(SYS_recvmsg, fd, message, MSG_DONTWAIT));
-      late = result == -EAGAIN && nanoseconds() - start > POLL_NANOSECONDS;
-    } while (result == -EAGAIN && !late);
-  }
-  while (result == -EAGAIN || result == -EINTR) result = sys(syscall(SYS_recvmsg, fd, message, 0));
-  elsewhere = !late && result >= (int)sizeof *answer && (answer->flags & ANSWER_ELSEWHERE) != 0;
-  return result;
-}
-
-/// Sends a record and waits for its answer. A signal does not part the two. `reply` takes what follows the answer's
-/// fields; its length becomes that of it.
-static int exchange(int fd, struct iovec *parts, size_t count, struct answer *answer, struct iovec *reply) {
-  struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
+/// Sends a record. A signal does not part it from its answer.
+static int send_record(int fd, struct iovec *parts, size_t count) {
+  const struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
   int result;
   do {
     result = sys(syscall(SYS_sendmsg, fd, &message, MSG_NOSIGNAL));
   } while (result == -EINTR);
+  return result < 0 ? result : 0;
+}
+
+/// Waits for the answer: how many bytes follow its fields, or a negative errno. `message` has room for all that may.
+static int receive_answer(int fd, struct msghdr *message) {
+  int result;
+  do {
+    result = sys(syscall(SYS_recvmsg, fd, message, MSG_CMSG_CLOEXEC));
+  } while (result == -EINTR);
+  if (result < 0) return result;
+  return (size_t)result < sizeof(struct answer) ? -ECONNRESET : result - (int)sizeof(struct answer);
+}
+
+/// Sends a record and waits for its answer. `reply` takes what follows the answer's fields; its length becomes that of it.
+static int exchange(int fd, struct iovec *parts, size_t count, struct answer *answer, struct iovec *reply) {
+  int result = send_record(fd, parts, count);
   if (result < 0) return result;
   struct iovec answers[2] = {{answer, sizeof *answer}};
   if (reply != NULL) answers[1] = *reply;
-  message = (struct msghdr){.msg_iov = answers, .msg_iovlen = reply == NULL ? 1 : 2};
-  result = receive(fd, &message, answer);
+  struct msghdr message = {.msg_iov = answers, .msg_iovlen = reply == NULL ? 1 : 2};
+  result = receive_answer(fd, &message);
   if (result < 0) return result;
-  if ((size_t)result < sizeof *answer) return -ECONNRESET;
-  if (reply != NULL) reply->iov_len = (size_t)result - sizeof *answer;
+  if (reply != NULL) reply->iov_len = (size_t)result;
+  return 0;
+}
+
+static void relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#endif
+}
+
+/// False where it is too long.
+static bool write_record(struct mailbox *box, const struct iovec *parts, size_t count) {
+  size_t length = 0;
+  for (size_t i = 0; i < count; i++) {
+    if (parts[i].iov_len > MAILBOX_RECORD - length) return false;
+    if (parts[i].iov_len != 0) memcpy(box->record + length, parts[i].iov_base, parts[i].iov_len);
+    length += parts[i].iov_len;
+  }
+  box->length = (uint32_t)length;
+  return true;
+}
+
+/// exchange() by the mailbox. -EAGAIN: nothing has happened, the socket will do.
+static int exchange_posted(int fd, struct mailbox *box, const struct iovec *parts, size_t count, struct answer *answer) {
+  const uint32_t from = mailbox_load(&box->looking);
+  // Where both ends need the same processor, the kernel hands it over best.
+  if (from == 0 || from == processor() || !write_record(box, parts, count)) return -EAGAIN;
+  mailbox_store(&box->state, MAILBOX_POSTED);
+  // The server may have looked for the last time.
+  if (mailbox_load(&box->looking) == 0 && mailbox_step(box, MAILBOX_POSTED, MAILBOX_FREE)) return -EAGAIN;
+  const int64_t start = nanoseconds();
+  for (unsigned looks = 1; mailbox_load(&box->state) != MAILBOX_ANSWERED; looks++) {
+    relax();
+    if (looks % 16 != 0 || nanoseconds() - start < POLL_NANOSECONDS) continue;
+    if (mailbox_step(box, MAILBOX_POSTED, MAILBOX_FREE)) return -EAGAIN;
+    if (!mailbox_step(box, MAILBOX_TAKEN, MAILBOX_AWAITED)) break; // It has just been answered.
+    struct iovec part = {answer, sizeof *answer};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    const int result = receive_answer(fd, &message);
+    return result < 0 ? result : 0;
+  }
+  memcpy(answer, box->answer, sizeof *answer);
+  mailbox_store(&box->state, MAILBOX_FREE);
   return 0;
 }
 
@@ -134,7 +174,10 @@ static uint64_t cookie_of(int fd) {
   return cookie;
 }
 
-static int greet(int fd, uint16_t kind, int protocol, uint32_t pid, uint32_t receive_length, struct answer *answer) {
+/// The server's word on a connection's hello. With `box`, the connection is a control channel, and gets a mailbox unless
+/// there is no memory for one.
+static int greet(int fd, uint16_t kind, int protocol, uint32_t pid, uint32_t receive_length, struct answer *answer,
+                 struct mailbox **box) {
   const uint64_t cookie = cookie_of(fd);
   struct hello hello = {
       .magic = MAGIC,
@@ -145,18 +188,32 @@ static int greet(int fd, uint16_t kind, int protocol, uint32_t pid, uint32_t rec
       .cookie_low = (uint32_t)cookie,
       .cookie_high = (uint32_t)(cookie >> 32),
       .receive_length = receive_length,
-      .flags = OWN_NAMESPACE,
+      .flags = OWN_NAMESPACE | (box == NULL ? 0 : MAILBOX),
   };
   struct iovec part = {&hello, sizeof hello};
-  const int error = exchange(fd, &part, 1, answer, NULL);
-  return error != 0 ? error : -(int)answer->error;
+  int result = send_record(fd, &part, 1);
+  if (result < 0) return result;
+  _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+  part = (struct iovec){answer, sizeof *answer};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+  result = receive_answer(fd, &message);
+  if (result < 0) return result;
+  const struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+  if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+    int memory;
+    memcpy(&memory, CMSG_DATA(header), sizeof memory);
+    void *mapped = mmap(NULL, MAILBOX_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+    syscall(SYS_close, memory);
+    if (mapped != MAP_FAILED) *box = mapped;
+  }
+  return -(int)answer->error;
 }
 
 int channel_open(int protocol, int flags, uint32_t pid, uint32_t receive_length, struct id *id) {
   const int fd = dial(flags);
   if (fd < 0) return fd;
   struct answer answer;
-  const int error = greet(fd, KIND_DATA, protocol, pid, receive_length, &answer);
+  const int error = greet(fd, KIND_DATA, protocol, pid, receive_length, &answer, NULL);
   if (error != 0) {
     syscall(SYS_close, fd);
     return error;
@@ -191,6 +248,7 @@ int channel_hide(int fd) {
 
 // One control channel for each thread: requests of two threads do not wait for one another here.
 static _Thread_local int control = -1;
+static _Thread_local struct mailbox *mailbox;
 static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -198,6 +256,8 @@ static void drop_control(void) {
   // Somebody may have put another file in its place (dup2), or this may be a child that has closed it.
   if (control >= 0 && fds_unhide(control, &control)) syscall(SYS_close, control);
   control = -1;
+  if (mailbox != NULL) munmap(mailbox, MAILBOX_BYTES);
+  mailbox = NULL;
 }
 
 static void thread_ends(void *unused) {
@@ -211,11 +271,12 @@ static void make_key(void) {
 
 static int control_channel(void) {
   if (control >= 0 && fds_is_hidden(control, &control)) return control;
+  drop_control();
   pthread_once(&once, make_key);
   int fd = dial(SOCK_CLOEXEC);
   if (fd < 0) return fd;
   struct answer answer;
-  const int error = greet(fd, KIND_CONTROL, 0, 0, 0, &answer);
+  const int error = greet(fd, KIND_CONTROL, 0, 0, 0, &answer, &mailbox);
   if (error != 0) {
     syscall(SYS_close, fd);
     return error;
@@ -236,7 +297,8 @@ static int ask(struct iovec *parts, size_t count, struct answer *answer, struct 
   for (int attempt = 0; attempt < 2; attempt++) {
     const int fd = control_channel();
     if (fd < 0) return fd;
-    error = exchange(fd, parts, count, answer, reply);
+    error = mailbox == NULL || reply != NULL ? -EAGAIN : exchange_posted(fd, mailbox, parts, count, answer);
+    if (error == -EAGAIN) error = exchange(fd, parts, count, answer, reply);
     if (error == -EMSGSIZE) {
       const int bytes = 2 * REQUEST_MAX;
       if (syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes) != 0) return error;

@@ -27,7 +27,7 @@ enum op {
   OP_LOST,
 };
 
-enum { ANSWER_DUMPING = 1, ANSWER_ELSEWHERE = 2, MARKER_BYTES = 4, REQUEST_HEADER_BYTES = 24, REQUEST_MAX = 1 << 20 };
+enum { ANSWER_DUMPING = 1, MARKER_BYTES = 4, REQUEST_HEADER_BYTES = 24, REQUEST_MAX = 1 << 20 };
 
 /// 64 random bits that the server gave a socket.
 struct id {

@@ -1,70 +1,55 @@
 // Keeps an event loop from sleeping while the next event is expected any moment.
 #pragma once
 
-#include <node_api.h>
 #include <time.h>
-#include <uv.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
+#include <utility>
+
+#include "loop_handle.h"
 
 /// To sleep and be woken takes longer than most requests do. So the loop polls for a while after an event that was
 /// announced to it, as long as events follow closely upon one another: the time doubles when the next event came soon
 /// after the loop had gone to sleep, and is none when it did not.
 class BusyPoll {
  public:
-  BusyPoll() = default;
-  BusyPoll(const BusyPoll&) = delete;
-  BusyPoll& operator=(const BusyPoll&) = delete;
-  ~BusyPoll() { Close(); }
-
-  /// Without it, and when it fails, nothing is polled.
-  void Open(napi_env env) {
-    uv_loop_t* loop = nullptr;
-    if (napi_get_uv_event_loop(env, &loop) != napi_ok) return;
-    state_ = new State;
-    uv_idle_init(loop, &state_->handle);
-    uv_unref(reinterpret_cast<uv_handle_t*>(&state_->handle));
-    state_->handle.data = state_;
-    napi_add_async_cleanup_hook(
-        env, [](napi_async_cleanup_hook_handle, void* data) { Shut(static_cast<State*>(data)); }, state_, &state_->hook);
-    state_->owner = this;
+  /// `look` looks for events that no descriptor tells of, between Begin() and End(); `over` is called when that ends.
+  /// Without Open(), and when it fails, nothing is polled.
+  void Open(napi_env env, std::function<void()> look, std::function<void()> over) {
+    look_ = std::move(look);
+    over_ = std::move(over);
+    if (handle_.Open(env, uv_idle_init, [this] { Turn(); }) == 0) handle_.SetRef(false);
   }
 
   /// An event has come.
   void Begin() {
-    if (state_ == nullptr || state_->polling) return;
-    const int64_t slept = Now() - state_->last;
-    state_->window = slept > kLongest ? 0 : std::min(kLongest, std::max(kShortest, 2 * state_->window));
+    if (polling_) return;
+    const int64_t slept = Now() - last_;
+    window_ = slept > kLongest ? 0 : std::min(kLongest, std::max(kShortest, 2 * window_));
   }
 
   /// It has been dealt with. `elsewhere`: its sender runs on another processor; to poll would keep it from running if not.
-  void End(bool elsewhere) {
-    if (state_ == nullptr) return;
-    state_->last = Now();
-    if (!elsewhere) state_->window = 0;
-    if (state_->polling || state_->window == 0) return;
-    state_->polling = true;
-    uv_idle_start(&state_->handle, Turn);
+  /// @return whether the loop polls now
+  bool End(bool elsewhere) {
+    last_ = Now();
+    if (!elsewhere) window_ = 0;
+    if (!polling_ && window_ != 0 && handle_.get() != nullptr) {
+      polling_ = true;
+      uv_idle_start(handle_.get(), LoopHandle<uv_idle_t>::Called);
+    }
+    return polling_ && window_ != 0;
   }
 
-  void Close() {
-    if (state_ != nullptr) Shut(state_);
-  }
+  void Close() { handle_.Close(); }
 
  private:
   // Nanoseconds. The longest is what a sleep, two wake-ups and a sender's own work take.
   static constexpr int64_t kShortest = 20'000;
   static constexpr int64_t kLongest = 100'000;
-
-  struct State {
-    uv_idle_t handle;
-    napi_async_cleanup_hook_handle hook = nullptr;
-    BusyPoll* owner = nullptr;
-    bool polling = false;
-    int64_t window = 0;
-    int64_t last = 0;
-  };
+  /// Before the loop looks at its descriptors again.
+  static constexpr int64_t kTurn = 3'000;
 
   static int64_t Now() {
     timespec time;
@@ -72,23 +57,23 @@ class BusyPoll {
     return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
   }
 
-  static void Turn(uv_idle_t* handle) {
-    auto* state = static_cast<State*>(handle->data);
-    if (Now() - state->last < state->window) return;
-    state->polling = false;
-    uv_idle_stop(handle);
+  void Turn() {
+    const int64_t start = Now();
+    int64_t now;
+    do {
+      look_();
+      if (handle_.get() == nullptr) return;
+      now = Now();
+    } while (now - start < kTurn && now - last_ < window_);
+    if (now - last_ < window_) return;
+    polling_ = false;
+    uv_idle_stop(handle_.get());
+    over_();
   }
 
-  static void Shut(State* state) {
-    if (state->owner == nullptr) return;
-    state->owner->state_ = nullptr;
-    state->owner = nullptr;
-    uv_close(reinterpret_cast<uv_handle_t*>(&state->handle), [](uv_handle_t* handle) {
-      auto* closed = static_cast<State*>(handle->data);
-      napi_remove_async_cleanup_hook(closed->hook);
-      delete closed;
-    });
-  }
-
-  State* state_ = nullptr;
+  LoopHandle<uv_idle_t> handle_;
+  std::function<void()> look_, over_;
+  bool polling_ = false;
+  int64_t window_ = 0;
+  int64_t last_ = 0;
 };

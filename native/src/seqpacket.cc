@@ -16,12 +16,14 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "busy_poll.h"
+#include "mailbox.h"
 #include "poller.h"
 #include "sys.h"
 #include "system_error.h"
@@ -39,6 +41,8 @@ constexpr int kNothing = 64;
 constexpr int kPacketsPerTurn = 32;
 // Where a request tells of its sender's processor (docs/transport.md).
 constexpr ssize_t kProcessorAt = 20;
+// Clients whose mailboxes are looked at in turns.
+constexpr size_t kMailboxes = 64;
 
 sockaddr_un AddressOf(Napi::Env env, const std::string& path) {
   sockaddr_un address{};
@@ -95,6 +99,27 @@ int SendPacket(int fd, const uint8_t* data, size_t size) {
   return sent < 0 ? -errno : 0;
 }
 
+/// The same with a descriptor for the receiver.
+int SendPacketWith(int fd, const uint8_t* data, size_t size, int passed) {
+  iovec part{const_cast<uint8_t*>(data), size};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof passed)] = {};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof passed);
+  memcpy(CMSG_DATA(header), &passed, sizeof passed);
+  ssize_t sent;
+  do {
+    sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  return sent < 0 ? -errno : 0;
+}
+
 /// Receives one packet. Its true length, which may exceed `size`; 0 at the end of the connection; a negative errno.
 ssize_t ReceivePacket(int fd, uint8_t* data, size_t size, int flags) {
   ssize_t received;
@@ -124,10 +149,11 @@ Fd LockPath(Napi::Env env, const std::string& path) {
 
 /// The listening end.
 ///
-///   new SeqpacketServer(path, mode, input, output, { accept(id, pid, uid, gid, netns), packet(id, length, elsewhere), drained(id),
-///   closed(id) })
+///   new SeqpacketServer(path, mode, input, output, { accept(id, pid, uid, gid, netns), packet(id, length, posted),
+///                       drained(id), closed(id) })
 ///
-/// `elsewhere`: on a connection that is prompt(), the sender runs on another processor. A packet lies in `input` when packet() is called; a length above input.length tells of one that was cut off.
+/// A packet lies in `input` when packet() is called; a length above input.length tells of one that was cut off. `posted`: it
+/// came by the connection's mailbox. What packet() returns is how much of `output` it is answered with; 0: nothing.
 class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
  public:
   static Napi::Function Define(Napi::Env env) {
@@ -178,6 +204,9 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     bool watching = false;
     /// Of a connection whose packets are waited for by the event loop itself.
     std::unique_ptr<Poller> poller;
+    /// Where its client may post them, and whether it is told to.
+    std::unique_ptr<Mailbox> mailbox;
+    bool looked_at = false;
   };
 
   Napi::FunctionReference Handler(const char* name) {
@@ -203,7 +232,7 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     int error = poller_.Open(env, epoll_.get(), [this] { Wake(); });
     if (error == 0) error = poller_.Start();
     if (error != 0) throw SystemError(env, -error, "poll");
-    busy_.Open(env);
+    busy_.Open(env, [this] { Look(); }, [this] { StopLooking(); });
   }
 
   void RemoveStale(Napi::Env env, const sockaddr_un& address) {
@@ -233,13 +262,14 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     return open_ && Find(id) != nullptr && Tag(id) == tag;
   }
 
-  void Call(Napi::FunctionReference& handler, const std::vector<napi_value>& arguments) {
+  Napi::Value Call(Napi::FunctionReference& handler, const std::initializer_list<napi_value>& arguments) {
     const Napi::Env env = Env();
     try {
-      handler.MakeCallback(handlers_.Value(), arguments, context_);
+      return handler.MakeCallback(handlers_.Value(), arguments, context_);
     } catch (const Napi::Error& error) {
       // Nobody above us but the event loop: let Node treat it as any exception of a callback.
       napi_fatal_exception(env, error.Value());
+      return env.Undefined();
     }
   }
 
@@ -292,6 +322,7 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
       connection.fd = std::move(fd);
       connection.generation++;
       connection.watching = false;
+      connection.looked_at = false;
       if (!Control(EPOLL_CTL_ADD, connection.fd.get(), EPOLLIN | EPOLLRDHUP, Tag(id))) {
         connection.fd.Reset();
         free_.push_back(id);
@@ -311,11 +342,82 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     return static_cast<double>(status.st_ino);
   }
 
+  /// As a request tells it: the number + 1.
+  static uint32_t Processor() { return static_cast<uint32_t>(sched_getcpu() + 1); }
+
   /// Whether a request tells that it was sent from another processor than the one we run on.
   static bool FromElsewhere(const uint8_t* request, ssize_t size) {
     uint32_t sender = 0;
     if (size >= kProcessorAt + 4) memcpy(&sender, request + kProcessorAt, sizeof sender);
-    return sender != 0 && static_cast<int>(sender - 1) != sched_getcpu();
+    return sender != 0 && sender != Processor();
+  }
+
+  void Take(uint32_t id, size_t size, bool posted) {
+    const uint64_t tag = Tag(id);
+    const Napi::Value answer = Call(
+        packet_, {Id(id), Napi::Number::New(Env(), static_cast<double>(size)), Napi::Boolean::New(Env(), posted)});
+    const uint32_t length = answer.IsNumber() ? answer.As<Napi::Number>().Uint32Value() : 0;
+    if (length == 0 || !Alive(tag)) return;
+    // One request, one answer: who lets answers pile up is not speaking this protocol.
+    if (SendTo(connections_[id], std::min<size_t>(length, output_.size)) != 0) Hang(id);
+  }
+
+  void Hang(uint32_t id) {
+    Drop(id);
+    Call(closed_, {Id(id)});
+  }
+
+  /// A packet of a prompt() connection. The next one may be looked for.
+  void TakePrompt(uint64_t tag, size_t size, bool posted) {
+    const auto id = static_cast<uint32_t>(tag);
+    const bool elsewhere = FromElsewhere(input_.data, static_cast<ssize_t>(size));
+    busy_.Begin();
+    Take(id, size, posted);
+    if (!open_ || !busy_.End(elsewhere) || !Alive(tag)) return;
+    Connection& connection = connections_[id];
+    if (!connection.mailbox || connection.looked_at || looked_at_.size() == kMailboxes) return;
+    connection.looked_at = true;
+    connection.mailbox->Look(looking_from_ = Processor());
+    looked_at_.push_back(tag);
+  }
+
+  void Look() {
+    const uint32_t here = Processor();
+    const bool moved = std::exchange(looking_from_, here) != here;
+    for (size_t i = 0; i < looked_at_.size();) {
+      const uint64_t tag = looked_at_[i];
+      if (!Alive(tag)) {
+        looked_at_[i] = looked_at_.back();
+        looked_at_.pop_back();
+        continue;
+      }
+      if (moved) connections_[static_cast<uint32_t>(tag)].mailbox->Look(here);
+      LookInto(tag);
+      if (!open_) return;
+      i++;
+    }
+  }
+
+  void StopLooking() {
+    std::vector<uint64_t> last;
+    last.swap(looked_at_);
+    for (const uint64_t tag : last) {
+      if (!Alive(tag)) continue;
+      Connection& connection = connections_[static_cast<uint32_t>(tag)];
+      connection.looked_at = false;
+      connection.mailbox->Look(0);
+    }
+    // What was posted just before stays ours unless the client withdraws it.
+    for (const uint64_t tag : last) {
+      if (Alive(tag)) LookInto(tag);
+    }
+  }
+
+  void LookInto(uint64_t tag) {
+    const size_t size = connections_[static_cast<uint32_t>(tag)].mailbox->Take(input_.data, input_.size);
+    if (size == 0) return;
+    const Napi::HandleScope scope(Env());
+    TakePrompt(tag, size, true);
   }
 
   void Read(uint32_t id, uint64_t tag) {
@@ -325,12 +427,10 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
       const ssize_t size = ReceivePacket(connections_[id].fd.get(), input_.data, input_.size, MSG_DONTWAIT);
       if (size == -EAGAIN) return;
       if (size <= 0) {
-        Drop(id);
-        Call(closed_, {Id(id)});
+        Hang(id);
         return;
       }
-      elsewhere_ = prompt && FromElsewhere(input_.data, size);
-      Call(packet_, {Id(id), Napi::Number::New(Env(), static_cast<double>(size)), Napi::Boolean::New(Env(), elsewhere_)});
+      prompt ? TakePrompt(tag, static_cast<size_t>(size), false) : Take(id, static_cast<size_t>(size), false);
       // A request at a time: the next one cannot be there yet, and to look for it would cost as much as to wait. The same
       // where a hello has just made it so: what follows is its poller's.
       if (!Alive(tag) || connections_[id].poller) return;
@@ -355,6 +455,7 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
 
   void Drop(uint32_t id) {
     connections_[id].poller.reset();
+    connections_[id].mailbox.reset();
     connections_[id].fd.Reset();
     free_.push_back(id);
   }
@@ -366,6 +467,7 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     busy_.Close();
     for (Connection& connection : connections_) {
       connection.poller.reset();
+      connection.mailbox.reset();
       connection.fd.Reset();
     }
     listener_.Reset();
@@ -384,8 +486,18 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
   Napi::Value Send(const Napi::CallbackInfo& info) {
     const Connection* connection = Find(Argument(info, 0));
     const size_t size = std::min<size_t>(Argument(info, 1), output_.size);
-    const int result = connection == nullptr ? -EBADF : SendPacket(connection->fd.get(), output_.data, size);
-    return Napi::Number::New(info.Env(), result);
+    return Napi::Number::New(info.Env(), connection == nullptr ? -EBADF : SendTo(*connection, size));
+  }
+
+  int SendTo(const Connection& connection, size_t size) {
+    const int fd = connection.fd.get();
+    Mailbox* mailbox = connection.mailbox.get();
+    if (mailbox == nullptr) return SendPacket(fd, output_.data, size);
+    if (mailbox->Answer(output_.data, size)) return 0;
+    if (mailbox->fd() < 0) return SendPacket(fd, output_.data, size);
+    const int result = SendPacketWith(fd, output_.data, size, mailbox->fd());
+    mailbox->Sent();
+    return result;
   }
 
   /// queued(id): bytes that the reader has not taken, counted as the send buffer is (with the kernel's overhead).
@@ -431,8 +543,9 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     return Napi::Number::New(info.Env(), fd >= 0 ? fd : connection == nullptr ? -EBADF : -errno);
   }
 
-  /// prompt(id): packets of this connection come one at a time, and somebody waits for what they bring about. The event
-  /// loop waits for them without our epoll instance in between: the kernel then runs us where the sender ran.
+  /// prompt(id, mailbox): packets of this connection come one at a time, and somebody waits for what they bring about. The
+  /// event loop waits for them without our epoll instance in between: the kernel then runs us where the sender ran.
+  /// `mailbox`: the client may post them too; the next packet that it is sent brings it the means.
   Napi::Value Prompt(const Napi::CallbackInfo& info) {
     const uint32_t id = Argument(info, 0);
     Connection* connection = Find(id);
@@ -441,11 +554,7 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     const uint64_t tag = Tag(id);
     int error = poller->Open(info.Env(), connection->fd.get(), [this, id, tag] {
       const Napi::HandleScope scope(Env());
-      if (!Alive(tag)) return;
-      busy_.Begin();
-      elsewhere_ = false;
-      Read(id, tag);
-      busy_.End(elsewhere_);
+      if (Alive(tag)) Read(id, tag);
     });
     if (error != 0) return info.Env().Undefined();
     epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, connection->fd.get(), nullptr);
@@ -454,6 +563,8 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     if (error != 0) {
       connection->poller.reset();
       Control(EPOLL_CTL_ADD, connection->fd.get(), EPOLLIN | EPOLLRDHUP, tag);
+    } else if (info[1].ToBoolean()) {
+      connection->mailbox = Mailbox::Make();
     }
     return info.Env().Undefined();
   }
@@ -484,7 +595,9 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
   std::vector<uint32_t> free_;
   Poller poller_;
   BusyPoll busy_;
-  bool elsewhere_ = false;
+  /// Tags of connections whose mailboxes are looked at, and the processor that their clients were told.
+  std::vector<uint64_t> looked_at_;
+  uint32_t looking_from_ = 0;
 };
 
 /// The connecting end: `new SeqpacketClient(path)`.

@@ -155,22 +155,22 @@ export class BusSocket {
   /**
    * A datagram from user space: executes its messages one after the other. When it returns, all answers have been
    * delivered. Never throws, whatever the bytes (netlink_rcv_skb; F-051 to F-056, F-291).
+   * @param bytes hold it between `start` and `end`; only lent
    */
-  receive(datagram: Uint8Array): void {
+  receive(bytes: Uint8Array, start = 0, end = bytes.length): void {
     if (this.closed) return;
-    this.walk(datagram);
+    this.walk(bytes, start, end);
     this.handler.endDatagram?.();
   }
 
-  private walk(datagram: Uint8Array): void {
-    const view = new DataView(datagram.buffer, datagram.byteOffset, datagram.byteLength);
-    const end = datagram.byteLength;
-    let at = 0;
+  private walk(bytes: Uint8Array, start: number, end: number): void {
+    const view = this.bus.viewOf(bytes);
+    let at = start;
     while (end - at >= NLMSG_HDRLEN) {
       const length = view.getUint32(at, true);
       if (length < NLMSG_HDRLEN || length > end - at) return;
       const message = this.bus.takeMessage();
-      message.bytes = datagram;
+      message.bytes = bytes;
       message.view = view;
       message.start = at;
       message.end = at + length;
@@ -393,6 +393,8 @@ export class NetlinkBus {
   private readonly protocols = new Map<number, NetlinkProtocol>();
   private readonly sockets = new Map<number, Map<number, BusSocket>>();
   private readonly messages: NetlinkMessage[] = [];
+  private lastBytes: Uint8Array = EMPTY_BYTES;
+  private lastView: DataView = EMPTY_VIEW;
   private rover = ROVER_START;
 
   constructor(private readonly random: Random) {}
@@ -481,6 +483,15 @@ export class NetlinkBus {
   release(socket: BusSocket): void {
     const sockets = this.sockets.get(socket.protocol);
     if (sockets?.get(socket.portId) === socket) sockets.delete(socket.portId);
+  }
+
+  /** For BusSocket: a transport brings every datagram in the same memory. */
+  viewOf(bytes: Uint8Array): DataView {
+    if (bytes !== this.lastBytes) {
+      this.lastBytes = bytes;
+      this.lastView = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    }
+    return this.lastView;
   }
 
   /** For BusSocket: requests nest when a handler's delivery makes the reader send the next one. */

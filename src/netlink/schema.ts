@@ -107,6 +107,12 @@ export interface NamedAttribute extends Attribute<unknown> {
   readonly name: string;
 }
 
+/** One shape for all: every attribute of every message is looked up through it. */
+function named(name: string, attribute: Attribute<unknown>): NamedAttribute {
+  const { type, rule, length, size, min, max, inner, deep, since, read, write } = attribute;
+  return { name, type, rule, length, size, min, max, inner, deep, since, read, write };
+}
+
 /** Where each attribute of one level stands: the kernel's `struct nlattr **`. Reused between messages. */
 export class AttributeTable {
   view: DataView = new DataView(new ArrayBuffer(0));
@@ -167,7 +173,7 @@ export class AttributeSet<D extends Definitions> implements AnyAttributeSet {
   ) {
     const byType: (NamedAttribute | undefined)[] = [];
     for (const [attributeName, attribute] of Object.entries(definitions))
-      byType[attribute.type] = { ...attribute, name: attributeName };
+      byType[attribute.type] = named(attributeName, attribute);
     this.maxType = maxType ?? byType.length - 1;
     for (let type = 0; type < byType.length; type++) byType[type] ??= undefined;
     this.byType = byType;
@@ -211,7 +217,7 @@ export class AttributeSet<D extends Definitions> implements AnyAttributeSet {
     strict = false,
   ): AttributeTable {
     table.view = view;
-    table.offset.fill(-1);
+    for (let type = 0; type <= this.maxType; type++) table.offset[type] = -1;
     this.walk(table, view, start, end, base, extack, strict, 0);
     return table;
   }

@@ -20,6 +20,8 @@ export const ANSWER_BYTES = 16;
 
 /** Flag of a hello: what it asks is about the network namespace that the connection was made in, not the server's. */
 export const HELLO_OWN_NAMESPACE = 1;
+/** Flag of a control channel's hello: the answer may bring a descriptor of memory that requests can be posted in. */
+export const HELLO_MAILBOX = 2;
 
 /** What a connection is for; told by its first packet. */
 export const enum ChannelKind {
@@ -68,12 +70,6 @@ export const enum TransportOp {
 
 /** Answer flag: a dump is under way; an empty queue is not its end, More continues it. */
 export const ANSWER_DUMPING = 1;
-
-/**
- * Answer flag: the server runs on another processor than the one that the request told (its number + 1, 0: not told). To
- * look for the next answer for some microseconds is faster than to be woken by it, and takes no time from the server.
- */
-export const ANSWER_ELSEWHERE = 2;
 
 /**
  * A packet of this length on a data channel is no datagram but a u32: the errno that the next recv must fail with, once

@@ -76,7 +76,7 @@ export class MessageWriter {
     const at = this.reserve(4 + padded);
     this.view.setUint16(at, 4 + size, true);
     this.view.setUint16(at + 2, type, true);
-    if (padded !== size) this.bytes.fill(0, at + 4 + size, at + 4 + padded);
+    for (let i = at + 4 + size; i < at + 4 + padded; i++) this.bytes[i] = 0;
     return at + 4;
   }
 
@@ -116,10 +116,18 @@ export class MessageWriter {
   }
   /** NUL-terminated string. */
   string(type: number, value: string): void {
-    const text = encoder.encode(value);
-    const at = this.attr(type, text.length + 1);
-    this.bytes.set(text, at);
-    this.bytes[at + text.length] = 0;
+    const start = this.length;
+    const at = this.attr(type, value.length + 1);
+    for (let i = 0; i < value.length; i++) {
+      const code = value.charCodeAt(i);
+      if (code > 0x7f) {
+        this.cancel(start);
+        this.raw(type, encoder.encode(`${value}\0`));
+        return;
+      }
+      this.bytes[at + i] = code;
+    }
+    this.bytes[at + value.length] = 0;
   }
   raw(type: number, source: Uint8Array, start = 0, end = source.length): void {
     const at = this.attr(type, end - start);

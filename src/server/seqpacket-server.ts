@@ -7,10 +7,10 @@ import type { NetlinkHost } from "../netlink/host.ts";
 import {
   ANSWER_BYTES,
   ANSWER_DUMPING,
-  ANSWER_ELSEWHERE,
   ChannelKind,
   defaultSocketPath,
   HELLO_BYTES,
+  HELLO_MAILBOX,
   HELLO_OWN_NAMESPACE,
   MARKER_BYTES,
   REQUEST_BYTES,
@@ -44,14 +44,15 @@ interface NativeServer {
   watchDrain(id: number): void;
   setSendBuffer(id: number, bytes: number, force: boolean): number;
   netns(id: number): number;
-  prompt(id: number): void;
+  prompt(id: number, mailbox: boolean): void;
   disconnect(id: number): void;
   close(): void;
 }
 
 interface NativeHandlers {
   accept(id: number, pid: number, uid: number, gid: number, netns: number): void;
-  packet(id: number, length: number, elsewhere: boolean): void;
+  /** @returns how much of the output it is to be answered with */
+  packet(id: number, length: number, posted: boolean): number;
   drained(id: number): void;
   closed(id: number): void;
 }
@@ -97,9 +98,10 @@ export interface NetlinkServerOptions {
 
 /** Counters of a server, for people. */
 export interface NetlinkServerStats {
-  /** Connections made, requests carried out, and packets that made no sense. */
+  /** Connections made, requests carried out, those of them that were posted, and packets that made no sense. */
   connections: number;
   requests: number;
+  posted: number;
   malformed: number;
 }
 
@@ -117,7 +119,7 @@ const DUMP_STEP = 65_536;
  */
 export class NetlinkServer {
   readonly path: string;
-  readonly stats: NetlinkServerStats = { connections: 0, requests: 0, malformed: 0 };
+  readonly stats: NetlinkServerStats = { connections: 0, requests: 0, posted: 0, malformed: 0 };
   private readonly server: NativeServer;
   private readonly input = new Uint8Array(REQUEST_MAX);
   private readonly view = new DataView(this.input.buffer);
@@ -129,8 +131,6 @@ export class NetlinkServer {
   private readonly isPrivileged: (pid: number) => boolean;
   private readonly foreign: NetlinkServerOptions["foreign"];
   private readonly inode = netnsInode();
-  /** ANSWER_ELSEWHERE or 0, for the request at hand. */
-  private elsewhere = 0;
 
   /**
    * Listens at once.
@@ -150,9 +150,9 @@ export class NetlinkServer {
         this.stats.connections++;
         this.channels.set(id, new Channel({ pid, uid, gid, netns, privileged: this.isPrivileged(pid) }, this.host));
       },
-      packet: (id, length, elsewhere) => {
-        this.elsewhere = elsewhere ? ANSWER_ELSEWHERE : 0;
-        this.onPacket(id, length);
+      packet: (id, length, posted) => {
+        if (posted) this.stats.posted++;
+        return this.onPacket(id, length);
       },
       drained: (id) => this.channels.get(id)?.socket?.onDrained(),
       closed: (id) => this.forget(id),
@@ -180,37 +180,34 @@ export class NetlinkServer {
     this.server.close();
   }
 
-  private onPacket(id: number, length: number): void {
+  /** @returns length of the answer, which lies in the output; 0: there is none */
+  private onPacket(id: number, length: number): number {
     const channel = this.channels.get(id) as Channel;
-    if (channel.kind === undefined) this.onHello(id, channel, length);
-    else if (channel.kind === ChannelKind.Control) this.onRequest(id, channel, length);
-    else this.onDatagram(channel.socket as ServerSocket, length);
+    if (channel.kind === undefined) return this.onHello(id, channel, length);
+    if (channel.kind === ChannelKind.Control) return this.onRequest(channel, length);
+    this.onDatagram(channel.socket as ServerSocket, length);
+    return 0;
   }
 
-  private onHello(id: number, channel: Channel, length: number): void {
+  private onHello(id: number, channel: Channel, length: number): number {
     const { view } = this;
     const kind = length === HELLO_BYTES ? view.getUint16(6, true) : -1;
     if (view.getUint32(0, true) !== TRANSPORT_MAGIC || (kind !== ChannelKind.Control && kind !== ChannelKind.Data)) {
       this.stats.malformed++;
-      this.reject(id, EPROTO);
-      return;
+      return this.reject(id, EPROTO);
     }
-    if (view.getUint16(4, true) !== TRANSPORT_VERSION) {
-      this.reject(id, EPROTONOSUPPORT);
-      return;
-    }
+    if (view.getUint16(4, true) !== TRANSPORT_VERSION) return this.reject(id, EPROTONOSUPPORT);
+    const flags = view.getUint32(28, true);
     try {
-      channel.host = this.hostFor(id, channel.peer, view.getUint32(28, true));
+      channel.host = this.hostFor(id, channel.peer, flags);
     } catch (error) {
       if (!(error instanceof Errno)) this.host.bus.onFault?.(error);
-      this.reject(id, error instanceof Errno ? error.errno : EIO);
-      return;
+      return this.reject(id, error instanceof Errno ? error.errno : EIO);
     }
     channel.kind = kind;
     if (kind === ChannelKind.Control) {
-      this.server.prompt(id);
-      this.reply(id, 0, 0, TRANSPORT_VERSION, 0);
-      return;
+      this.server.prompt(id, (flags & HELLO_MAILBOX) !== 0);
+      return this.answer(0, 0, TRANSPORT_VERSION, 0);
     }
     const socket = new ServerSocket(
       channel.host,
@@ -230,23 +227,22 @@ export class NetlinkServer {
     );
     channel.socket = socket;
     this.sockets.set(socket.idLow, socket);
-    this.reply(id, 0, 0, socket.idLow, socket.idHigh);
+    return this.answer(0, 0, socket.idLow, socket.idHigh);
   }
 
   /** A data channel itself was written to, by somebody who takes it for a netlink socket: a send that is not waited for. */
   private onDatagram(socket: ServerSocket, length: number): void {
     this.stats.requests++;
     const { host } = socket;
-    const send = (): void => socket.send(this.input.slice(0, Math.min(length, REQUEST_MAX)), 0);
+    const send = (): void => socket.send(this.input, 0, Math.min(length, REQUEST_MAX), 0);
     this.attempt(() => (host.run === undefined ? send() : host.run(send)));
   }
 
-  private onRequest(id: number, channel: Channel, length: number): void {
+  private onRequest(channel: Channel, length: number): number {
     this.stats.requests++;
     if (length < REQUEST_BYTES || length > REQUEST_MAX) {
       this.stats.malformed++;
-      this.reply(id, length < REQUEST_BYTES ? EINVAL : EMSGSIZE, 0, 0, 0);
-      return;
+      return this.answer(length < REQUEST_BYTES ? EINVAL : EMSGSIZE);
     }
     const { view } = this;
     const op = view.getUint32(0, true);
@@ -254,19 +250,11 @@ export class NetlinkServer {
     const b = view.getUint32(16, true);
     if (op === TransportOp.Find) {
       const found = this.find(channel.peer, a, b);
-      if (found === undefined) this.reply(id, ENOENT, 0, 0, 0);
-      else this.reply(id, 0, found.flags, found.idLow, found.idHigh);
-      return;
+      return found === undefined ? this.answer(ENOENT) : this.answer(0, found.flags, found.idLow, found.idHigh);
     }
-    if (op === TransportOp.NewLink || op === TransportOp.Links) {
-      this.onLinks(id, channel, op, length);
-      return;
-    }
+    if (op === TransportOp.NewLink || op === TransportOp.Links) return this.onLinks(channel, op, length);
     const socket = this.sockets.get(view.getUint32(4, true));
-    if (socket === undefined || socket.idHigh !== view.getUint32(8, true)) {
-      this.reply(id, EBADF, 0, 0, 0);
-      return;
-    }
+    if (socket === undefined || socket.idHigh !== view.getUint32(8, true)) return this.answer(EBADF);
     socket.answerA = 0;
     socket.answerB = 0;
     const { host } = socket;
@@ -274,14 +262,13 @@ export class NetlinkServer {
       if (host.run === undefined) this.carryOut(socket, op, a, b, length);
       else host.run(() => this.carryOut(socket, op, a, b, length));
     });
-    this.reply(id, errno, socket.flags, socket.answerA, socket.answerB);
+    return this.answer(errno, socket.flags, socket.answerA, socket.answerB);
   }
 
   private carryOut(socket: ServerSocket, op: number, a: number, b: number, length: number): void {
     switch (op) {
       case TransportOp.Send:
-        // A copy: what a handler keeps, or a nested request brings, must not change under it.
-        socket.send(this.input.slice(REQUEST_BYTES, length), a);
+        socket.send(this.input, REQUEST_BYTES, length, a);
         break;
       case TransportOp.More:
         socket.more(a);
@@ -312,7 +299,7 @@ export class NetlinkServer {
     }
   }
 
-  private onLinks(id: number, { host, peer }: Channel, op: TransportOp, length: number): void {
+  private onLinks({ host, peer }: Channel, op: TransportOp, length: number): number {
     let payload: Uint8Array | undefined;
     const errno = this.attempt(() => {
       const { links } = host;
@@ -326,7 +313,7 @@ export class NetlinkServer {
       if (host.run === undefined) links.create(bytes);
       else host.run(() => links.create(bytes));
     });
-    this.reply(id, errno, 0, 0, 0, payload);
+    return this.answer(errno, 0, 0, 0, payload);
   }
 
   /** Runs what a request asks for. @returns its errno */
@@ -365,25 +352,24 @@ export class NetlinkServer {
     return undefined;
   }
 
-  private reply(id: number, errno: number, flags: number, a: number, b: number, payload?: Uint8Array): void {
+  /** Writes an answer into the output. @returns its length */
+  private answer(errno: number, flags = 0, a = 0, b = 0, payload?: Uint8Array): number {
     const { bytes, view } = this.output;
     view.setUint32(0, errno, true);
-    view.setUint32(4, flags | this.elsewhere, true);
+    view.setUint32(4, flags, true);
     view.setUint32(8, a, true);
     view.setUint32(12, b, true);
-    if (payload !== undefined) bytes.set(payload, ANSWER_BYTES);
-    // One request, one answer: who lets answers pile up is not speaking this protocol.
-    if (this.server.send(id, ANSWER_BYTES + (payload?.length ?? 0)) !== 0) this.drop(id);
+    if (payload === undefined) return ANSWER_BYTES;
+    bytes.set(payload, ANSWER_BYTES);
+    return ANSWER_BYTES + payload.length;
   }
 
-  private reject(id: number, errno: number): void {
-    this.reply(id, errno, 0, 0, 0);
-    this.drop(id);
-  }
-
-  private drop(id: number): void {
+  /** Answers and hangs up. */
+  private reject(id: number, errno: number): number {
+    this.server.send(id, this.answer(errno));
     this.forget(id);
     this.server.disconnect(id);
+    return 0;
   }
 
   private forget(id: number): void {
@@ -478,11 +464,11 @@ class ServerSocket implements NetlinkSink {
     this.answerA = handle.portId;
   }
 
-  send(datagram: Uint8Array, receiveLength: number): void {
-    if (datagram.length === 0) throw new Errno(ENODATA);
+  send(bytes: Uint8Array, start: number, end: number, receiveLength: number): void {
+    if (start === end) throw new Errno(ENODATA);
     const handle = this.bound();
     if (receiveLength !== 0) handle.receiveLength = receiveLength;
-    handle.receive(datagram);
+    handle.receive(bytes, start, end);
     this.runAhead();
   }
 

@@ -1,0 +1,66 @@
+// The server's end of the memory that a control channel shares (docs/transport.md).
+#pragma once
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "../preload/mailbox.h"
+#include "sys.h"
+
+/// Nothing that the client writes there is believed, or read twice.
+class Mailbox {
+ public:
+  /// nullptr where there is no memory for it.
+  static std::unique_ptr<Mailbox> Make() {
+    nokmod::Fd fd(memfd_create("nokmod-mailbox", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    // A client that cuts it off would have us killed (SIGBUS).
+    if (!fd || ftruncate(fd.get(), MAILBOX_BYTES) != 0 ||
+        fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+      return nullptr;
+    }
+    void* memory = mmap(nullptr, MAILBOX_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+    if (memory == MAP_FAILED) return nullptr;
+    return std::unique_ptr<Mailbox>(new Mailbox(static_cast<mailbox*>(memory), std::move(fd)));
+  }
+
+  Mailbox(const Mailbox&) = delete;
+  Mailbox& operator=(const Mailbox&) = delete;
+  ~Mailbox() { munmap(box_, MAILBOX_BYTES); }
+
+  /// What the client is to be sent; -1 once that is done.
+  int fd() const { return fd_.get(); }
+  void Sent() { fd_.Reset(); }
+
+  /// Tells the client that requests are looked for from a processor (its number + 1), or no more (0).
+  void Look(uint32_t processor) { mailbox_store(&box_->looking, processor); }
+
+  /// Takes a request if there is one: its length, 0 if not. It is answered by Answer().
+  size_t Take(uint8_t* to, size_t room) {
+    if (__atomic_load_n(&box_->state, __ATOMIC_RELAXED) != MAILBOX_POSTED) return 0;
+    if (!mailbox_step(box_, MAILBOX_POSTED, MAILBOX_TAKEN)) return 0;
+    taken_ = true;
+    const size_t length = std::min<size_t>({__atomic_load_n(&box_->length, __ATOMIC_RELAXED), MAILBOX_RECORD, room});
+    memcpy(to, box_->record, length);
+    return std::max<size_t>(length, 1);
+  }
+
+  /// False for what must go by the socket: an answer to what came by it, or that the client has begun to wait for there.
+  bool Answer(const uint8_t* answer, size_t length) {
+    if (!std::exchange(taken_, false)) return false;
+    memcpy(box_->answer, answer, std::min<size_t>(length, MAILBOX_ANSWER));
+    if (mailbox_step(box_, MAILBOX_TAKEN, MAILBOX_ANSWERED)) return true;
+    mailbox_store(&box_->state, MAILBOX_FREE);
+    return false;
+  }
+
+ private:
+  Mailbox(mailbox* box, nokmod::Fd fd) : box_(box), fd_(std::move(fd)) {}
+
+  mailbox* const box_;
+  nokmod::Fd fd_;
+  bool taken_ = false;
+};
