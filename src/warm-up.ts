@@ -33,6 +33,8 @@ export async function warmUp(): Promise<{ flows: number; connections: number }> 
       for (const device of devices) for (const protocol of [1, 6, 17]) device.inject(frame(protocol, round));
       // Upcalls are answered between packets.
       await setImmediate();
+      bridge.revalidate();
+      nokmod.tick();
     }
     return { flows: bridge.statistics.flowsPut, connections: nokmod.conntrack.count };
   } finally {
