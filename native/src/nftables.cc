@@ -36,6 +36,27 @@ void NftTransaction::End() {
   memcpy(&bytes_[message_], &length, sizeof length);
 }
 
+void NftTransaction::OwnedTable(uint8_t family, const std::string& table) {
+  Begin(NFT_MSG_NEWTABLE, family);
+  PutString(NFTA_TABLE_NAME, table);
+  PutU32(NFTA_TABLE_FLAGS, NFT_TABLE_F_OWNER);
+  End();
+}
+
+void NftTransaction::BaseChain(uint8_t family, const std::string& table, const NftChain& chain) {
+  Begin(NFT_MSG_NEWCHAIN, family);
+  PutString(NFTA_CHAIN_TABLE, table);
+  PutString(NFTA_CHAIN_NAME, chain.name);
+  const size_t hook = Nest(NFTA_CHAIN_HOOK);
+  PutU32(NFTA_HOOK_HOOKNUM, chain.hook);
+  PutU32(NFTA_HOOK_PRIORITY, static_cast<uint32_t>(chain.priority));
+  if (chain.device) PutString(NFTA_HOOK_DEV, *chain.device);
+  EndNest(hook);
+  if (chain.policy) PutU32(NFTA_CHAIN_POLICY, *chain.policy);
+  PutString(NFTA_CHAIN_TYPE, chain.type);
+  End();
+}
+
 void NftTransaction::Put(uint16_t type, const void* data, size_t length) {
   const nlattr a{static_cast<uint16_t>(sizeof(nlattr) + length), type};
   Append(&a, sizeof a);

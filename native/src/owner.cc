@@ -86,21 +86,8 @@ Fd AttachTcx(int32_t ifindex) {
 Fd AttachNftables(int32_t ifindex, const std::string& device) {
   const std::string table = "nokmod-" + std::to_string(ifindex);
   NftTransaction nft;
-  nft.Begin(NFT_MSG_NEWTABLE, NFPROTO_NETDEV);
-  nft.PutString(NFTA_TABLE_NAME, table);
-  nft.PutU32(NFTA_TABLE_FLAGS, NFT_TABLE_F_OWNER);
-  nft.End();
-  nft.Begin(NFT_MSG_NEWCHAIN, NFPROTO_NETDEV);
-  nft.PutString(NFTA_CHAIN_TABLE, table);
-  nft.PutString(NFTA_CHAIN_NAME, "ingress");
-  const size_t hook = nft.Nest(NFTA_CHAIN_HOOK);
-  nft.PutU32(NFTA_HOOK_HOOKNUM, NF_NETDEV_INGRESS);
-  nft.PutU32(NFTA_HOOK_PRIORITY, 0);
-  nft.PutString(NFTA_HOOK_DEV, device);
-  nft.EndNest(hook);
-  nft.PutU32(NFTA_CHAIN_POLICY, NF_DROP);
-  nft.PutString(NFTA_CHAIN_TYPE, "filter");
-  nft.End();
+  nft.OwnedTable(NFPROTO_NETDEV, table);
+  nft.BaseChain(NFPROTO_NETDEV, table, {"ingress", "filter", NF_NETDEV_INGRESS, 0, device, NF_DROP});
   try {
     return nft.Commit();
   } catch (const std::system_error& error) {
