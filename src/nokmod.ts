@@ -59,6 +59,8 @@ export class Nokmod implements SocketOpener {
   readonly ports: PortDriver;
   /** Settings of connection tracking by name. */
   readonly sysctl: ConntrackSysctl;
+  /** Something was configured that no multicast group tells of: meters, limits of zones, timeout policies. */
+  onConfigured: (() => void) | undefined = undefined;
   private readonly timer: NodeJS.Timeout | undefined;
   private unfinished: NodeJS.Immediate | undefined;
 
@@ -88,6 +90,7 @@ export class Nokmod implements SocketOpener {
     const { environment } = this.kernel;
     const ctnetlink = new Ctnetlink(this.kernel.bus, this.conntrack, () => clock.realtime(), kernel);
     ctnetlink.onDatagram = () => endBatch(environment);
+    this.kernel.onConfigured = ctnetlink.onConfigured = () => this.onConfigured?.();
     options.ports.start(receiveFrom, () => endBatch(environment), {
       onGone: (port) => this.kernel.deviceGone(port),
     });

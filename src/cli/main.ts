@@ -35,7 +35,7 @@ program
   .addOption(socket())
   .option("--pidfile <file>", "write the process id there")
   .addOption(kernel())
-  .option("--state <file>", "keep datapaths and ports there; begin with those of a nokmod that was killed")
+  .option("--state <file>", "keep datapaths, ports and settings there; begin with those of a nokmod that was killed")
   .option("--log <file>", "where a daemon's output goes (default: nowhere)")
   .option("--bridge <name>", "run the built-in userspace on a datapath of that name")
   .option("--port <device>", "add a device to the bridge as the next port (repeatable)", many)

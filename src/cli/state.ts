@@ -1,11 +1,13 @@
 import { execFile, spawnSync } from "node:child_process";
 import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { OvsClient } from "../client/ovs.ts";
+import { type MeterBand, OvsClient } from "../client/ovs.ts";
 import { Errno } from "../errors.ts";
 import type { Nokmod } from "../nokmod.ts";
-import { OVS_VPORT_TYPE_INTERNAL, OVSP_LOCAL } from "../uapi/openvswitch.ts";
+import { OVS_VPORT_TYPE_INTERNAL, OVS_ZONE_LIMIT_DEFAULT_ZONE, OVSP_LOCAL } from "../uapi/openvswitch.ts";
 
-/** Milliseconds from a change of datapaths or ports until it is written. */
+/** Of the file. */
+const VERSION = 2;
+/** Milliseconds from a change until it is written. */
 const DELAY = 100;
 /** Milliseconds between looks at the addresses of internal ports. */
 const INTERVAL = 10_000;
@@ -31,7 +33,16 @@ interface SavedPort {
   readonly gbp: boolean;
 }
 
+interface SavedMeter {
+  readonly id: number;
+  readonly kbps: boolean;
+  /** OVS_METER_ATTR_CLEAR */
+  readonly clear: boolean;
+  readonly bands: readonly MeterBand[];
+}
+
 interface Saved {
+  readonly version: number;
   readonly boot: string;
   readonly datapaths: readonly {
     readonly name: string;
@@ -40,6 +51,16 @@ interface Saved {
     readonly masksCacheSize: number;
     readonly perCpuPids: readonly number[] | null;
     readonly ports: readonly SavedPort[];
+    readonly meters: readonly SavedMeter[];
+  }[];
+  /** Empty: no limit was ever set. */
+  readonly zoneLimits: readonly { readonly zone: number; readonly limit: number }[];
+  readonly timeoutPolicies: readonly {
+    readonly name: string;
+    readonly family: number;
+    readonly proto: number;
+    /** Milliseconds by CTA_TIMEOUT_* number. */
+    readonly timeouts: readonly number[];
   }[];
   /** Payload of IFLA_LINKINFO, base64, by name. */
   readonly tunnels: Readonly<Record<string, string>>;
@@ -47,7 +68,7 @@ interface Saved {
 }
 
 /**
- * Datapaths and ports in a file, so that a nokmod that was killed can be started again under a running ovs-vswitchd: it
+ * What was configured, in a file, so that a nokmod that was killed can be started again under a running ovs-vswitchd: it
  * finds its datapath as it left it, less flows and connections. An orderly end removes the file.
  */
 export class StateFile {
@@ -74,6 +95,7 @@ export class StateFile {
       return [];
     }
     if (saved.boot !== bootId()) return [];
+    if (saved.version !== VERSION) return [`${this.path} was written by another version`];
     const failures: string[] = [];
     const attempt = (what: string, act: () => void): void => {
       try {
@@ -86,7 +108,11 @@ export class StateFile {
     for (const [name, info] of Object.entries(saved.tunnels)) {
       attempt(name, () => this.nokmod.kernel.tunnelDevices.create(name, Buffer.from(info, "base64")));
     }
-    for (const { name, ifindex, userFeatures, masksCacheSize, perCpuPids, ports } of saved.datapaths) {
+    for (const { timeouts, ...policy } of saved.timeoutPolicies) {
+      this.nokmod.conntrack.setPolicy({ ...policy, timeouts: Int32Array.from(timeouts) });
+    }
+    if (saved.zoneLimits.length > 0) attempt("limits of zones", () => this.client.setZoneLimits(saved.zoneLimits));
+    for (const { name, ifindex, userFeatures, masksCacheSize, perCpuPids, ports, meters } of saved.datapaths) {
       attempt(name, () => {
         const local = ports.find(({ portNo }) => portNo === OVSP_LOCAL);
         const made = this.client.createDatapath(name, {
@@ -104,6 +130,9 @@ export class StateFile {
           attempt(name, () =>
             this.client.createVport(made.ifindex, { name, type, portNo, upcallPids, ifindex, tunnelPort, gbp }),
           );
+        }
+        for (const { id, ...meter } of meters) {
+          attempt(`meter ${id}`, () => this.client.setMeter(made.ifindex, id, meter));
         }
       });
     }
@@ -125,6 +154,7 @@ export class StateFile {
       }, DELAY).unref();
     };
     this.subscription = this.client.subscribe(changed, ["ovs_datapath", "ovs_vport"], changed);
+    this.nokmod.onConfigured = changed;
     this.timer = setInterval(() => this.look(), INTERVAL).unref();
     this.look();
   }
@@ -133,6 +163,7 @@ export class StateFile {
   close(remove: boolean): void {
     this.subscription?.close();
     this.subscription = undefined;
+    this.nokmod.onConfigured = undefined;
     clearInterval(this.timer);
     clearTimeout(this.soon);
     this.client.close();
@@ -168,7 +199,14 @@ export class StateFile {
           tunnelPort,
           gbp,
         })),
+      meters: [...(nokmod.kernel.datapaths.byIfindex(ifindex)?.meters ?? [])].map(({ id, kbps, keepStats, bands }) => ({
+        id,
+        kbps,
+        clear: !keepStats,
+        bands: bands.map(({ type, rate, burst }) => ({ type, rate, burst })),
+      })),
     }));
+    const { limits } = nokmod.conntrack;
     const ports = datapaths.flatMap(({ ports }) => ports);
     const internal = ports.filter(({ type }) => type === OVS_VPORT_TYPE_INTERNAL).map(({ name }) => name);
     // Devices of ports of the tunnel types come and go with their ports.
@@ -177,8 +215,19 @@ export class StateFile {
       .filter(({ face }) => !owned.has(face.name))
       .map(({ face, info }) => [face.name, Buffer.from(info).toString("base64")] as const);
     const state: Saved = {
+      version: VERSION,
       boot: bootId(),
       datapaths,
+      zoneLimits: !limits.enabled
+        ? []
+        : [
+            { zone: OVS_ZONE_LIMIT_DEFAULT_ZONE, limit: limits.defaultLimit },
+            ...[...limits.zones()].map((zone) => ({ zone, limit: limits.limitOf(zone) })),
+          ],
+      timeoutPolicies: [...nokmod.conntrack.listPolicies()].map(([, { timeouts, ...policy }]) => ({
+        ...policy,
+        timeouts: [...timeouts],
+      })),
       tunnels: Object.fromEntries(tunnels),
       devices: Object.fromEntries(
         [...internal, ...tunnels.map(([name]) => name)].flatMap((name) =>

@@ -121,6 +121,10 @@ export class MeterTable {
     return old;
   }
 
+  *[Symbol.iterator](): IterableIterator<Meter> {
+    for (const meter of this.slots) if (meter !== undefined) yield meter;
+  }
+
   /** Takes a meter out. @returns it, or undefined if there was none */
   remove(id: number): Meter | undefined {
     const meter = this.get(id);

@@ -15,8 +15,8 @@ const ZONE_LIMIT_SIZE = 12;
 const MAX_REPLY = 8192 - 320;
 const BUCKETS = 512;
 
-/** The ovs_ct_limit family (families.md section 12). */
-export function ctLimitFamily(limits: ZoneLimits): GenlFamily {
+/** The ovs_ct_limit family (families.md section 12). `configured` hears of limits set and deleted. */
+export function ctLimitFamily(limits: ZoneLimits, configured: () => void): GenlFamily {
   return {
     name: ovs.OVS_CT_LIMIT_FAMILY,
     version: ovs.OVS_CT_LIMIT_VERSION,
@@ -40,6 +40,7 @@ export function ctLimitFamily(limits: ZoneLimits): GenlFamily {
     limits.enabled = true;
     beginOvs(request, ovs.OVS_CT_LIMIT_CMD_SET, dpIfindex(request));
     request.reply();
+    configured();
   }
 
   function remove(request: GenlRequest): void {
@@ -49,6 +50,7 @@ export function ctLimitFamily(limits: ZoneLimits): GenlFamily {
     });
     beginOvs(request, ovs.OVS_CT_LIMIT_CMD_DEL, dpIfindex(request));
     request.reply();
+    configured();
   }
 
   function get(request: GenlRequest): void {

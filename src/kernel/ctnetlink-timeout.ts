@@ -13,17 +13,21 @@ export class TimeoutSubsystem {
   constructor(
     private readonly conntrack: Conntrack,
     private readonly bus: NetlinkBus,
+    /** Hears of policies put and deleted. */
+    private readonly configured: () => void,
   ) {}
 
   handle(request: NfRequest): Dump | undefined {
     switch (request.command) {
       case nf.IPCTNL_MSG_TIMEOUT_NEW:
         this.put(request);
+        this.configured();
         return undefined;
       case nf.IPCTNL_MSG_TIMEOUT_GET:
         return this.get(request);
       case nf.IPCTNL_MSG_TIMEOUT_DELETE:
         this.remove(request);
+        this.configured();
         return undefined;
       case nf.IPCTNL_MSG_TIMEOUT_DEFAULT_SET:
         this.setDefault(request);

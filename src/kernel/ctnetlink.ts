@@ -122,6 +122,8 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
   private wasJoined = false;
   /** Called after each datagram: what it changed must not outlive the clock's reading. */
   onDatagram: (() => void) | undefined = undefined;
+  /** A timeout policy was put or deleted. */
+  onConfigured: (() => void) | undefined = undefined;
 
   constructor(
     private readonly bus: NetlinkBus,
@@ -129,7 +131,7 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
     private readonly realtime: () => number,
     private readonly kernel: KernelProfile = kernelProfile(),
   ) {
-    this.timeouts = new TimeoutSubsystem(conntrack, bus);
+    this.timeouts = new TimeoutSubsystem(conntrack, bus, () => this.onConfigured?.());
     conntrack.listener = this;
     conntrack.expectations.listener = this;
     bus.register(NETLINK_NETFILTER, this);

@@ -12,8 +12,8 @@ import * as ovs from "../uapi/openvswitch.ts";
 import type { GenlFamily, GenlRequest } from "./genetlink.ts";
 import { beginOvs, dpIfindex, OVS_HEADER_SIZE } from "./ovs-header.ts";
 
-/** The ovs_meter family (families.md section 11). */
-export function meterFamily(datapaths: Datapaths): GenlFamily {
+/** The ovs_meter family (families.md section 11). `configured` hears of meters set and deleted. */
+export function meterFamily(datapaths: Datapaths, configured: () => void): GenlFamily {
   const bandTable = bandAttributes.table();
 
   return {
@@ -63,6 +63,7 @@ export function meterFamily(datapaths: Datapaths): GenlFamily {
     writer.u32(ovs.OVS_METER_ATTR_ID, id);
     if (old?.keepStats) putStats(writer, old);
     request.reply();
+    configured();
   }
 
   function get(request: GenlRequest): void {
@@ -79,6 +80,7 @@ export function meterFamily(datapaths: Datapaths): GenlFamily {
     const writer = beginOvs(request, ovs.OVS_METER_CMD_DEL, dpIfindex(request));
     if (meter !== undefined) putStats(writer, meter);
     request.reply();
+    configured();
   }
 
   /** F-299, F-305 to F-309. @throws Errno EINVAL, ERANGE */

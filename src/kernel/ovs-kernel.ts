@@ -60,6 +60,8 @@ export class OvsKernel {
   readonly tunnelDevices: TunnelDevices;
   /** Those and the ports of datapaths, as rtnetlink is to show them. */
   readonly links: Links;
+  /** Something was configured that no multicast group tells of: meters, limits of zones. */
+  onConfigured: (() => void) | undefined = undefined;
   private readonly drops: DropMonitor;
   private readonly vports: RegisteredFamily;
   private readonly writer = new MessageWriter(1024);
@@ -111,8 +113,9 @@ export class OvsKernel {
     this.vports = this.genl.add(vportFamily(this.datapaths, kernel));
     this.genl.add(flowFamily(this.datapaths, environment));
     packets = this.genl.add(packetFamily(this.datapaths, environment, environment, flush)).id;
-    this.genl.add(meterFamily(this.datapaths));
-    this.genl.add(ctLimitFamily(this.zoneLimits));
+    const configured = (): void => this.onConfigured?.();
+    this.genl.add(meterFamily(this.datapaths, configured));
+    this.genl.add(ctLimitFamily(this.zoneLimits, configured));
     const psample = new Psample(this.genl, environment.clock, kernel);
     this.drops.register(this.genl);
   }

@@ -251,8 +251,8 @@ describe.skipIf(!root)("ovs-vswitchd outlives nokmod, and nokmod ovs-vswitchd", 
     expect(await ok(lab.lab, "ovs-dpctl", "show", "ovs-system")).toContain("p1");
     expect(await left.ping(right.address)).toMatchObject({ received: 3 });
     await lab.startSwitch();
-    // It answers before it has its bridge, and drops what comes up until then.
-    await until(async () => (await left.ping(right.address, "-c", "1")).received === 1, "the bridge");
+    // It answers before it has its bridge, and drops what comes up until then. ovs-vsctl waits for that.
+    await lab.vsctl("set", "bridge", "br0", "external_ids:seen=yes");
     expect(await left.ping(right.address)).toMatchObject({ received: 3 });
     expect(await lab.appctl("dpctl/show")).toMatch(/port \d: p1/);
   });
@@ -265,7 +265,15 @@ describe.skipIf(!root)("ovs-vswitchd outlives nokmod, and nokmod ovs-vswitchd", 
     ];
     const before = await numbers();
     expect(await left.ping("10.1.1.100")).toMatchObject({ received: 3 });
+    // What no multicast group tells of.
+    await lab.ofctl("add-meter", "meter=7,kbps,burst,stats,bands=type=drop,rate=1234,burst_size=567");
+    await lab.appctl("dpctl/ct-set-limits", "default=9", "zone=7,limit=5");
+    await lab.vsctl(
+      ..."-- --id=@t create Datapath datapath_version=0 -- set Open_vSwitch . datapaths:system=@t".split(" "),
+    );
+    await lab.vsctl("add-zone-tp", "system", "zone=20", "icmp_first=77", "icmp_reply=88");
     const state = lab.lab.directory.file("state");
+    await until(() => /"rate": 1234[\s\S]*"limit": 5[\s\S]*77000/.test(readFileSync(state, "utf8")), "settings");
     await until(() => readFileSync(state, "utf8").includes("10.1.1.100/24"), "state", 20_000);
     const size = lab.log().length;
     await lab.lab.stop("SIGKILL");
@@ -273,6 +281,13 @@ describe.skipIf(!root)("ovs-vswitchd outlives nokmod, and nokmod ovs-vswitchd", 
     await until(async () => (await left.ping(right.address, "-c", "1")).received === 1, "traffic");
     expect(await left.ping("10.1.1.100")).toMatchObject({ received: 3 });
     expect(await numbers()).toEqual(before);
+    expect(await lab.ofctl("meter-stats", "meter=7")).toMatch(/meter:7 .*bands:\s+0: packet_count:0/s);
+    expect(await lab.appctl("dpctl/ct-get-limits")).toBe("default limit=9\nzone=7,limit=5,count=0\n");
+    await lab.ofctl("add-flow", "priority=9,icmp,actions=ct(commit,zone=20),NORMAL");
+    expect(await left.ping(right.address)).toMatchObject({ received: 3 });
+    expect(await lab.ok("conntrack", "-L", "-w", "20")).toMatch(/^icmp +1 7[0-7] /m);
+    await lab.ofctl("del-flows");
+    await lab.ofctl("add-flow", "actions=NORMAL");
     const told = lab.log().slice(size);
     expect(told.match(/lost packet on handler 0/g)).toHaveLength(1);
     expect(told).not.toMatch(/end of file|Connection re(set|fused)/i);

@@ -19,7 +19,7 @@ export interface StartOptions {
   readonly daemon?: boolean;
   readonly pidfile?: string;
   readonly log?: string;
-  /** Where datapaths and ports are kept, for a nokmod that takes over from one that was killed. */
+  /** Where what is configured is kept, for a nokmod that takes over from one that was killed. */
   readonly state?: string;
   readonly kernel?: string;
   readonly bridge?: string;
