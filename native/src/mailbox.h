@@ -16,7 +16,9 @@ class Mailbox {
  public:
   /// nullptr where there is no memory for it.
   static std::unique_ptr<Mailbox> Make() {
-    nokmod::Fd fd(memfd_create("nokmod-mailbox", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    constexpr unsigned kFlags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+    nokmod::Fd fd(memfd_create(kName, kFlags | kNoExecSeal));
+    if (!fd && errno == EINVAL) fd = nokmod::Fd(memfd_create(kName, kFlags));
     // A client that cuts it off would have us killed (SIGBUS).
     if (!fd || ftruncate(fd.get(), MAILBOX_BYTES) != 0 ||
         fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
@@ -58,6 +60,10 @@ class Mailbox {
   }
 
  private:
+  static constexpr const char* kName = "nokmod-mailbox";
+  // linux/memfd.h of Linux 6.3; a system may insist on it.
+  static constexpr unsigned kNoExecSeal = 8;
+
   Mailbox(mailbox* box, nokmod::Fd fd) : box_(box), fd_(std::move(fd)) {}
 
   mailbox* const box_;

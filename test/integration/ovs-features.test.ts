@@ -73,11 +73,10 @@ describe.skipIf(!root)("ovs-vswitchd on nokmod", () => {
       ..."-- set bridge br0 mirrors=@m".split(" "),
     );
     const capture = await three.capture("icmp");
-    // Flows that are there get the mirror when they are revalidated.
-    await until(async () => (await one.ping(two.address, "-c", "1")).received + capture.frames.length > 1, "mirror");
-    const before = capture.frames.length;
-    await one.ping(two.address);
-    await capture.wait((frame) => frame[12] === 8 && frame[23] === 1, before + 6);
+    // A new mirror does not make ovs-vswitchd 3.1 translate anew the flows that are there.
+    await lab.appctl("revalidator/purge");
+    expect(await one.ping(two.address)).toMatchObject({ received: 3 });
+    await capture.wait((frame) => frame[12] === 8 && frame[23] === 1, 6);
     await capture.stop();
     await lab.vsctl("clear", "bridge", "br0", "mirrors");
     await lab.vsctl("del-br", "br1", "--", "del-port", "br0", "to1", "--", "add-port", "br0", "p2");

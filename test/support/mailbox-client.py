@@ -17,7 +17,7 @@ LOOKING, STATE, LENGTH, ANSWER, RECORD = 0, 64, 68, 72, 88
 BYTES, MAGIC, CONTROL, DATA, MAILBOX = 65536, 0x314D4B4E, 0, 1, 2
 SEND, BIND, GENERIC, UNICAST = 1, 3, 16, 20
 NOWHERE = 1 << 20
-F_GET_SEALS, SEALS = 1034, 1 | 2 | 4
+F_GET_SEALS, SEALS = 1034, 1 | 2 | 4  # SEAL, SHRINK, GROW
 # A request about a socket that there is not.
 REQUEST = struct.pack("IIIIII", 1, 1, 2, 0, 0, NOWHERE)
 seen = {}
