@@ -376,8 +376,9 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     if (!open_ || !busy_.End(elsewhere) || !Alive(tag)) return;
     Connection& connection = connections_[id];
     if (!connection.mailbox || connection.looked_at || looked_at_.size() == kMailboxes) return;
+    if (looked_at_.empty()) looking_from_ = Processor();
     connection.looked_at = true;
-    connection.mailbox->Look(looking_from_ = Processor());
+    connection.mailbox->Look(looking_from_);
     looked_at_.push_back(tag);
   }
 
