@@ -97,7 +97,7 @@ describe.skipIf(!root)("a datapath of real devices", () => {
   const datagram = (payload: string, o: Parameters<typeof ipv4>[0] = {}, ...tags: ReturnType<typeof vlan>[]) =>
     frame(header(), ...tags, ipv4({ src: h1.address, dst: h2.address, ...o }), udp({ src: 1000, dst: 2000 }), payload);
 
-  /** Bytes that iperf3 got through from h1 to `to`. */
+  /** Bytes that iperf3 got through from h1 to `to`: when the sender is done, up to 6 MB may still be in its buffers. */
   async function iperf(to: string, bytes: string): Promise<number> {
     const server = new Script(h2.namespace.start("iperf3", "-s", "-1", "--forceflush"));
     await server.line("Server listening");
@@ -192,7 +192,7 @@ describe.skipIf(!root)("a datapath of real devices", () => {
           await until(async () => (await full()).received === 3, "MTU 1504");
         } else expect(await full()).toMatchObject({ received: 3 });
         const bad = badSegments(h2);
-        expect(await iperf(h2.address, "20M")).toBeGreaterThan(14e6);
+        expect(await iperf(h2.address, "30M")).toBeGreaterThan(14e6);
         expect(badSegments(h2)).toBe(bad);
       },
     );
@@ -283,7 +283,7 @@ describe.skipIf(!root)("a datapath of real devices", () => {
       flow({ inPort: 1, ethType: IPV4 }, a.ct(commit, zone(22), natSource("10.1.1.78")), a.output(2));
       flow({ inPort: 2, ethType: IPV4 }, a.ct(zone(22), nat()), a.output(1));
       const bad = badSegments(h2);
-      expect(await iperf(h2.address, "10M")).toBeGreaterThan(5e6);
+      expect(await iperf(h2.address, "20M")).toBeGreaterThan(5e6);
       expect(badSegments(h2)).toBe(bad);
     });
   });

@@ -278,7 +278,7 @@ describe.skipIf(!root)("ports on real devices", () => {
       });
       const server = B.start("iperf3", "-s", "-1", "--forceflush");
       await new Promise((resolve) => server.stdout?.once("data", resolve));
-      const run = await A.execute("iperf3", "-c", "10.9.1.2", "-n", "10M", "-J");
+      const run = await A.execute("iperf3", "-c", "10.9.1.2", "-n", "20M", "-J");
       expect(JSON.parse(run.stdout).end.sum_received.bytes).toBeGreaterThan(5e6);
       expect(partial).toBe(0);
     });
