@@ -19,7 +19,7 @@ import {
 import { REFERENCE, runReference } from "./reference.ts";
 import { drawing, type Machine, merged, type Report, Results, tables } from "./report.ts";
 import { type Scenario, scenarios } from "./scenarios.ts";
-import { compileTools, pause, processorTime, type Tools, testbed } from "./traffic.ts";
+import { compileTools, type Tools, testbed } from "./traffic.ts";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "../../..");
 // This program lies elsewhere than the addon expects.
@@ -62,7 +62,6 @@ const peers: Peer[] = [
 if (!installed("ovs-vswitchd")) console.error("ovs-vswitchd is not installed (Debian: openvswitch-switch): left out");
 
 const results = new Results();
-const idle: Record<string, number> = {};
 
 /** Shows how far it is, where somebody looks. */
 function progress(text: string): void {
@@ -79,13 +78,6 @@ async function measure(scenario: Scenario, peer: Peer, tools: Tools): Promise<vo
       scenario.metrics.forEach((metric, i) => {
         if (i < found.length) results.add(metric, peer.name, found[i]);
       });
-      if (running.pids.length > 0 && idle[peer.name] === undefined) {
-        await pause(1000);
-        const used = (): number => running.pids.reduce((sum, pid) => sum + processorTime(pid), 0);
-        const before = used();
-        await pause(2000);
-        idle[peer.name] = (used() - before) / 2;
-      }
     } finally {
       await running.stop();
     }
@@ -136,12 +128,12 @@ const measured: Report = {
   seconds,
   peers: names,
   results: metrics.map((metric) => ({ ...metric, cells: results.cells(metric, names) })),
-  idle,
   figures: inside ? internalFigures() : [],
 };
 const file = join(options.output, "bench.json");
 const whole = options.only === undefined && options.peers === undefined;
-const report = whole || !existsSync(file) ? measured : merged(JSON.parse(readFileSync(file, "utf8")), measured);
+const report =
+  whole || !existsSync(file) ? measured : merged(JSON.parse(readFileSync(file, "utf8")), measured, scenarios);
 progress("");
 console.log(tables(measured));
 mkdirSync(options.output, { recursive: true });

@@ -1,6 +1,6 @@
 import { chart, format } from "./chart.ts";
 import type { Figure } from "./internal.ts";
-import type { Metric } from "./scenarios.ts";
+import type { Metric, Scenario } from "./scenarios.ts";
 import { median } from "./traffic.ts";
 
 /** The values of one metric on one peer, one a round. */
@@ -19,8 +19,6 @@ export interface Report {
   readonly seconds: number;
   readonly peers: readonly string[];
   readonly results: readonly (Metric & { readonly cells: readonly Cell[] })[];
-  /** Share of a processor that an idle peer takes. */
-  readonly idle: Readonly<Record<string, number>>;
   /** What was measured without devices. */
   readonly figures: readonly Figure[];
 }
@@ -53,33 +51,30 @@ export class Results {
     for (const peer of peers) {
       const values = byPeer?.get(peer);
       if (values === undefined) continue;
-      const ratio =
-        own === undefined || peer === "nokmod"
-          ? undefined
-          : median(values.slice(0, own.length).map((value, i) => own[i] / value));
+      const ratios = peer === "nokmod" ? [] : (own ?? []).map((value, i) => value / values[i]).filter(Number.isFinite);
+      const ratio = ratios.length === 0 ? undefined : median(ratios);
       cells.push({ peer, median: median(values), values, ratio });
     }
     return cells;
   }
 }
 
-/** An earlier report with what a run of some scenarios has found anew: a metric is replaced whole. */
-export function merged(earlier: Report, found: Report): Report {
+/** An earlier report with what a run of some scenarios has found anew: a metric is replaced whole, and all in order. */
+export function merged(earlier: Report, found: Report, scenarios: readonly Scenario[]): Report {
   const fresh = found.results.filter(({ cells }) => cells.length > 0);
   const kept = earlier.results.filter(({ id }) => !fresh.some((result) => result.id === id));
-  const order = (id: string): number => earlier.results.findIndex((result) => result.id === id) >>> 0;
+  const ids = scenarios.flatMap(({ metrics }) => metrics.map(({ id }) => id));
   return {
     ...found,
     peers: [...earlier.peers, ...found.peers.filter((peer) => !earlier.peers.includes(peer))],
-    results: [...kept, ...fresh].sort((a, b) => order(a.id) - order(b.id)),
-    idle: { ...earlier.idle, ...found.idle },
+    results: [...kept, ...fresh].sort((a, b) => ids.indexOf(a.id) - ids.indexOf(b.id)),
     figures: found.figures.length > 0 ? found.figures : earlier.figures,
   };
 }
 
 /** The tables, in Markdown. */
 export function tables(report: Report): string {
-  const { peers, results, idle, figures } = report;
+  const { peers, results, figures } = report;
   const rows = [
     ["", ...peers],
     ["---", ...peers.map(() => "---:")],
@@ -90,16 +85,11 @@ export function tables(report: Report): string {
       ...peers.map((peer) => {
         const cell = cells.find((c) => c.peer === peer);
         if (cell === undefined) return "–";
-        return cell.ratio === undefined
-          ? `**${format(cell.median)}**`
-          : `${format(cell.median)} (${format(cell.ratio)}×)`;
+        if (peer === "nokmod") return `**${format(cell.median)}**`;
+        return cell.ratio === undefined ? format(cell.median) : `${format(cell.median)} (${format(cell.ratio)}×)`;
       }),
     ]);
   }
-  rows.push([
-    "idle, share of a processor",
-    ...peers.map((peer) => (idle[peer] === undefined ? "–" : `${(idle[peer] * 100).toFixed(1)} %`)),
-  ]);
   if (figures.length === 0) return markdown(rows);
   const inside = [
     ["nokmod without devices", ""],

@@ -1,6 +1,16 @@
 import { format } from "./chart.ts";
 import { FLOWS, MANY, type Policy, type Running } from "./peers.ts";
-import { latency, longestDelay, misses, pause, type Testbed, type Tools, tcpRate, udpRate } from "./traffic.ts";
+import {
+  latency,
+  longestDelay,
+  misses,
+  pause,
+  processorTime,
+  type Testbed,
+  type Tools,
+  tcpRate,
+  udpRate,
+} from "./traffic.ts";
 
 /** A figure that a scenario gives. */
 export interface Metric {
@@ -22,6 +32,9 @@ export interface Scenario {
 
 /** Packets of a flow that the generator sends in a row: cut from one large one, else it is the slowest part of all. */
 const BURST = 8;
+
+/** Seconds in which nothing comes; the kernel counts processor time in hundredths. */
+const IDLE = 4;
 
 export const scenarios: readonly Scenario[] = [
   ...[1, 1000, 50_000].map(
@@ -91,13 +104,31 @@ export const scenarios: readonly Scenario[] = [
     },
   },
   {
+    id: "idle",
+    policy: "plain",
+    metrics: [{ id: "idle", title: "idle, processor time", unit: "ms a second", lower: true }],
+    run: async (_bed, _tools, _seconds, { pids }) => {
+      if (pids.length === 0) return [];
+      await pause(1000);
+      const used = (): number => pids.reduce((sum, pid) => sum + processorTime(pid), 0);
+      const before = used();
+      await pause(IDLE * 1000);
+      return [((used() - before) * 1000) / IDLE];
+    },
+  },
+  {
     id: "miss",
     policy: "miss",
     metrics: [
       { id: "miss-rate", title: "misses: packet, upcall, flow put, packet out, and back", unit: "round trips/s" },
       { id: "miss-p50", title: "a miss, one at a time, there and back, p50", unit: "µs", lower: true },
       { id: "miss-p99", title: "a miss, one at a time, there and back, p99", unit: "µs", lower: true },
-      { id: "miss-first-p99", title: "the same in the first second after the start, p99", unit: "µs", lower: true },
+      {
+        id: "miss-first-p99",
+        title: "a miss, one at a time, in the first second after the start, p99",
+        unit: "µs",
+        lower: true,
+      },
     ],
     run: async (bed, tools, seconds) => {
       const { rate, p50, p99, firstP99 } = await misses(bed, tools, seconds);
