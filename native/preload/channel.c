@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "mailbox.h"
+#include "rights.h"
 #include "sockets.h"
 
 enum { MAGIC = 0x314d4b4e, VERSION = 1, KIND_CONTROL = 0, KIND_DATA = 1, OWN_NAMESPACE = 1, MAILBOX = 2 };
@@ -102,27 +103,29 @@ static int send_record(int fd, struct iovec *parts, size_t count) {
   return result < 0 ? result : 0;
 }
 
-/// Waits for the answer: how many bytes follow its fields, or a negative errno. `message` has room for all that may.
-static int receive_answer(int fd, struct msghdr *message) {
+/// Waits for the answer. `reply` takes what follows its fields, and `descriptor` what came with it, or -1; the reply's length
+/// becomes that of it.
+static int receive_answer(int fd, struct answer *answer, struct iovec *reply, int *descriptor) {
+  struct iovec parts[2] = {{answer, sizeof *answer}};
+  if (reply != NULL) parts[1] = *reply;
+  struct msghdr message = {.msg_iov = parts, .msg_iovlen = reply == NULL ? 1 : 2};
+  union rights rights;
+  if (descriptor != NULL) rights_attach(&message, &rights, -1);
   int result;
   do {
-    result = sys(syscall(SYS_recvmsg, fd, message, MSG_CMSG_CLOEXEC));
+    result = sys(syscall(SYS_recvmsg, fd, &message, MSG_CMSG_CLOEXEC));
   } while (result == -EINTR);
   if (result < 0) return result;
-  return (size_t)result < sizeof(struct answer) ? -ECONNRESET : result - (int)sizeof(struct answer);
+  if ((size_t)result < sizeof *answer) return -ECONNRESET;
+  if (reply != NULL) reply->iov_len = (size_t)result - sizeof *answer;
+  if (descriptor != NULL) *descriptor = rights_received(&message);
+  return 0;
 }
 
-/// Sends a record and waits for its answer. `reply` takes what follows the answer's fields; its length becomes that of it.
+/// Sends a record and waits for its answer.
 static int exchange(int fd, struct iovec *parts, size_t count, struct answer *answer, struct iovec *reply) {
-  int result = send_record(fd, parts, count);
-  if (result < 0) return result;
-  struct iovec answers[2] = {{answer, sizeof *answer}};
-  if (reply != NULL) answers[1] = *reply;
-  struct msghdr message = {.msg_iov = answers, .msg_iovlen = reply == NULL ? 1 : 2};
-  result = receive_answer(fd, &message);
-  if (result < 0) return result;
-  if (reply != NULL) reply->iov_len = (size_t)result;
-  return 0;
+  const int error = send_record(fd, parts, count);
+  return error != 0 ? error : receive_answer(fd, answer, reply, NULL);
 }
 
 static void relax(void) {
@@ -157,10 +160,7 @@ static int exchange_posted(int fd, struct mailbox *box, const struct iovec *part
     if (looks % 16 != 0 || nanoseconds() - start < POLL_NANOSECONDS) continue;
     if (mailbox_step(box, MAILBOX_POSTED, MAILBOX_FREE)) return -EAGAIN;
     if (!mailbox_step(box, MAILBOX_TAKEN, MAILBOX_AWAITED)) break; // It has just been answered.
-    struct iovec part = {answer, sizeof *answer};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    const int result = receive_answer(fd, &message);
-    return result < 0 ? result : 0;
+    return receive_answer(fd, answer, NULL, NULL);
   }
   memcpy(answer, box->answer, sizeof *answer);
   mailbox_store(&box->state, MAILBOX_FREE);
@@ -191,17 +191,11 @@ static int greet(int fd, uint16_t kind, int protocol, uint32_t pid, uint32_t rec
       .flags = OWN_NAMESPACE | (box == NULL ? 0 : MAILBOX),
   };
   struct iovec part = {&hello, sizeof hello};
-  int result = send_record(fd, &part, 1);
-  if (result < 0) return result;
-  _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-  part = (struct iovec){answer, sizeof *answer};
-  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-  result = receive_answer(fd, &message);
-  if (result < 0) return result;
-  const struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-  if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
-    int memory;
-    memcpy(&memory, CMSG_DATA(header), sizeof memory);
+  int memory = -1;
+  int error = send_record(fd, &part, 1);
+  if (error == 0) error = receive_answer(fd, answer, NULL, box == NULL ? NULL : &memory);
+  if (error != 0) return error;
+  if (memory >= 0) {
     void *mapped = mmap(NULL, MAILBOX_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
     syscall(SYS_close, memory);
     if (mapped != MAP_FAILED) *box = mapped;

@@ -14,8 +14,8 @@ enum {
   MAILBOX_ANSWER = 16,
 };
 
-/// Who may write to record, length and answer. Each step is one compare-and-exchange, so that of two who would take the
-/// next one only one does.
+/// Who may write to record, length and answer. Where both may take the next step, each takes it by compare-and-exchange, so
+/// that one does.
 enum mailbox_state {
   MAILBOX_FREE,    ///< the client
   MAILBOX_POSTED,  ///< nobody: the server may take it, the client may withdraw it

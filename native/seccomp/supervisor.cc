@@ -23,6 +23,7 @@
 #include <cstring>
 
 #include "../preload/links.h"
+#include "../preload/rights.h"
 #include "../preload/routing.h"
 #include "filter.h"
 
@@ -345,19 +346,11 @@ Fd Supervisor::OpenChannel(const Call& call, int protocol, const TaskStatus& sta
     }
     report.error = opened < 0 ? -opened : 0;
     iovec part{&report, sizeof report};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof opened)]{};
+    rights control;
     msghdr message{};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
-    if (opened >= 0) {
-      message.msg_control = control;
-      message.msg_controllen = sizeof control;
-      cmsghdr* rights = CMSG_FIRSTHDR(&message);
-      rights->cmsg_level = SOL_SOCKET;
-      rights->cmsg_type = SCM_RIGHTS;
-      rights->cmsg_len = CMSG_LEN(sizeof opened);
-      memcpy(CMSG_DATA(rights), &opened, sizeof opened);
-    }
+    if (opened >= 0) rights_attach(&message, &control, opened);
     sendmsg(far.get(), &message, MSG_NOSIGNAL);
     _exit(0);
   }
@@ -365,21 +358,17 @@ Fd Supervisor::OpenChannel(const Call& call, int protocol, const TaskStatus& sta
   *error = EIO;
   if (child < 0) return Fd();
   iovec part{&report, sizeof report};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))]{};
+  rights control;
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
+  rights_attach(&message, &control, -1);
   const ssize_t length = recvmsg(near.get(), &message, MSG_CMSG_CLOEXEC);
   waitpid(child, nullptr, 0);
   if (length != sizeof report) return Fd();
   *id = report.id;
   *error = report.error;
-  const cmsghdr* rights = CMSG_FIRSTHDR(&message);
-  int opened = -1;
-  if (rights != nullptr) memcpy(&opened, CMSG_DATA(rights), sizeof opened);
-  return Fd(opened);
+  return Fd(rights_received(&message));
 }
 
 /// A free number of the caller's, not below `lowest`; -EMFILE when there is none. Numbers are mostly in use without a gap:

@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "../preload/rights.h"
 #include "busy_poll.h"
 #include "mailbox.h"
 #include "poller.h"
@@ -102,17 +103,11 @@ int SendPacket(int fd, const uint8_t* data, size_t size) {
 /// The same with a descriptor for the receiver.
 int SendPacketWith(int fd, const uint8_t* data, size_t size, int passed) {
   iovec part{const_cast<uint8_t*>(data), size};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof passed)] = {};
+  rights control;
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof passed);
-  memcpy(CMSG_DATA(header), &passed, sizeof passed);
+  rights_attach(&message, &control, passed);
   ssize_t sent;
   do {
     sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
