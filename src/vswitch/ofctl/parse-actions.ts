@@ -29,6 +29,7 @@ import type { Span } from "./errors.ts";
 import { needValue, type Pair, pairs, parseBigInteger, parseInteger } from "./lexer.ts";
 import { put } from "./match.ts";
 import {
+  entry,
   fullMask,
   type MaskedValue,
   type PortNames,
@@ -98,7 +99,8 @@ class ActionParser {
     const name = pair.name.text.toLowerCase();
     const { packet, names } = this;
     if (Object.hasOwn(legacySets, name)) return this.legacy(name as LegacySet, pair);
-    if (pair.value === null && Object.hasOwn(outputs, name)) return { type: "output", port: outputs[name] };
+    const port = pair.value === null ? entry(outputs, name) : undefined;
+    if (port !== undefined) return { type: "output", port };
     switch (name) {
       case "drop":
         return { type: "drop" };
@@ -272,9 +274,9 @@ class ActionParser {
           break;
         case "reason": {
           const value = needValue(inner);
-          if (!Object.hasOwn(reasons, value.text))
-            throw value.syntax(`one of ${Object.keys(reasons).join(", ")} expected`);
-          reason = reasons[value.text];
+          const code = entry(reasons, value.text);
+          if (code === undefined) throw value.syntax(`one of ${Object.keys(reasons).join(", ")} expected`);
+          reason = code;
           break;
         }
         case "userdata":
