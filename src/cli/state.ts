@@ -111,7 +111,12 @@ export class StateFile {
     for (const { timeouts, ...policy } of saved.timeoutPolicies) {
       this.nokmod.conntrack.setPolicy({ ...policy, timeouts: Int32Array.from(timeouts) });
     }
-    if (saved.zoneLimits.length > 0) attempt("limits of zones", () => this.client.setZoneLimits(saved.zoneLimits));
+    // Not by a message, which may not hold all of them.
+    const { limits } = this.nokmod.conntrack;
+    for (const { zone, limit } of saved.zoneLimits) {
+      if (zone === OVS_ZONE_LIMIT_DEFAULT_ZONE) limits.setDefault(limit);
+      else limits.set(zone, limit);
+    }
     for (const { name, ifindex, userFeatures, masksCacheSize, perCpuPids, ports, meters } of saved.datapaths) {
       attempt(name, () => {
         const local = ports.find(({ portNo }) => portNo === OVSP_LOCAL);
