@@ -513,7 +513,9 @@ describe.skipIf(!root)("ovs-vswitchd", () => {
     await plain("ovsdb-tool", "create", file("conf.db"), "/usr/share/openvswitch/vswitch.ovsschema");
     await plain("ovsdb-server", file("conf.db"), `--remote=p${database}`, ...daemon("ovsdb-server"));
     await vsctl("--no-wait", "init");
-    const { status, stderr } = await on(lab, "ovs-vswitchd", database, ...daemon("ovs-vswitchd"));
+    // Its management sockets belong there: the machine's own run directory may be missing.
+    const here = `OVS_RUNDIR=${lab.directory.path}`;
+    const { status, stderr } = await on(lab, "env", here, "ovs-vswitchd", database, ...daemon("ovs-vswitchd"));
     expect(status, stderr).toBe(0);
     await vsctl("add-br", "br0");
     for (const { device } of lab.hosts) await vsctl("add-port", "br0", device);
