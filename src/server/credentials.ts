@@ -4,7 +4,7 @@ import { readFileSync, readlinkSync } from "node:fs";
 const CAP_NET_ADMIN = 12;
 
 /**
- * Whether a process may change the datapath: CAP_NET_ADMIN in the user namespace that we run in (families.md F-027 to
+ * Whether a process may change the datapath: CAP_NET_ADMIN in the user namespace that we run in (spec/families F-027 to
  * F-029). A process that we cannot look at may not.
  * @param pid as SO_PEERCRED tells it: 0 for one outside our pid namespace
  */
