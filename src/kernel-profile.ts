@@ -15,23 +15,23 @@ export const NEWEST_KERNEL: KernelRelease = "6.18";
  * themselves, in src/schema (`since`); here is how kernels treat what all of them have.
  */
 const SINCE = {
-  /** OVS_HASH_ALG_SYM_L4 (actions.md A-049, A-220). */
+  /** OVS_HASH_ALG_SYM_L4 (spec/actions A-049, A-220). */
   symmetricHash: kernelVersion(6, 5),
-  /** Packets that the datapath drops have a reason of its own (actions.md A-232 to A-239). */
+  /** Packets that the datapath drops have a reason of its own (spec/actions A-232 to A-239). */
   dropReasons: kernelVersion(6, 6),
-  /** Expected connections are tracked as others are (conntrack.md C-119, C-120). */
+  /** Expected connections are tracked as others are (spec/conntrack C-119, C-120). */
   expectationsTracked: kernelVersion(6, 6),
-  /** CTA_ZONE narrows a dump or a flush (ctnetlink.md N-072, N-084). */
+  /** CTA_ZONE narrows a dump or a flush (spec/ctnetlink N-072, N-084). */
   conntrackZoneFilter: kernelVersion(6, 8),
-  /** A device is named by its primary name only, not by an altname (families.md F-156). */
+  /** A device is named by its primary name only, not by an altname (spec/families F-156). */
   primaryNamesOnly: kernelVersion(6, 10),
-  /** CTA_FILTER narrows a flush; refused before (ctnetlink.md N-085). */
+  /** CTA_FILTER narrows a flush; refused before (spec/ctnetlink N-085). */
   conntrackFlushFilter: kernelVersion(6, 11),
-  /** CTA_FILTER on IPv6 addresses lists those that are equal, not those that differ (ctnetlink.md N-074). */
+  /** CTA_FILTER on IPv6 addresses lists those that are equal, not those that differ (spec/ctnetlink N-074). */
   conntrackFilterIpv6: kernelVersion(6, 12),
-  /** Pushing a second tag shifts the network header (actions.md A-171). */
+  /** Pushing a second tag shifts the network header (spec/actions A-171). */
   vlanPushShiftsNetwork: kernelVersion(6, 12),
-  /** The attributes inside OVS_ACTION_ATTR_USERSPACE are parsed strictly (actions.md A-047). */
+  /** The attributes inside OVS_ACTION_ATTR_USERSPACE are parsed strictly (spec/actions A-047). */
   strictUserspaceAction: kernelVersion(6, 16),
 } as const;
 

@@ -6,15 +6,17 @@
  *     node tools/conformance.mjs --check    exit status 1 when the file is not what would be written
  *
  * A row is held when its id stands in the title of a test (`it("F-222: …")`, `describe("K-001…K-010: …")`), or in the
- * `rows` list (an array, or an object by case) of a test that plays a recording of the real module. Sections and their ids,
- * the rows that are exempt (nothing outside shows them, or they are of another program), where the matrix and Linux differ,
- * and where nokmod does not do what the module does: tools/conformance.json.
+ * `rows` list (an array, or an object by case) of a test that plays a recording of the real module. The sections and their
+ * rows: docs/spec. The rows that are exempt (nothing outside shows them, or they are of another program), and where nokmod
+ * does not do what the module does: tools/conformance.json.
  */
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 
 const root = new URL("../", import.meta.url);
 const read = (path) => readFileSync(new URL(path, root), "utf8");
 const OUTPUT = "docs/conformance.md";
+/** The pages of docs/spec, in their order here. */
+const PAGES = ["families", "keys", "actions", "conntrack", "upcalls", "tables", "ctnetlink"];
 /** What the last whole run of `npm run test:ovs` wrote. */
 const SUITE = "docs/ovs-suite.md";
 
@@ -59,6 +61,18 @@ export function compact(ids) {
     .join(", ");
 }
 
+/** The sections of a page of docs/spec that have rows. */
+export function sectionsOf(page) {
+  const sections = [];
+  for (const line of page.split("\n")) {
+    const title = /^## (.+)$/.exec(line);
+    if (title !== null) sections.push({ title: title[1], ids: [] });
+    const row = /^\| ([FKACUTN]-\d{3}) \|/.exec(line);
+    if (row !== null) sections.at(-1).ids.push(row[1]);
+  }
+  return sections.filter(({ ids }) => ids.length > 0);
+}
+
 /** Test files by id. */
 function heldRows() {
   const held = new Map();
@@ -75,7 +89,11 @@ const percent = (part, whole) => `${Math.floor((100 * part) / whole)} %`;
 
 /** The whole document. */
 export function conformance() {
-  const { specification, exempt, differences, deviations } = JSON.parse(read("tools/conformance.json"));
+  const specification = PAGES.map((page) => ({
+    file: `spec/${page}.md`,
+    sections: sectionsOf(read(`docs/spec/${page}.md`)),
+  }));
+  const { exempt, deviations } = JSON.parse(read("tools/conformance.json"));
   const held = heldRows();
   const exempted = new Set(exempt.flatMap(({ rows }) => idsIn(rows)));
   const deviating = new Set(deviations.flatMap(({ rows }) => idsIn(rows)));
@@ -89,13 +107,12 @@ export function conformance() {
     let count = 0;
     let excused = 0;
     const lines = [
-      `## ${file}`,
+      `## [${file}](${file})`,
       "",
       "| Section | Rows | Held | Exempt | Deviates | Not held |",
       "|---|--:|--:|---|---|---|",
     ];
-    for (const { title, first, last } of sections) {
-      const ids = idsIn(`${first}…${last}`);
+    for (const { title, ids } of sections) {
       const others = ids.filter((id) => !held.has(id));
       const untold = others.filter((id) => exempted.has(id));
       const different = others.filter((id) => !exempted.has(id) && deviating.has(id));
@@ -109,12 +126,10 @@ export function conformance() {
     allRows += rows;
     allHeld += count;
     allExempt += excused;
-    summary.push(`| ${file} | ${rows} | ${count} | ${excused} | ${percent(count, rows - excused)} |`);
+    summary.push(`| [${file}](${file}) | ${rows} | ${count} | ${excused} | ${percent(count, rows - excused)} |`);
     chapters.push(...lines, "");
   }
-  const known = new Set(
-    specification.flatMap(({ sections }) => sections.flatMap((s) => idsIn(`${s.first}…${s.last}`))),
-  );
+  const known = new Set(specification.flatMap(({ sections }) => sections.flatMap(({ ids }) => ids)));
   const unknown = [...held.keys()].filter((id) => !known.has(id));
   if (unknown.length > 0) throw new Error(`tests name rows that do not exist: ${unknown.join(", ")}`);
   const nowhere = [...exempted, ...deviating].filter((id) => !known.has(id));
@@ -122,8 +137,8 @@ export function conformance() {
   return [
     "# Conformance",
     "",
-    "The specification is a matrix of what openvswitch.ko and nf_conntrack of Linux 6.12 do as seen from outside: one row is",
-    "one fact that a test can tell, with an id (F families, K keys, A actions, C conntrack, U upcalls, T tables, N",
+    "The [specification](spec/index.md) says what openvswitch.ko and nf_conntrack do as seen from outside: one row is one fact",
+    "that a test can check, with an id (F families, K keys, A actions, C conntrack, U upcalls, T tables, N",
     "ctnetlink). A row counts as held when a test names it in its title, or when it is in the list of a test that plays a",
     "recording of the real module. It is exempt when nothing outside shows it or it is about another program, and deviates",
     "when nokmod is known not to do it; both are listed below with the reason. The share is of the rows that are not exempt.",
@@ -143,11 +158,7 @@ export function conformance() {
     "",
     ...exempt.map(({ rows, why }) => `- ${compact(idsIn(rows).filter((id) => !held.has(id)))}: ${why}`),
     "",
-    "## Where the matrix and Linux 6.12 differ",
-    "",
-    "Seen by asking the module itself, in User-Mode Linux; nokmod does what the module does.",
-    "",
-    ...differences.map(({ rows, what }) => `- ${rows}: ${what}`),
+    "Rows that the real module contradicted have been corrected: [spec/corrections.md](spec/corrections.md).",
     "",
     "## Known deviations",
     "",

@@ -21,7 +21,7 @@ import {
 import { NETLINK_GENERIC, NLMSG_HDRLEN, NLMSG_MIN_TYPE } from "../uapi/netlink.ts";
 import { type Batch, type Build, messagesOf, type NetlinkMessage, Requester, type SocketOpener } from "./requester.ts";
 
-/** A generic-netlink family as CTRL_CMD_GETFAMILY tells it (families.md F-011). */
+/** A generic-netlink family as CTRL_CMD_GETFAMILY tells it (spec/families F-011). */
 export interface GenlFamily {
   readonly name: string;
   /** nlmsg_type of its messages. */

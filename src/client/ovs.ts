@@ -58,7 +58,7 @@ export interface FlowInfo {
   readonly ufid: Uint8Array | null;
   readonly key: Uint8Array | null;
   readonly mask: Uint8Array | null;
-  /** null when left out: by UFID_FLAGS, or because it did not fit into a dump (families.md F-264). */
+  /** null when left out: by UFID_FLAGS, or because it did not fit into a dump (spec/families F-264). */
   readonly actions: Uint8Array | null;
   readonly packets: number;
   readonly bytes: number;
@@ -76,7 +76,7 @@ export interface FlowSpec {
   readonly actions: Uint8Array;
   readonly ufid?: Uint8Array;
   readonly probe?: boolean;
-  /** NLM_F_CREATE: an existing flow gives EEXIST (families.md F-222). Default true. */
+  /** NLM_F_CREATE: an existing flow gives EEXIST (spec/families F-222). Default true. */
   readonly create?: boolean;
 }
 
@@ -171,7 +171,7 @@ export class OvsClient {
     };
   }
 
-  /** Creates a datapath and its local port. @throws Errno EEXIST, EINVAL, EOPNOTSUPP (families.md F-086…F-102) */
+  /** Creates a datapath and its local port. @throws Errno EEXIST, EINVAL, EOPNOTSUPP (spec/families F-086…F-102) */
   createDatapath(
     name: string,
     options: {
@@ -200,7 +200,7 @@ export class OvsClient {
     );
   }
 
-  /** Features left out become 0, as in the kernel (families.md F-106). */
+  /** Features left out become 0, as in the kernel (spec/families F-106). */
   setDatapath(
     datapath: number | string,
     options: { userFeatures: number; masksCacheSize?: number; perCpuPids?: readonly number[] },
@@ -238,7 +238,7 @@ export class OvsClient {
     return found;
   }
 
-  /** @throws Errno ENODEV, EBUSY, EEXIST, EINVAL, EAFNOSUPPORT (families.md F-144…F-166) */
+  /** @throws Errno ENODEV, EBUSY, EEXIST, EINVAL, EAFNOSUPPORT (spec/families F-144…F-166) */
   createVport(
     datapath: number,
     options: {
@@ -321,7 +321,7 @@ export class OvsClient {
     return found;
   }
 
-  /** Puts a new flow. @throws Errno EEXIST, EINVAL, ENODEV … (families.md F-217…F-232) */
+  /** Puts a new flow. @throws Errno EEXIST, EINVAL, ENODEV … (spec/families F-217…F-232) */
   putFlow(datapath: number, flow: FlowSpec): void {
     this.genl.request(
       this.families.flow,
@@ -400,7 +400,7 @@ export class OvsClient {
     for (const message of messages) yield decodeFlow(message);
   }
 
-  /** Runs actions on a packet. @throws Errno as validation or an action failed (families.md F-280…F-286) */
+  /** Runs actions on a packet. @throws Errno as validation or an action failed (spec/families F-280…F-286) */
   execute(datapath: number, spec: ExecuteSpec): void {
     this.genl.request(this.families.packet, ovs.OVS_PACKET_CMD_EXECUTE, (w) => writeExecute(w, datapath, spec));
   }
@@ -436,7 +436,7 @@ export class OvsClient {
     };
   }
 
-  /** Sets a meter. @throws Errno EINVAL, EFBIG, EBUSY (families.md F-303…F-314) */
+  /** Sets a meter. @throws Errno EINVAL, EFBIG, EBUSY (spec/families F-303…F-314) */
   setMeter(
     datapath: number,
     id: number,

@@ -192,7 +192,7 @@ export class Requester {
 
 /**
  * Several requests in one datagram, none acknowledged: what succeeds says nothing, what fails sends its error
- * (families.md F-052). This is how a flow is put and its packet executed with one crossing.
+ * (spec/families F-052). This is how a flow is put and its packet executed with one crossing.
  */
 export class Batch {
   private readonly writer = new MessageWriter();

@@ -1,4 +1,4 @@
-/** NAT part of a ct action (OVS_NAT_ATTR_*, conntrack.md section 2). */
+/** NAT part of a ct action (OVS_NAT_ATTR_*, spec/conntrack section 2). */
 export class NatAction {
   /** 0 = bare nat (existing connections only), 1 = SRC, 2 = DST. */
   type: 0 | 1 | 2 = 0;
@@ -18,7 +18,7 @@ export class NatAction {
   reverse = false;
 }
 
-/** A validated ct action (OVS_CT_ATTR_*, conntrack.md section 1). Made when the flow is put; read per packet. */
+/** A validated ct action (OVS_CT_ATTR_*, spec/conntrack section 1). Made when the flow is put; read per packet. */
 export class CtAction {
   /** AF_INET (2) or AF_INET6 (10), from the masked key. */
   family = 2;

@@ -79,7 +79,7 @@ import { closing, finished, isEstablished, setLiberal, tcpHeaderValid, trackTcp 
 import { copyTuple, findTransport, invert, newTuple, protoOf, setZone, Transport, tupleOf, zoneOf } from "./tuple.ts";
 import { Tracked, Verdict } from "./verdict.ts";
 
-/** Counters of CTNETLINK GET_STATS_CPU (N-145), named as there. */
+/** Counters of CTNETLINK GET_STATS_CPU (spec/ctnetlink N-145), named as there. */
 export interface ConntrackStats {
   found: number;
   invalid: number;
@@ -114,9 +114,9 @@ export interface TimeoutPolicy {
 const NO_ROOM = -1;
 const NO_INVERSE = -2;
 
-/** Buckets that early drop looks into (C-258). */
+/** Buckets that early drop looks into (spec/conntrack C-258). */
 const EVICTION_RANGE = 8;
-/** Bounds of the random chain length limit (C-261). */
+/** Bounds of the random chain length limit (spec/conntrack C-261). */
 const MIN_CHAIN = 50;
 const CHAIN_SPREAD = 30;
 
@@ -191,7 +191,9 @@ export class Conntrack implements ConntrackPort, HelperContext {
   /** What expectations may be given to do when they are met, by the name that CTA_EXPECT_FN has for it. */
   readonly expectFunctions = new Map<string, ExpectFunction>();
   readonly greKeys = new GreKeymap();
-  /** By number; 0 is "none". A deleted policy leaves a hole: entries fall back to the defaults (C-369). */
+  /**
+   * By number; 0 is "none". A deleted policy leaves a hole: entries fall back to the defaults (spec/conntrack C-369).
+   */
   private readonly policies: (TimeoutPolicy | undefined)[] = [undefined];
   /** Zones of answers by zone of origin, where connections ever crossed. */
   private readonly crossings = new Map<number, Set<number>>();
@@ -203,7 +205,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
   private settled = 0;
   /** Slots that the tick under way has still to look at. */
   private gcLeft = 0;
-  /** A packet was refused for want of room: the next round evicts (C-259). */
+  /** A packet was refused for want of room: the next round evicts (spec/conntrack C-259). */
   private crowded = false;
   private evicting = false;
 
@@ -225,7 +227,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     for (const helper of builtinHelpers) this.registerHelper(helper);
   }
 
-  /** Entries, unconfirmed ones included (nf_conntrack_count; C-257). */
+  /** Entries, unconfirmed ones included (nf_conntrack_count; spec/conntrack C-257). */
   get count(): number {
     return this.table.count;
   }
@@ -288,7 +290,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     return 0;
   }
 
-  /** Before Linux 6.6: a packet that is expected is not tracked, the key shows its master (C-119). */
+  /** Before Linux 6.6: a packet that is expected is not tracked, the key shows its master (spec/conntrack C-119). */
   private announceExpected(packet: Packet, key: Int32Array, action: CtAction): boolean {
     if (!this.readTuple(packet, action)) return false;
     const { tuple } = this;
@@ -316,7 +318,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     if (action.hasEventmask && (words[entry + E.EXT] & Ext.EVENTS) !== 0)
       words[entry + E.EVENT_MASK] = action.eventmask;
     if (action.hasMark) {
-      // Bits of the value outside the mask are taken as well (C-025).
+      // Bits of the value outside the mask are taken as well (spec/conntrack C-025).
       const mark = action.mark | (words[entry + E.MARK] & ~action.markMask);
       if (mark !== words[entry + E.MARK]) {
         words[entry + E.MARK] = mark;
@@ -343,7 +345,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     if (!cached) {
       if (!this.track(packet, action)) return -EINVAL;
       // Only now, after tracking really ran, does the key follow the entry: a cached result keeps the key's state with
-      // its NAT bits (C-092, C-096, C-381).
+      // its NAT bits (spec/conntrack C-092, C-096, C-381).
       this.updateKey(packet, key, action.zone);
     }
     const slot = packet.ct;
@@ -352,7 +354,8 @@ export class Conntrack implements ConntrackPort, HelperContext {
     const entry = slot * E.WORDS;
     const confirmed = (words[entry + E.STATUS] & IPS_CONFIRMED) !== 0;
 
-    // New connections are translated by the action that commits them, so that the helper sees what they became (C-153).
+    // New connections are translated by the action that commits them, so that the helper sees what they became
+    // (spec/conntrack C-153).
     if (action.nat !== undefined && (key[K.CT] & OVS_CS_F_NAT_MASK) === 0 && (confirmed || action.commit)) {
       const error = this.translate(packet, key, action.nat, action.commit);
       if (error !== 0) return error;
@@ -361,7 +364,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
       this.attachHelper(entry, action);
       if (action.nat !== undefined) words[entry + E.EXT] |= Ext.SEQADJ;
     }
-    // A new connection's helper waits for the commit (C-210, C-392).
+    // A new connection's helper waits for the commit (spec/conntrack C-210, C-392).
     if (confirmed && !cached && (words[entry + E.EXT] & Ext.HELPER_MASK) !== 0) {
       if (!this.help(packet, slot, action.family)) return -EINVAL;
     }
@@ -369,14 +372,15 @@ export class Conntrack implements ConntrackPort, HelperContext {
     return 0;
   }
 
-  /** The packet's entry is not confirmed, and the packet it was copied from has it too (C-091). */
+  /** The packet's entry is not confirmed, and the packet it was copied from has it too (spec/conntrack C-091). */
   private isOthers(packet: Packet): boolean {
     return packet.ctShared && (this.table.words[packet.ct * E.WORDS + E.STATUS] & IPS_CONFIRMED) === 0;
   }
 
   /**
    * Whether the packet's entry can be used without tracking it again (section 5). A packet that comes back from user
-   * space has lost its entry: it is found again by the tuple, so that it is not counted twice (C-080, C-384).
+   * space has lost its entry: it is found again by the tuple, so that it is not counted twice (spec/conntrack C-080,
+   * C-384).
    */
   private isCached(packet: Packet, key: Int32Array, action: CtAction): boolean {
     let executed = true;
@@ -398,7 +402,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
       if (policy !== 0 && policy !== ext >>> Ext.POLICY_SHIFT) return false;
     }
     if (action.force && packet.ctInfo >= IP_CT_IS_REPLY) {
-      // The connection is to start in the packet's direction (C-090).
+      // The connection is to start in the packet's direction (spec/conntrack C-090).
       if ((words[entry + E.STATUS] & IPS_CONFIRMED) !== 0) this.destroy(packet.ct, 0, false);
       packet.ct = CtRef.NONE;
       packet.ctInfo = 0;
@@ -407,7 +411,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     return executed;
   }
 
-  /** Looks the packet's tuple up without tracking (C-080, C-081). Sets the packet's entry. */
+  /** Looks the packet's tuple up without tracking (spec/conntrack C-080, C-081). Sets the packet's entry. */
   private findExisting(packet: Packet, key: Int32Array, action: CtAction): boolean {
     if (!this.readTuple(packet, action)) return false;
     const { tuple } = this;
@@ -460,13 +464,13 @@ export class Conntrack implements ConntrackPort, HelperContext {
     return true;
   }
 
-  /** The source's key of enhanced GRE, which its header does not have (C-332). */
+  /** The source's key of enhanced GRE, which its header does not have (spec/conntrack C-332). */
   private greSource(view: DataView, l4: number, end: number, tuple: Int32Array): void {
     if (this.greKeys.size === 0 || l4 + GRE_MIN_LEN > end || (view.getUint16(l4) & GRE_VERSION) !== 1) return;
     tuple[T.PORTS] |= this.greKeys.lookUp(tuple) << 16;
   }
 
-  /** enum ip_conntrack_info of a packet that matched this direction (C-375). */
+  /** enum ip_conntrack_info of a packet that matched this direction (spec/conntrack C-375). */
   private infoOf(link: number): number {
     if ((link & 1) !== 0) return IP_CT_ESTABLISHED_REPLY;
     const status = this.table.words[(link >> 1) * E.WORDS + E.STATUS];
@@ -590,13 +594,13 @@ export class Conntrack implements ConntrackPort, HelperContext {
     }
     const status = words[entry + E.STATUS];
     if ((status & IPS_FIXED_TIMEOUT) === 0) {
-      // Until it is confirmed the entry holds the timeout itself (C-148).
+      // Until it is confirmed the entry holds the timeout itself (spec/conntrack C-148).
       words[entry + E.EXPIRES] = (status & IPS_CONFIRMED) !== 0 ? this.now + tracked.timeout : tracked.timeout;
     }
     return verdict;
   }
 
-  /** Verifies the transport checksum, once per packet (C-058, C-059). */
+  /** Verifies the transport checksum, once per packet (spec/conntrack C-058, C-059). */
   private checksumValid(packet: Packet, family: number, proto: number): boolean {
     if (packet.csum !== Csum.NONE || !this.options.checksum) return true;
     if (!verifyL4(packet, family === AF_INET ? ETH_P_IP : ETH_P_IPV6, proto)) return false;
@@ -604,7 +608,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     return true;
   }
 
-  /** UDP's length, and its checksum unless it has none (C-315, C-316). */
+  /** UDP's length, and its checksum unless it has none (spec/conntrack C-315, C-316). */
   private udpValid(packet: Packet, family: number, l4: number, length: number): boolean {
     if (length < udp.HEADER_LEN) return false;
     const { view } = packet.memory;
@@ -639,7 +643,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
       case IpProto.UDPLITE:
         if (length < udp.HEADER_LEN || udp.udpliteCoverage(view, l4, length) < 0) return false;
         if (view.getUint16(l4 + udp.CHECKSUM) === 0) return false;
-        // The kernel puts UDP's protocol number into the pseudo header, so must we (C-317).
+        // The kernel puts UDP's protocol number into the pseudo header, so must we (spec/conntrack C-317).
         return this.coverageValid(packet, family, IpProto.UDP, l4, length, udp.udpliteCoverage(view, l4, length));
       case IpProto.SCTP:
         if (length < sctp.HEADER_LEN) return false;
@@ -656,7 +660,8 @@ export class Conntrack implements ConntrackPort, HelperContext {
   }
 
   /**
-   * ICMP messages that are about another packet, and those that are not tracked at all (C-320 to C-324, C-112).
+   * ICMP messages that are about another packet, and those that are not tracked at all (spec/conntrack C-320 to C-324,
+   * C-112).
    * @returns true if the packet needs no tracking of its own: its entry is set if it is about one
    */
   private icmpError(packet: Packet, proto: number, l4: number, action: CtAction): boolean {
@@ -691,7 +696,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     if (!invert(tuple, 0, scratchTuple, 0)) return this.icmpInvalid();
     const link = this.findLive(scratchTuple);
     if (link < 0) return this.icmpInvalid();
-    // The error must come to whom the packet inside was from (C-248).
+    // The error must come to whom the packet inside was from (spec/conntrack C-248).
     const { words } = this.table;
     const at = (link >> 1) * E.WORDS + ((link & 1) << E.DIR_SHIFT);
     const destination = packet.l3 + (v4 ? ipv4.DST : ipv6.DST);
@@ -708,7 +713,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     return true;
   }
 
-  /** Makes an unconfirmed entry for this.tuple (C-246). @returns slot, NO_ROOM or NO_INVERSE */
+  /** Makes an unconfirmed entry for this.tuple (spec/conntrack C-246). @returns slot, NO_ROOM or NO_INVERSE */
   private begin(hash: number, action: CtAction): number {
     const { table, tuple } = this;
     if (!invert(tuple, 0, this.scratchTuple, 0)) return NO_INVERSE;
@@ -733,7 +738,9 @@ export class Conntrack implements ConntrackPort, HelperContext {
     return slot;
   }
 
-  /** A slot for one more entry, by eviction if need be (C-257, C-258). @returns -1 when the table is full */
+  /**
+   * A slot for one more entry, by eviction if need be (spec/conntrack C-257, C-258). @returns -1 when the table is full
+   */
   private allocate(hash: number): number {
     const { table, options } = this;
     if (options.max !== 0 && table.count >= options.max && !this.earlyDrop(hash)) {
@@ -763,7 +770,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     words[entry + E.EXT] = ext;
   }
 
-  /** A new connection was expected (C-230, C-232). */
+  /** A new connection was expected (spec/conntrack C-230, C-232). */
   private fulfil(slot: number, expectation: Expectation): void {
     const { words } = this.table;
     const entry = slot * E.WORDS;
@@ -788,7 +795,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     this.mapper.setup(slot, this.range.setAddress(words, from + T.SRC).setPort(expectation.savedPort), Manip.DST);
   };
 
-  /** Evicts an unassured connection near the new one's bucket (C-258). */
+  /** Evicts an unassured connection near the new one's bucket (spec/conntrack C-258). */
   private earlyDrop(hash: number): boolean {
     const { table } = this;
     const { words } = table;
@@ -834,7 +841,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     this.table.release(master - 1);
   };
 
-  /** Inserts the entry into the table (C-145 to C-149). @returns false to drop the packet */
+  /** Inserts the entry into the table (spec/conntrack C-145 to C-149). @returns false to drop the packet */
   private confirm(packet: Packet): boolean {
     const slot = packet.ct;
     const { table } = this;
@@ -902,7 +909,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     return false;
   }
 
-  /** Lets the loser's packet adopt the winner's entry if both are the same connection (C-267). */
+  /** Lets the loser's packet adopt the winner's entry if both are the same connection (spec/conntrack C-267). */
   private merge(packet: Packet, slot: number, link: number): boolean {
     const { words } = this.table;
     const loser = slot * E.WORDS;
@@ -930,7 +937,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     let status = words[entry + E.STATUS];
     let manip: Manip;
     if (ctInfo !== IP_CT_NEW && (status & IPS_NAT_MASK) !== 0 && (ctInfo !== IP_CT_RELATED || commit)) {
-      // As the connection was translated before (C-156, C-157).
+      // As the connection was translated before (spec/conntrack C-156, C-157).
       manip = ((status & IPS_SRC_NAT) !== 0) === (direction === 0) ? Manip.SRC : Manip.DST;
     } else if (nat.type === 1) manip = Manip.SRC;
     else if (nat.type === 2) manip = Manip.DST;
@@ -947,7 +954,8 @@ export class Conntrack implements ConntrackPort, HelperContext {
         if (error !== 0) return error;
         done |= 1 << other;
       } else if (direction === 0) {
-        // A translated destination may collide with another connection: the source port gives way (C-165).
+        // A translated destination may collide with another connection: the source port gives way
+        // (spec/conntrack C-165).
         error = this.translateOne(packet, undefined, Manip.SRC);
         if (error !== 0) return error;
         done |= 1 << Manip.SRC;
@@ -1068,7 +1076,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     for (let i = 0; i < 4; i++) key[K.CT_LABELS + i] = 0;
   }
 
-  /** Labels of a new connection: the master's, then what the action sets (C-140, C-141). */
+  /** Labels of a new connection: the master's, then what the action sets (spec/conntrack C-140, C-141). */
   private initLabels(entry: number, key: Int32Array, action: CtAction): void {
     const { words } = this.table;
     const master = words[entry + E.MASTER];
@@ -1083,7 +1091,10 @@ export class Conntrack implements ConntrackPort, HelperContext {
     this.remember(entry, 1 << IPCT_LABEL);
   }
 
-  /** Labels of a confirmed connection: bits outside the mask are XORed in (C-026). @returns whether they changed */
+  /**
+   * Labels of a confirmed connection: bits outside the mask are XORed in (spec/conntrack C-026). @returns whether they
+   * changed
+   */
   mergeLabels(entry: number, labels: Int32Array, mask: Int32Array): boolean {
     const { words } = this.table;
     words[entry + E.EXT] |= Ext.LABELS;
@@ -1117,7 +1128,10 @@ export class Conntrack implements ConntrackPort, HelperContext {
     for (const [key, set] of Object.entries(helper.expectFunctions?.(this) ?? {})) this.expectFunctions.set(key, set);
   }
 
-  /** Number of a helper, 0 if there is none of that name for protocol and family; 0 stands for any (C-018, C-218). */
+  /**
+   * Number of a helper, 0 if there is none of that name for protocol and family; 0 stands for any
+   * (spec/conntrack C-018, C-218).
+   */
   findHelper(name: string, proto: number, family: number): number {
     for (let i = 1; i < this.helpers.length; i++) {
       const helper = this.helpers[i];
@@ -1171,7 +1185,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
       action.policyNumber = action.timeout === undefined ? 0 : Math.max(this.findPolicy(action.timeout), 0);
     }
     const policy = this.policies[action.policyNumber];
-    // One of another protocol is no error, and of no effect (C-022, C-370).
+    // One of another protocol is no error, and of no effect (spec/conntrack C-022, C-370).
     if (policy === undefined || policy.family !== action.family) return 0;
     const generic = this.timeouts.of(action.ipProto) === this.timeouts.generic;
     return policy.proto === (generic ? GENERIC : action.ipProto) ? action.policyNumber : 0;
@@ -1185,7 +1199,10 @@ export class Conntrack implements ConntrackPort, HelperContext {
     words[entry + E.STATUS] |= IPS_HELPER;
   }
 
-  /** Calls the connection's helper and adjusts sequence numbers (C-213 to C-217). @returns false to drop the packet */
+  /**
+   * Calls the connection's helper and adjusts sequence numbers (spec/conntrack C-213 to C-217). @returns false to drop
+   * the packet
+   */
   private help(packet: Packet, slot: number, family: number): boolean {
     const { words } = this.table;
     const entry = slot * E.WORDS;
@@ -1230,12 +1247,12 @@ export class Conntrack implements ConntrackPort, HelperContext {
     }
   }
 
-  /** Deletes a policy; entries that used it fall back to the defaults (C-369). */
+  /** Deletes a policy; entries that used it fall back to the defaults (spec/conntrack C-369). */
   deletePolicy(number: number): void {
     this.policies[number] = undefined;
   }
 
-  /** Counts an unconfirmed entry against its zone (C-133). @returns true if the zone is full */
+  /** Counts an unconfirmed entry against its zone (spec/conntrack C-133). @returns true if the zone is full */
   private exceedsLimit(slot: number, zone: number): boolean {
     const limit = this.limits.limitOf(zone);
     if (limit === 0) return false;
@@ -1251,8 +1268,8 @@ export class Conntrack implements ConntrackPort, HelperContext {
   }
 
   /**
-   * Destroys counted connections that have expired, so that limits count what is there (tables.md T-071). Once per jiffy as
-   * in the kernel; in a large table less often, so that refusing packets costs no more than serving them.
+   * Destroys counted connections that have expired, so that limits count what is there (spec/tables T-071). Once per
+   * jiffy as in the kernel; in a large table less often, so that refusing packets costs no more than serving them.
    */
   private settleLimits(): void {
     const { table } = this;
@@ -1294,7 +1311,10 @@ export class Conntrack implements ConntrackPort, HelperContext {
     return ((this.table.words[slot * E.WORDS + E.EXPIRES] - this.now) | 0) <= 0;
   }
 
-  /** Takes a confirmed entry out of the table and tells the listener (C-263, C-265). @returns false if it is gone already */
+  /**
+   * Takes a confirmed entry out of the table and tells the listener (spec/conntrack C-263, C-265). @returns false if it
+   * is gone already
+   */
   destroy(slot: number, portId: number, report: boolean): boolean {
     const { table } = this;
     const { words } = table;
@@ -1310,13 +1330,13 @@ export class Conntrack implements ConntrackPort, HelperContext {
     return true;
   }
 
-  /** Remembers events until they are delivered (N-109). */
+  /** Remembers events until they are delivered (spec/ctnetlink N-109). */
   private remember(entry: number, events: number): void {
     const { words } = this.table;
     if ((words[entry + E.EXT] & Ext.EVENTS) !== 0) words[entry + E.EVENTS] |= events;
   }
 
-  /** Delivers remembered events of a confirmed entry (C-124). */
+  /** Delivers remembered events of a confirmed entry (spec/conntrack C-124). */
   private deliver(slot: number): void {
     const { words } = this.table;
     const entry = slot * E.WORDS;
@@ -1369,8 +1389,8 @@ export class Conntrack implements ConntrackPort, HelperContext {
   }
 
   /**
-   * Looks at the next slots of the table. The round after a packet had to be refused also takes connections that are not
-   * assured or are closing, as long as the table is nearly full (C-259).
+   * Looks at the next slots of the table. The round after a packet had to be refused also takes connections that are
+   * not assured or are closing, as long as the table is nearly full (spec/conntrack C-259).
    * @returns slots looked at, fewer than asked for when `destroyed` entries had to go
    */
   private collect(slots: number, destroyed: number): number {
@@ -1414,7 +1434,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     return -1;
   }
 
-  /** Live, confirmed, and not a loser of a clash (N-076 to N-078). */
+  /** Live, confirmed, and not a loser of a clash (spec/ctnetlink N-076 to N-078). */
   isListed(slot: number): boolean {
     const { words } = this.table;
     const entry = slot * E.WORDS;
@@ -1452,7 +1472,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
 
   /**
    * Makes an entry for the control plane: unconfirmed until insert() is called.
-   * @returns slot, or a negative errno: -EINVAL, -ENOMEM when the table is full (N-093)
+   * @returns slot, or a negative errno: -EINVAL, -ENOMEM when the table is full (spec/ctnetlink N-093)
    */
   create(original: Int32Array, reply: Int32Array): number {
     const { table } = this;
@@ -1469,7 +1489,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     return slot;
   }
 
-  /** Inserts an entry of create(). @returns 0; -EEXIST or -ENOSPC, and the entry is gone (N-093) */
+  /** Inserts an entry of create(). @returns 0; -EEXIST or -ENOSPC, and the entry is gone (spec/ctnetlink N-093) */
   insert(slot: number): number {
     const { table } = this;
     const { words } = table;
@@ -1499,7 +1519,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
     this.abandon(slot);
   }
 
-  /** An opaque id, the same for the life of the entry (N-039). */
+  /** An opaque id, the same for the life of the entry (spec/ctnetlink N-039). */
   idOf(slot: number): number {
     const generation = this.table.words[slot * E.WORDS + E.GENERATION];
     let h = Math.imul(slot ^ 0x5bd1e995, 0x297a2d39) ^ Math.imul(generation, 0x2c1b3c6d);
@@ -1513,7 +1533,7 @@ export class Conntrack implements ConntrackPort, HelperContext {
   }
 }
 
-/** ct_state bits by enum ip_conntrack_info (C-100 to C-104). */
+/** ct_state bits by enum ip_conntrack_info (spec/conntrack C-100 to C-104). */
 const STATE_OF_INFO = Uint8Array.of(
   OVS_CS_F_TRACKED | OVS_CS_F_ESTABLISHED,
   OVS_CS_F_TRACKED | OVS_CS_F_RELATED,
@@ -1522,7 +1542,7 @@ const STATE_OF_INFO = Uint8Array.of(
   OVS_CS_F_TRACKED | OVS_CS_F_RELATED | OVS_CS_F_REPLY_DIR,
 );
 
-/** Whether a crowded table can do without a connection (C-259). */
+/** Whether a crowded table can do without a connection (spec/conntrack C-259). */
 function mayGo(words: Int32Array, entry: number): boolean {
   if ((words[entry + E.STATUS] & IPS_ASSURED) === 0) return true;
   const state = words[entry + Tcp.STATE] & 0xff;
@@ -1548,7 +1568,9 @@ function account(words: Int32Array, entry: number, direction: number, bytes: num
   if (sum > 0xffff_ffff) words[at + 3]++;
 }
 
-/** Addresses and ports of the packet into the key after translation, with the NAT bits (C-169, C-170). */
+/**
+ * Addresses and ports of the packet into the key after translation, with the NAT bits (spec/conntrack C-169, C-170).
+ */
 function natToKey(packet: Packet, key: Int32Array, done: number): void {
   const { view } = packet.memory;
   const { l3, l4 } = packet;
@@ -1569,7 +1591,7 @@ function natToKey(packet: Packet, key: Int32Array, done: number): void {
   }
 }
 
-/** Neighbour discovery and multicast listener messages are nobody's connection (C-112). */
+/** Neighbour discovery and multicast listener messages are nobody's connection (spec/conntrack C-112). */
 function isUntracked(type: number): boolean {
   return (type >= 130 && type <= 136) || type === 143 || type === 151 || type === 152;
 }

@@ -33,7 +33,10 @@ const LONG = 0b11_1110_0011;
 
 const STATES = 8;
 const TYPES = 10;
-/** New state by sender's role (client, server), type and old state; columns NONE, RQ, RS, PO, OP, CR, CG, TW (C-333). */
+/**
+ * New state by sender's role (client, server), type and old state; columns NONE, RQ, RS, PO, OP, CR, CG, TW
+ * (spec/conntrack C-333).
+ */
 const TRANSITIONS = Uint8Array.from(
   [
     "112iiii1", // client: request
@@ -83,10 +86,10 @@ export function dccpHeaderValid(view: DataView, l4: number, length: number): boo
   return HEADER_LEN + (isLong(view, l4) ? LONG_SEQ_LEN : 0) + MORE[type] <= length;
 }
 
-/** States that a crowded table may evict although assured (C-259). */
+/** States that a crowded table may evict although assured (spec/conntrack C-259). */
 export const dccpClosing = (state: number): boolean => state >= CLOSEREQ && state <= TIMEWAIT;
 
-/** The DCCP tracker (RFC 4340 section 4.3; C-333). Precondition: dccpHeaderValid, checksum verified. */
+/** The DCCP tracker (RFC 4340 section 4.3; spec/conntrack C-333). Precondition: dccpHeaderValid, checksum verified. */
 export function trackDccp(
   words: Int32Array,
   entry: number,

@@ -1,6 +1,9 @@
 /** Somebody who wants to know what happens to connections: ctnetlink (src/kernel/ctnetlink.ts). */
 export interface ConntrackListener {
-  /** False if nobody is subscribed: entries made now get no event cache when nf_conntrack_events is 2 (N-110). */
+  /**
+   * False if nobody is subscribed: entries made now get no event cache when nf_conntrack_events is 2
+   * (spec/ctnetlink N-110).
+   */
   readonly listening: boolean;
   /**
    * Something happened. Called synchronously; the entry can be read until the call returns.

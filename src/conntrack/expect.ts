@@ -9,12 +9,12 @@ import { AF_INET, E, Ext, T } from "./layout.ts";
 import type { ConnectionTable } from "./table.ts";
 import { newTuple, setZone, zoneOf } from "./tuple.ts";
 
-/** Sets up NAT of an expected connection from its master's (C-232). */
+/** Sets up NAT of an expected connection from its master's (spec/conntrack C-232). */
 export type ExpectFunction = (slot: number, expectation: Expectation) => void;
 
 /**
- * A connection that a helper expects. There are a few thousand at most (C-234), made by the slow path: objects.
- * Destination and protocol must match in full; the source as far as the mask goes.
+ * A connection that a helper expects. There are a few thousand at most (spec/conntrack C-234), made by the slow path:
+ * objects. Destination and protocol must match in full; the source as far as the mask goes.
  */
 export class Expectation {
   readonly tuple = newTuple();
@@ -102,7 +102,7 @@ export interface ExpectPolicy {
   readonly timeout: number;
 }
 
-/** Told of expectations that come and go (N-122). */
+/** Told of expectations that come and go (spec/ctnetlink N-122). */
 export interface ExpectListener {
   expectation(expectation: Expectation, isNew: boolean, portId: number, report: boolean): void;
 }
@@ -119,7 +119,7 @@ export const enum AddResult {
   ALREADY = -114,
 }
 
-/** The expectations of a namespace, found by destination (C-228 to C-235). */
+/** The expectations of a namespace, found by destination (spec/conntrack C-228 to C-235). */
 export class ExpectationTable {
   count = 0;
   created = 0;
@@ -141,8 +141,8 @@ export class ExpectationTable {
   ) {}
 
   /**
-   * Adds an expectation; an equal one of the same master is replaced, and the oldest of the class goes when the policy of
-   * the master's helper allows no more (C-224).
+   * Adds an expectation; an equal one of the same master is replaced, and the oldest of the class goes when the policy
+   * of the master's helper allows no more (spec/conntrack C-224).
    * @param anyMaster an equal one of another master is not simply a clash
    */
   add(expectation: Expectation, now: number, portId = 0, report = false, anyMaster = false): AddResult {
@@ -217,7 +217,8 @@ export class ExpectationTable {
 
   /**
    * The expectation that a new connection fulfils.
-   * @param consume a connection that is committed uses it up, unless it is permanent (C-120, C-121, C-229)
+   * @param consume a connection that is committed uses it up, unless it is permanent (spec/conntrack C-120, C-121,
+   *   C-229)
    */
   match(tuple: Int32Array, now: number, consume: boolean): Expectation | undefined {
     const bucket = this.byDestination.get(destinationKey(tuple));
@@ -258,7 +259,7 @@ export class ExpectationTable {
     this.listener?.expectation(expectation, false, portId, report);
   }
 
-  /** The master goes: so do its expectations (C-233). */
+  /** The master goes: so do its expectations (spec/conntrack C-233). */
   removeAllOf(master: number): void {
     for (const expectation of [...(this.byMaster.get(master) ?? [])]) this.remove(expectation, 0, false);
   }

@@ -8,9 +8,9 @@ interface Entry {
 }
 
 /**
- * What the PPTP helper has told the GRE tracker (conntrack.md C-332). An enhanced GRE header (RFC 2637 section 4.1) has the
- * call id of its receiver only; the sender's is found here by addresses and the receiver's, so that both directions of a
- * call become one connection. Zones are not told apart, as in the kernel.
+ * What the PPTP helper has told the GRE tracker (spec/conntrack C-332). An enhanced GRE header (RFC 2637 section 4.1)
+ * has the call id of its receiver only; the sender's is found here by addresses and the receiver's, so that both
+ * directions of a call become one connection. Zones are not told apart, as in the kernel.
  */
 export class GreKeymap {
   private readonly entries: Entry[] = [];

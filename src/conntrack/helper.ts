@@ -18,7 +18,7 @@ export interface HelperContext {
   readonly greKeys: GreKeymap;
   /** Table time in milliseconds. */
   readonly now: number;
-  /** The NAT side of an expected connection whose master is translated: both ends follow it (C-232). */
+  /** The NAT side of an expected connection whose master is translated: both ends follow it (spec/conntrack C-232). */
   readonly followMaster: ExpectFunction;
   /** What expectations may be given to do when they are met, by the name that CTA_EXPECT_FN has for it. */
   readonly expectFunctions: ReadonlyMap<string, ExpectFunction>;
@@ -33,7 +33,7 @@ export interface HelperContext {
 }
 
 /**
- * An application-layer helper: looks into packets of a connection and announces others (conntrack.md section 11,
+ * An application-layer helper: looks into packets of a connection and announces others (spec/conntrack section 11,
  * docs/helpers.md). Known by name, address family and protocol; the state of a connection is in the six words at E.HELP
  * of its entry, which are zero at first.
  */
@@ -48,14 +48,14 @@ export interface Helper {
   readonly policies: readonly ExpectPolicy[];
   /**
    * It can be asked for together with NAT. For others a ct action with NAT is refused with ENOENT, as by a kernel that
-   * finds no module nf_nat_NAME (C-020).
+   * finds no module nf_nat_NAME (spec/conntrack C-020).
    */
   readonly nat?: boolean;
   /** Functions of its expectations by the name that CTA_EXPECT_FN shows. */
   readonly expectFunctions?: (context: HelperContext) => Readonly<Record<string, ExpectFunction>>;
   /**
-   * Called for the committing packet of a new connection, and for every tracked packet of a confirmed one (C-210, C-211).
-   * The packet is writable. Input is hostile: nothing it holds may be believed.
+   * Called for the committing packet of a new connection, and for every tracked packet of a confirmed one
+   * (spec/conntrack C-210, C-211). The packet is writable. Input is hostile: nothing it holds may be believed.
    * @param l4 absolute offset of the transport header
    * @param family AF_INET or AF_INET6
    * @param ctInfo enum ip_conntrack_info; IP_CT_IS_REPLY and above is the reply direction

@@ -1,6 +1,6 @@
 /**
- * Bob Jenkins' lookup3 (public domain, 2006) over 32-bit words, as the kernel's jhash2(): NAT picks an address of a range
- * by it (conntrack.md C-188), so the choice can be seen from outside.
+ * Bob Jenkins' lookup3 (public domain, 2006) over 32-bit words, as the kernel's jhash2(): NAT picks an address of a
+ * range by it (spec/conntrack C-188), so the choice can be seen from outside.
  */
 const ARBITRARY = 0xdeadbeef;
 

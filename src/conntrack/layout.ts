@@ -83,9 +83,9 @@ export const enum T {
 
 /** Low byte of E.EXT: which extensions the entry has. */
 export const enum Ext {
-  /** Events are kept (N-110). */
+  /** Events are kept (spec/ctnetlink N-110). */
   EVENTS = 0x01,
-  /** Packets and bytes are counted (C-253). */
+  /** Packets and bytes are counted (spec/conntrack C-253). */
   COUNTERS = 0x02,
   /** nf_conntrack_timestamp. */
   TIMESTAMP = 0x04,

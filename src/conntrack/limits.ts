@@ -1,11 +1,11 @@
 /**
- * Limits of connections by zone (ovs_ct_limit; conntrack.md C-132 to C-135, C-363 to C-366). A connection counts from the
- * first commit under a limit until it is gone, or until its TCP state is TIME_WAIT or CLOSE.
+ * Limits of connections by zone (ovs_ct_limit; spec/conntrack C-132 to C-135, C-363 to C-366). A connection counts from
+ * the first commit under a limit until it is gone, or until its TCP state is TIME_WAIT or CLOSE.
  */
 export class ZoneLimits {
   /** Limit of zones without their own; 0 = unlimited. */
   defaultLimit = 0;
-  /** True once any limit was set: committing looks at limits from then on (F-334). */
+  /** True once any limit was set: committing looks at limits from then on (spec/families F-334). */
   enabled = false;
   /** Lets go of connections that have expired and not been collected; call before looking at counts. */
   settle: () => void = () => {};
@@ -17,24 +17,24 @@ export class ZoneLimits {
     return this.limits.get(zone) ?? this.defaultLimit;
   }
 
-  /** Sets a zone's own limit; 0 means unlimited (F-330). */
+  /** Sets a zone's own limit; 0 means unlimited (spec/families F-330). */
   set(zone: number, limit: number): void {
     this.enabled = true;
     this.limits.set(zone, limit);
   }
 
-  /** Sets what applies to zones without a limit of their own (F-328). */
+  /** Sets what applies to zones without a limit of their own (spec/families F-328). */
   setDefault(limit: number): void {
     this.enabled = true;
     this.defaultLimit = limit;
   }
 
-  /** Forgets a zone's own limit (F-336). */
+  /** Forgets a zone's own limit (spec/families F-336). */
   delete(zone: number): void {
     this.limits.delete(zone);
   }
 
-  /** Connections of the zone that count (F-340, F-341). */
+  /** Connections of the zone that count (spec/families F-340, F-341). */
   countOf(zone: number): number {
     return this.counts.get(zone) ?? 0;
   }

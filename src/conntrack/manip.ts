@@ -18,7 +18,7 @@ import { findTransport, icmpReplyType, Transport } from "./tuple.ts";
 /**
  * Writing translated addresses and ports into packets. A *manip* is the side that is rewritten: source or destination.
  * All functions take the tuple of the *other* direction of the connection, at `at` of `words`: what a packet must look
- * like after translation is its inverse (conntrack.md C-176 to C-181).
+ * like after translation is its inverse (spec/conntrack C-176 to C-181).
  */
 export const enum Manip {
   SRC = 0,
@@ -158,7 +158,7 @@ function manipTransport(
     }
     case IpProto.GRE:
       if (l4 + 8 > end) return false;
-      // Only PPTP's version has a key, and only its destination's side is in the header (C-180).
+      // Only PPTP's version has a key, and only its destination's side is in the header (spec/conntrack C-180).
       if (manip === Manip.DST && (view.getUint16(l4) & 7) === 1) view.setUint16(l4 + 6, port);
       return (view.getUint16(l4) & 7) <= 1;
     default:
@@ -170,7 +170,7 @@ const DCCP_CHECKSUM = 6;
 
 /**
  * Translates an ICMP error: the packet inside by the opposite manip, its own checksum, then the address of the error
- * itself (C-173, C-174).
+ * itself (spec/conntrack C-173, C-174).
  * @param other first word of the tuple of the other direction
  * @returns false if the packet is to be dropped
  */

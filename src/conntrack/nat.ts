@@ -34,7 +34,7 @@ export interface NatHost {
 export class NatRange {
   mapIps = false;
   hasProto = false;
-  /** PROTO_HASH or PROTO_RANDOM: the same to the kernel (C-199). */
+  /** PROTO_HASH or PROTO_RANDOM: the same to the kernel (spec/conntrack C-199). */
   random = false;
   persistent = false;
   readonly min = new Int32Array(4);
@@ -79,13 +79,13 @@ export class NatRange {
   }
 }
 
-/** Ports tried one after the other before the search jumps (C-196). */
+/** Ports tried one after the other before the search jumps (spec/conntrack C-196). */
 const MAX_ATTEMPTS = 128;
 const MIN_ATTEMPTS = 16;
-/** In the last attempts of a round a closed connection may be pushed out (C-198). */
+/** In the last attempts of a round a closed connection may be pushed out (spec/conntrack C-198). */
 const HARDER = 32;
 
-/** Chooses translations for new connections (conntrack.md section 10). Slow path: once a connection and manip. */
+/** Chooses translations for new connections (spec/conntrack section 10). Slow path: once a connection and manip. */
 export class NatMapper {
   private readonly current = newTuple();
   private readonly candidate = newTuple();
@@ -98,8 +98,8 @@ export class NatMapper {
   ) {}
 
   /**
-   * Sets up one manip of an unconfirmed entry: alters its reply tuple so that answers are recognised (C-160, C-181,
-   * C-182). Confirmed entries stay as they are (C-163).
+   * Sets up one manip of an unconfirmed entry: alters its reply tuple so that answers are recognised
+   * (spec/conntrack C-160, C-181, C-182). Confirmed entries stay as they are (C-163).
    */
   setup(slot: number, range: NatRange, manip: Manip): void {
     const { table } = this.host;
@@ -122,14 +122,14 @@ export class NatMapper {
     } else words[entry + E.STATUS] |= IPS_DST_NAT_DONE;
   }
 
-  /** A mapping that keeps the address and changes the port only if it must (C-161). */
+  /** A mapping that keeps the address and changes the port only if it must (spec/conntrack C-161). */
   setupNull(slot: number, manip: Manip): void {
     const { words } = this.host.table;
     const reply = slot * E.WORDS + E.REPLY;
     this.setup(slot, this.nullRange.setAddress(words, reply + (manip === Manip.SRC ? T.DST : T.SRC)), manip);
   }
 
-  /** Turns this.candidate into a tuple inside the range, unique if one can be found (C-185 to C-202). */
+  /** Turns this.candidate into a tuple inside the range, unique if one can be found (spec/conntrack C-185 to C-202). */
   private choose(slot: number, range: NatRange, manip: Manip): void {
     const { current, candidate } = this;
     if (manip === Manip.SRC && !range.random) {
@@ -154,7 +154,7 @@ export class NatMapper {
     this.searchPort(slot, range, manip);
   }
 
-  /** Step 4: tries ports until a free tuple is found, or leaves the last one tried (C-192 to C-197). */
+  /** Step 4: tries ports until a free tuple is found, or leaves the last one tried (spec/conntrack C-192 to C-197). */
   private searchPort(slot: number, range: NatRange, manip: Manip): void {
     const { candidate } = this;
     const { words } = this.host.table;
@@ -210,7 +210,10 @@ export class NatMapper {
     }
   }
 
-  /** Whether another entry has the inverse of this tuple; one with our own original tuple does not count (C-202). */
+  /**
+   * Whether another entry has the inverse of this tuple; one with our own original tuple does not count
+   * (spec/conntrack C-202).
+   */
   private taken(tuple: Int32Array, slot: number): boolean {
     const { reply, host } = this;
     if (!invert(tuple, 0, reply, 0)) return false;
@@ -220,7 +223,9 @@ export class NatMapper {
     return !sameTuple(words, slot * E.WORDS, words, (link >> 1) * E.WORDS);
   }
 
-  /** Step 1's test: two ends that begin at the same time without NAT are one connection (C-185, C-266). */
+  /**
+   * Step 1's test: two ends that begin at the same time without NAT are one connection (spec/conntrack C-185, C-266).
+   */
   private takenByOther(tuple: Int32Array, slot: number): boolean {
     if (!this.taken(tuple, slot)) return false;
     const { host, reply } = this;
@@ -239,7 +244,10 @@ export class NatMapper {
     return !sameTuple(words, other, words, entry + E.REPLY);
   }
 
-  /** As taken(), but may evict a closed translated connection whose sequence numbers lie behind ours (C-198). */
+  /**
+   * As taken(), but may evict a closed translated connection whose sequence numbers lie behind ours
+   * (spec/conntrack C-198).
+   */
   private takenHarder(slot: number, attemptsLeft: number): boolean {
     const { candidate, reply, host } = this;
     const { words } = host.table;
@@ -264,7 +272,7 @@ export class NatMapper {
     return false;
   }
 
-  /** Gives the candidate the source that another connection from the same place is mapped to (C-186). */
+  /** Gives the candidate the source that another connection from the same place is mapped to (spec/conntrack C-186). */
   private reuseSource(slot: number, range: NatRange): boolean {
     const { current, candidate } = this;
     const { table } = this.host;
@@ -295,7 +303,7 @@ export class NatMapper {
   }
 }
 
-/** Protocols for which two entries of one connection may be merged (C-266). */
+/** Protocols for which two entries of one connection may be merged (spec/conntrack C-266). */
 export function allowsClash(proto: number): boolean {
   return (
     proto !== IpProto.TCP &&
@@ -355,7 +363,10 @@ function portInRange(tuple: Int32Array, range: NatRange, manip: Manip): boolean 
   return port >= range.protoMin && port <= range.protoMax;
 }
 
-/** Step 2: an address of the range, always the same for a client (and server, unless persistent) (C-187 to C-189). */
+/**
+ * Step 2: an address of the range, always the same for a client (and server, unless persistent) (spec/conntrack C-187
+ * to C-189).
+ */
 function pickAddress(tuple: Int32Array, range: NatRange, manip: Manip): void {
   if (!range.mapIps) return;
   const to = manip === Manip.SRC ? T.SRC : T.DST;

@@ -6,34 +6,34 @@ export interface ConntrackOptions {
   max: number;
   /** nf_conntrack_buckets, as reported and as the expectation table's size derives from it. */
   buckets: number;
-  /** nf_conntrack_acct: count packets and bytes of entries created from now on (C-253). */
+  /** nf_conntrack_acct: count packets and bytes of entries created from now on (spec/conntrack C-253). */
   acct: boolean;
   /** nf_conntrack_timestamp */
   timestamp: boolean;
-  /** nf_conntrack_events: 0 never, 1 always, 2 if somebody listens when the entry is created (N-110). */
+  /** nf_conntrack_events: 0 never, 1 always, 2 if somebody listens when the entry is created (spec/ctnetlink N-110). */
   events: 0 | 1 | 2;
-  /** nf_conntrack_checksum: packets with a wrong checksum are invalid (C-058). */
+  /** nf_conntrack_checksum: packets with a wrong checksum are invalid (spec/conntrack C-058). */
   checksum: boolean;
-  /** nf_conntrack_tcp_loose: pick connections up in the middle (C-292, C-293). */
+  /** nf_conntrack_tcp_loose: pick connections up in the middle (spec/conntrack C-292, C-293). */
   tcpLoose: boolean;
-  /** nf_conntrack_tcp_be_liberal (C-299) */
+  /** nf_conntrack_tcp_be_liberal (spec/conntrack C-299) */
   tcpBeLiberal: boolean;
-  /** nf_conntrack_tcp_max_retrans (C-307) */
+  /** nf_conntrack_tcp_max_retrans (spec/conntrack C-307) */
   tcpMaxRetrans: number;
-  /** nf_conntrack_tcp_ignore_invalid_rst (C-300) */
+  /** nf_conntrack_tcp_ignore_invalid_rst (spec/conntrack C-300) */
   tcpIgnoreInvalidRst: boolean;
-  /** Module parameter loose of nf_conntrack_ftp (C-223). */
+  /** Module parameter loose of nf_conntrack_ftp (spec/conntrack C-223). */
   ftpLoose: boolean;
   /** nokmod's own: connections whose two tuples live in different zones (uapi/nokmod.ts). */
   crossZoneNat: boolean;
   /**
-   * ct without commit tracks the first packet of an expected connection as any other. Before Linux 6.6 it only said what
-   * the packet would be (C-119, C-120).
+   * ct without commit tracks the first packet of an expected connection as any other. Before Linux 6.6 it only said
+   * what the packet would be (spec/conntrack C-119, C-120).
    */
   expectationsTracked: boolean;
 }
 
-/** The kernel's defaults on a machine with more than 4 GiB (C-255, C-256, C-310). */
+/** The kernel's defaults on a machine with more than 4 GiB (spec/conntrack C-255, C-256, C-310). */
 export const defaultOptions: Readonly<ConntrackOptions> = {
   max: 262144,
   buckets: 262144,
@@ -63,7 +63,7 @@ const seconds = (...values: number[]): Int32Array => Int32Array.of(0, ...values.
 
 /**
  * Timeouts of each protocol in milliseconds, indexed by the numbers of the CTA_TIMEOUT_* attributes, which for TCP and
- * SCTP are those of the states (C-306, C-313 to C-334). One instance holds a namespace's defaults.
+ * SCTP are those of the states (spec/conntrack C-306, C-313 to C-334). One instance holds a namespace's defaults.
  */
 export class TimeoutTable {
   readonly tcp = seconds(120, 60, 432000, 120, 60, 30, 120, 10, 120, 300, 300);

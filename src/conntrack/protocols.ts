@@ -6,13 +6,14 @@ import { IPPROTO_DCCP, REPLIED, TIMEOUT, UNREPLIED } from "./options.ts";
 import { trackSctp } from "./sctp.ts";
 import { type Tracked, Verdict } from "./verdict.ts";
 
-/** A UDP flow that lives longer than this with answers is a stream (C-314). */
+/** A UDP flow that lives longer than this with answers is a stream (spec/conntrack C-314). */
 const STREAM_AFTER = 2000;
 /** The bit is NAT_CLASH in the kernel, under an older name in the header. */
 const IPS_NAT_CLASH = IPS_UNTRACKED;
 
 /**
- * The trackers of all protocols but TCP and UDP (conntrack.md sections 17 and 17b). Headers and checksums have been verified.
+ * The trackers of all protocols but TCP and UDP (spec/conntrack sections 17 and 17b). Headers and checksums have been
+ * verified.
  * @param length bytes from l4 to the end of the packet
  */
 export function trackOther(
@@ -31,7 +32,7 @@ export function trackOther(
     case IpProto.GRE:
       return trackReplied(words, entry, timeouts, result);
     case IpProto.ICMP: {
-      // What may begin a connection is asked of every packet of it (C-319).
+      // What may begin a connection is asked of every packet of it (spec/conntrack C-319).
       const type = (words[entry + T.PORTS] >>> 8) & 0xff;
       if ((words[entry + T.META] & 0xff) !== AF_INET) return Verdict.INVALID;
       if (type !== 8 && type !== 13 && type !== 15 && type !== 17) return Verdict.INVALID;
@@ -55,7 +56,7 @@ export function trackOther(
   }
 }
 
-/** UDP (C-313, C-314). HOT PATH. */
+/** UDP (spec/conntrack C-313, C-314). HOT PATH. */
 export function trackUdp(
   words: Int32Array,
   entry: number,
@@ -77,7 +78,7 @@ export function trackUdp(
   return Verdict.ACCEPT;
 }
 
-/** UDPLite and GRE: assured with the first packet after an answer (C-317, C-332). */
+/** UDPLite and GRE: assured with the first packet after an answer (spec/conntrack C-317, C-332). */
 function trackReplied(words: Int32Array, entry: number, timeouts: Int32Array, result: Tracked): Verdict {
   const status = words[entry + E.STATUS];
   if ((status & IPS_SEEN_REPLY) === 0) {

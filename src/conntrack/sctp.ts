@@ -33,10 +33,13 @@ const INVALID = 9;
 const STATES = 9;
 const ROWS = 11;
 
-/** Row of the table by chunk type; -1 = the state stays (C-358). */
+/** Row of the table by chunk type; -1 = the state stays (spec/conntrack C-358). */
 const ROW = Int8Array.of(-1, 0, 1, -1, 9, 10, 2, 3, 4, 5, 6, 7, -1, -1, 8);
 
-/** New state by direction, chunk and old state; columns NONE, CL, CW, CE, ES, SS, SR, SA, HS (C-336 to C-357). */
+/**
+ * New state by direction, chunk and old state; columns NONE, CL, CW, CE, ES, SS, SR, SA, HS (spec/conntrack C-336 to
+ * C-357).
+ */
 const TRANSITIONS = Uint8Array.from(
   [
     "112341172", // original INIT
@@ -74,7 +77,7 @@ const HEARTBEAT_FAILED = 0x100;
 
 const has = (map: number, chunk: Chunk): boolean => (map & (1 << chunk)) !== 0;
 
-/** States that a crowded table may evict although assured (C-259). */
+/** States that a crowded table may evict although assured (spec/conntrack C-259). */
 export function shuttingDown(state: number): boolean {
   return state >= SCTP_CONNTRACK_SHUTDOWN_SENT && state <= SCTP_CONNTRACK_SHUTDOWN_ACK_SENT;
 }
@@ -85,8 +88,8 @@ function newState(direction: number, state: number, chunk: number): number {
 }
 
 /**
- * The SCTP tracker (RFC 9260; C-326 to C-331, C-336 to C-359): walks the chunks of a packet, checks verification tags,
- * and moves the state on with each.
+ * The SCTP tracker (RFC 9260; spec/conntrack C-326 to C-331, C-336 to C-359): walks the chunks of a packet, checks
+ * verification tags, and moves the state on with each.
  */
 export function trackSctp(
   words: Int32Array,
@@ -205,7 +208,8 @@ const chunkSize = (view: DataView, at: number): number => (view.getUint16(at + s
 
 /**
  * Bits of the chunk types in a packet; those above 30 share one bit, which no rule asks for.
- * @returns 0 if the chunks make no sense: none at all, a length of 0, or company where there must be none (C-359)
+ * @returns 0 if the chunks make no sense: none at all, a length of 0, or company where there must be none
+ *   (spec/conntrack C-359)
  */
 function chunkMap(view: DataView, l4: number, end: number): number {
   let map = 0;
@@ -221,7 +225,7 @@ function chunkMap(view: DataView, l4: number, end: number): number {
   return map;
 }
 
-/** First packet of an association (C-327). */
+/** First packet of an association (spec/conntrack C-327). */
 function begin(words: Int32Array, entry: number, view: DataView, l4: number, end: number, vtag: number): boolean {
   words.fill(0, entry + E.PROTO, entry + Sctp.STATE + 1);
   for (let at = l4 + sctp.HEADER_LEN; at + sctp.CHUNK_HEADER_LEN <= end; at += chunkSize(view, at)) {

@@ -6,9 +6,9 @@ import { IPS_SEQ_ADJUST } from "../uapi/nfnetlink.ts";
 import { E, Ext } from "./layout.ts";
 
 /**
- * Sequence adjustment (C-216): when a helper changes the length of what one side sends, later sequence numbers of that
- * side and acknowledgments of the other are shifted. Three words a direction: where the last change was, and the offset
- * before and after that place.
+ * Sequence adjustment (spec/conntrack C-216): when a helper changes the length of what one side sends, later sequence
+ * numbers of that side and acknowledgments of the other are shifted. Three words a direction: where the last change
+ * was, and the offset before and after that place.
  */
 const POSITION = 0;
 const BEFORE = 1;

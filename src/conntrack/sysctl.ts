@@ -19,8 +19,8 @@ interface Setting {
 
 /**
  * The settings of connection tracking under the names that sysctl(8) knows: what stands in /proc/sys/net/netfilter, and
- * net.ipv4.ipfrag_* of reassembly (C-257, C-262, C-310). Changes hold from the next packet on; timeouts from the next time an
- * entry is refreshed.
+ * net.ipv4.ipfrag_* of reassembly (spec/conntrack C-257, C-262, C-310). Changes hold from the next packet on; timeouts
+ * from the next time an entry is refreshed.
  *
  * @example
  * ```ts

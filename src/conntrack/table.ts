@@ -17,7 +17,7 @@ export class ConnectionTable {
   words: Int32Array;
   /** The same memory as doubles (E.START). */
   doubles: Float64Array;
-  /** Confirmed and unconfirmed entries (C-257). */
+  /** Confirmed and unconfirmed entries (spec/conntrack C-257). */
   count = 0;
   /** Slots ever used: scans end here. */
   top = 0;
@@ -163,7 +163,7 @@ export class ConnectionTable {
     }
   }
 
-  /** Entries in the bucket that this hash falls into (C-261). */
+  /** Entries in the bucket that this hash falls into (spec/conntrack C-261). */
   chainLength(hash: number): number {
     const { words } = this;
     let length = 0;
@@ -173,7 +173,9 @@ export class ConnectionTable {
     return length;
   }
 
-  /** First link + 1 of the bucket `offset` behind the one of this hash; 0 = empty (early drop, C-258). */
+  /**
+   * First link + 1 of the bucket `offset` behind the one of this hash; 0 = empty (early drop, spec/conntrack C-258).
+   */
   bucket(hash: number, offset: number): number {
     return this.heads[((hash & this.mask) + offset) & this.mask];
   }

@@ -29,19 +29,19 @@ import { type ConntrackOptions, TCP_RETRANS, TCP_UNACK } from "./options.ts";
 import { type Tracked, Verdict } from "./verdict.ts";
 
 /**
- * The TCP tracker: the state machine of conntrack.md section 16 and the window tracking of G. van Rooij, "Real Stateful
- * TCP Packet Filtering in IP Filter" (2001). Per direction it keeps
+ * The TCP tracker: the state machine of spec/conntrack section 16 and the window tracking of G. van Rooij, "Real
+ * Stateful TCP Packet Filtering in IP Filter" (2001). Per direction it keeps
  *
  * - END: one past the last byte sent,
  * - MAXEND: one past the last byte that the other side's windows have allowed,
  * - MAXWIN: the largest window announced (scaled),
  * - MAXACK: the highest byte acknowledged.
  *
- * A segment is in the window when it begins before MAXEND, ends within a window behind the sender's END, and acknowledges
- * nothing that the receiver has not sent, nor anything much older (C-295).
+ * A segment is in the window when it begins before MAXEND, ends within a window behind the sender's END, and
+ * acknowledges nothing that the receiver has not sent, nor anything much older (C-295).
  */
 
-/** Class of a segment by its flags, in order of precedence (C-272). */
+/** Class of a segment by its flags, in order of precedence (spec/conntrack C-272). */
 const enum Class {
   SYN = 0,
   SYNACK = 1,
@@ -54,7 +54,10 @@ const enum Class {
 const IGNORE = 10;
 const INVALID = 11;
 
-/** New state by direction, class and old state; columns NONE, SS, SR, ES, FW, CW, LA, TW, CL, S2 (C-273 to C-283). */
+/**
+ * New state by direction, class and old state; columns NONE, SS, SR, ES, FW, CW, LA, TW, CL, S2 (spec/conntrack C-273
+ * to C-283).
+ */
 const TRANSITIONS = Uint8Array.from(
   [
     "11iiiii119", // original SYN
@@ -77,7 +80,7 @@ const TRANSITIONS = Uint8Array.from(
 const STATES = 10;
 const CLASSES = 6;
 
-/** Flags without PSH, ECE and CWR that make sense together (C-290). */
+/** Flags without PSH, ECE and CWR that make sense together (spec/conntrack C-290). */
 const VALID_FLAGS = new Uint8Array(64);
 for (const flags of [
   tcp.SYN,
@@ -125,7 +128,7 @@ let optionScale = 0;
 let optionFlags = 0;
 
 /**
- * Whether the header is sound: long enough, within the segment, flags that make sense (C-290, C-291).
+ * Whether the header is sound: long enough, within the segment, flags that make sense (spec/conntrack C-290, C-291).
  * @param length bytes from l4 to the end of the packet
  */
 export function tcpHeaderValid(view: DataView, l4: number, length: number): boolean {
@@ -297,7 +300,7 @@ export function trackTcp(
   return Verdict.ACCEPT;
 }
 
-/** ESTABLISHED and ASSURED: what OVS takes as a reason to be liberal (C-127, C-311). */
+/** ESTABLISHED and ASSURED: what OVS takes as a reason to be liberal (spec/conntrack C-127, C-311). */
 export function isEstablished(words: Int32Array, entry: number): boolean {
   return (
     (words[entry + Tcp.STATE] & 0xff) === TCP_CONNTRACK_ESTABLISHED && (words[entry + E.STATUS] & IPS_ASSURED) !== 0
@@ -310,7 +313,9 @@ export function setLiberal(words: Int32Array, entry: number): void {
   words[entry + Tcp.SCALE_FLAGS + Tcp.DIRECTION] |= IP_CT_TCP_FLAG_BE_LIBERAL << 8;
 }
 
-/** States of a connection that is going away: may be evicted although assured (C-259), and takes any RST. */
+/**
+ * States of a connection that is going away: may be evicted although assured (spec/conntrack C-259), and takes any RST.
+ */
 export function closing(state: number): boolean {
   return state >= TCP_CONNTRACK_FIN_WAIT && state <= TCP_CONNTRACK_CLOSE;
 }
@@ -327,7 +332,7 @@ function setLastFlags(words: Int32Array, entry: number, flags: number): void {
   words[entry + Tcp.LAST_WIN] = (words[entry + Tcp.LAST_WIN] & 0x00ff_ffff) | (flags << 24);
 }
 
-/** First segment of a connection: a SYN, or whatever comes when tcp_loose allows it (C-292 to C-294). */
+/** First segment of a connection: a SYN, or whatever comes when tcp_loose allows it (spec/conntrack C-292 to C-294). */
 function begin(words: Int32Array, entry: number, options: ConntrackOptions): boolean {
   const s = segment;
   const state = TRANSITIONS[s.class * STATES + TCP_CONNTRACK_NONE];
@@ -372,7 +377,7 @@ function note(words: Int32Array, entry: number, direction: number, state: number
   if (state === TCP_CONNTRACK_SYN_SENT && s.class === Class.ACK && direction === 1) words[entry + Tcp.LAST_ACK] = s.ack;
 }
 
-/** A SYN/ACK answers a SYN that was ignored: take over what that SYN said (C-287). */
+/** A SYN/ACK answers a SYN that was ignored: take over what that SYN said (spec/conntrack C-287). */
 function resynchronise(words: Int32Array, entry: number, own: number, other: number): void {
   const end = words[entry + Tcp.LAST_END];
   const last = words[entry + Tcp.LAST_WIN];
@@ -399,7 +404,7 @@ function beginDirection(words: Int32Array, own: number, other: number, direction
     const liberal = (words[own + Tcp.SCALE_FLAGS] >>> 8) & IP_CT_TCP_FLAG_BE_LIBERAL;
     words[own + Tcp.SCALE_FLAGS] = optionScale | ((optionFlags | liberal) << 8);
   }
-  // Scaling is on only if both SYNs offered it (RFC 7323 section 2.2, C-303).
+  // Scaling is on only if both SYNs offered it (RFC 7323 section 2.2, spec/conntrack C-303).
   const both = (words[own + Tcp.SCALE_FLAGS] & words[other + Tcp.SCALE_FLAGS]) >>> 8;
   if (direction === 1 && (both & IP_CT_TCP_FLAG_WINDOW_SCALE) === 0) {
     words[own + Tcp.SCALE_FLAGS] &= ~0xff;
@@ -407,7 +412,7 @@ function beginDirection(words: Int32Array, own: number, other: number, direction
   }
 }
 
-/** The window check, which also moves the windows on (C-295 to C-299). */
+/** The window check, which also moves the windows on (spec/conntrack C-295 to C-299). */
 function inWindow(
   words: Int32Array,
   entry: number,
@@ -514,7 +519,7 @@ function inWindow(
   return Window.ACCEPT;
 }
 
-/** The same segment over and over: after tcp_max_retrans the entry's timeout shrinks (C-307). */
+/** The same segment over and over: after tcp_max_retrans the entry's timeout shrinks (spec/conntrack C-307). */
 function countRetransmission(
   words: Int32Array,
   entry: number,
@@ -542,7 +547,10 @@ function countRetransmission(
   words[entry + Tcp.LAST_WIN] = (words[entry + Tcp.LAST_WIN] & 0xffff_0000) | rawWin;
 }
 
-/** FIN or RST out of the window from both sides in turn: the connection is over, only we do not see it (C-309). */
+/**
+ * FIN or RST out of the window from both sides in turn: the connection is over, only we do not see it
+ * (spec/conntrack C-309).
+ */
 function distrust(
   words: Int32Array,
   entry: number,
@@ -618,7 +626,7 @@ function highestSack(sack: number): number {
   return sack;
 }
 
-/** True once a connection counts as over for connection limits (C-364). */
+/** True once a connection counts as over for connection limits (spec/conntrack C-364). */
 export function finished(state: number): boolean {
   return state === TCP_CONNTRACK_TIME_WAIT || state === TCP_CONNTRACK_CLOSE;
 }

@@ -18,7 +18,8 @@ export class Transport {
 const walk = new ipv6.Ipv6Walk();
 
 /**
- * Finds the transport header from the IP header at `l3` (C-241): false for a later fragment or headers that do not fit.
+ * Finds the transport header from the IP header at `l3` (spec/conntrack C-241): false for a later fragment or headers
+ * that do not fit.
  * @param end one past the last readable byte
  */
 export function findTransport(view: DataView, l3: number, end: number, family: number, found: Transport): boolean {
@@ -42,7 +43,7 @@ export function findTransport(view: DataView, l3: number, end: number, family: n
 }
 
 /**
- * Builds the tuple of a packet (C-242, C-243). HOT PATH.
+ * Builds the tuple of a packet (spec/conntrack C-242, C-243). HOT PATH.
  * @param zone in the tuple's META, so that zones are apart in the table
  * @returns false if the transport header is cut off
  */
@@ -102,7 +103,10 @@ const GRE_VERSION_MASK = 0x0007;
 const GRE_VERSION_PPTP = 1;
 const GRE_PROTO_PPP = 0x880b;
 
-/** Only PPTP's GRE (RFC 2637) has a key, the call id; all other GRE between two hosts is one connection (C-332). */
+/**
+ * Only PPTP's GRE (RFC 2637) has a key, the call id; all other GRE between two hosts is one connection
+ * (spec/conntrack C-332).
+ */
 function greKeys(view: DataView, l4: number, end: number, tuple: Int32Array): boolean {
   tuple[T.PORTS] = 0;
   if (l4 + 4 > end || (view.getUint16(l4) & GRE_VERSION_MASK) !== GRE_VERSION_PPTP) return true;
@@ -111,7 +115,7 @@ function greKeys(view: DataView, l4: number, end: number, tuple: Int32Array): bo
   return true;
 }
 
-/** Type that answers an ICMP query type, or -1 (C-325). */
+/** Type that answers an ICMP query type, or -1 (spec/conntrack C-325). */
 export function icmpReplyType(type: number): number {
   switch (type) {
     case 8:

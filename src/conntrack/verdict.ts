@@ -1,13 +1,16 @@
 /** What a tracker says of a packet. */
 export const enum Verdict {
-  /** Not part of the connection: the packet goes on as invalid (C-251). */
+  /** Not part of the connection: the packet goes on as invalid (spec/conntrack C-251). */
   INVALID = 0,
   ACCEPT = 1,
-  /** The entry was closed and the packet opens a new one: it is to be deleted and looked up again (C-252). */
+  /**
+   * The entry was closed and the packet opens a new one: it is to be deleted and looked up again
+   * (spec/conntrack C-252).
+   */
   REPEAT = 2,
-  /** The entry is to be deleted, the packet still belongs to it (C-302). */
+  /** The entry is to be deleted, the packet still belongs to it (spec/conntrack C-302). */
   KILL = 3,
-  /** Accepted, and the timeout is not to be touched (C-284, C-304). */
+  /** Accepted, and the timeout is not to be touched (spec/conntrack C-284, C-304). */
   IGNORE = 4,
 }
 

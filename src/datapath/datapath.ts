@@ -41,7 +41,7 @@ export interface HostState {
   endBatch(): void;
 }
 
-/** Why a packet that could not be fragmented is dropped (A-148, A-149). */
+/** Why a packet that could not be fragmented is dropped (spec/actions A-148, A-149). */
 function fragmentDropReason(error: number): DropReason {
   switch (error) {
     case -E2BIG:
@@ -105,11 +105,11 @@ export interface DatapathEnvironment {
   readonly upcalls: UpcallSink;
   /** Who hears of dropped packets. */
   readonly drops?: DropSink;
-  /** psample messages, when somebody listens (actions.md A-244). */
+  /** psample messages, when somebody listens (spec/actions A-244). */
   readonly psample?: PsampleSink;
 }
 
-/** Counters of OVS_DP_ATTR_STATS (families.md F-074). */
+/** Counters of OVS_DP_ATTR_STATS (spec/families F-074). */
 export interface DatapathCounters {
   hit: number;
   missed: number;
@@ -171,8 +171,9 @@ export class Datapath implements ActionHost {
 
   /**
    * A packet from a device. HOT PATH.
-   * @param tunnel what it came through, as tunnel words of a key (keys.md K-245)
-   * @returns false when no flow key could be made of it: it is dropped, and an internal port counts a tx error (T-083)
+   * @param tunnel what it came through, as tunnel words of a key (spec/keys K-245)
+   * @returns false when no flow key could be made of it: it is dropped, and an internal port counts a tx error
+   *   (spec/tables T-083)
    */
   receive(packet: Packet, vport: Vport, tunnel?: Int32Array): boolean {
     const { key } = this;
@@ -217,7 +218,7 @@ export class Datapath implements ActionHost {
   }
 
   /**
-   * Sends an upcall to `pid`, or where dispatch mode and EXECUTE's UPCALL_PID say (upcalls.md section 3).
+   * Sends an upcall to `pid`, or where dispatch mode and EXECUTE's UPCALL_PID say (spec/upcalls section 3).
    * @returns 0 or the negative errno for which it is lost
    */
   private upcall(packet: Packet, key: Int32Array, pid: number, userspace: UserspaceUpcall | undefined): number {
@@ -240,7 +241,7 @@ export class Datapath implements ActionHost {
 
   /**
    * OVS_PACKET_CMD_EXECUTE: runs actions on a packet from user space whose key is complete.
-   * @returns 0 or the negative errno of the top list (upcalls.md U-077)
+   * @returns 0 or the negative errno of the top list (spec/upcalls U-077)
    */
   executePacket(packet: Packet, key: Int32Array, program: Program): number {
     this.executing = true;
@@ -296,7 +297,7 @@ export class Datapath implements ActionHost {
     return 0;
   };
 
-  /** Type and MTU checks, then out (A-136 to A-143). HOT PATH. */
+  /** Type and MTU checks, then out (spec/actions A-136 to A-143). HOT PATH. */
   private transmit(packet: Packet, vport: Vport): void {
     const { port } = vport;
     if (packet.macNone && !port.l3) {
@@ -321,7 +322,7 @@ export class Datapath implements ActionHost {
     this.upcall(packet, key, upcall.pid, upcall);
   }
 
-  /** The tunnel that a packet would leave through by that port, as tunnel words of a key (A-167). */
+  /** The tunnel that a packet would leave through by that port, as tunnel words of a key (spec/actions A-167). */
   private egressTunnel(packet: Packet, key: Int32Array, portNo: number): Int32Array | undefined {
     if (portNo < 0 || packet.egressTunnel === undefined) return undefined;
     const port = this.vports[portNo]?.port;
@@ -362,7 +363,7 @@ export class Datapath implements ActionHost {
     return this.environment.tunnels.options(port);
   }
 
-  /** The lowest free port number from 1 on, or -1 (families.md F-149, F-150). */
+  /** The lowest free port number from 1 on, or -1 (spec/families F-149, F-150). */
   freePortNo(maxPorts: number): number {
     for (let portNo = 1; portNo < maxPorts; portNo++) if (this.vports[portNo] === undefined) return portNo;
     return -1;

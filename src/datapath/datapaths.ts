@@ -12,19 +12,20 @@ import {
 import { Datapath, type DatapathEnvironment, type TunnelOptions } from "./datapath.ts";
 import { Vport } from "./vport.ts";
 
-/** DP_MAX_PORTS (tables.md T-118). */
+/** DP_MAX_PORTS (spec/tables T-118). */
 export const MAX_PORTS = 65535;
 
 /** All datapaths of one network namespace: their life cycle and that of their ports. */
 export class Datapaths {
-  /** In order of creation (families.md F-117). */
+  /** In order of creation (spec/families F-117). */
   readonly list: Datapath[] = [];
   /** By the name at attach, which renames do not change; the newest first. */
   private readonly byAttachName = new Map<string, Vport[]>();
 
   /**
    * @param environment what the datapaths share
-   * @param processors number of possible processors, the most upcall port ids that a vport may have (F-154)
+   * @param processors number of possible processors, the most upcall port ids that a vport may have
+   *   (spec/families F-154)
    */
   constructor(
     readonly environment: DatapathEnvironment,
@@ -32,7 +33,7 @@ export class Datapaths {
   ) {}
 
   /**
-   * Makes a datapath with its local port (F-092 to F-101).
+   * Makes a datapath with its local port (spec/families F-092 to F-101).
    * @param upcallPids of the local port
    * @throws Errno EINVAL (name), EEXIST (a device of that name, or ifindex in use), EPERM
    */
@@ -53,7 +54,7 @@ export class Datapaths {
     return datapath;
   }
 
-  /** Removes all ports, the local one last, and the datapath (F-113). */
+  /** Removes all ports, the local one last, and the datapath (spec/families F-113). */
   destroy(datapath: Datapath): void {
     for (let portNo = datapath.vports.length - 1; portNo >= 0; portNo--) {
       const vport = datapath.vports[portNo];
@@ -63,7 +64,10 @@ export class Datapaths {
     this.list.splice(this.list.indexOf(datapath), 1);
   }
 
-  /** The datapath that an ovs_header.dp_ifindex names: that of any internal port with this ifindex (F-104, F-105). */
+  /**
+   * The datapath that an ovs_header.dp_ifindex names: that of any internal port with this ifindex (spec/families F-104,
+   * F-105).
+   */
   byIfindex(ifindex: number): Datapath | undefined {
     if (ifindex <= 0) return undefined;
     for (const datapath of this.list) {
@@ -76,13 +80,13 @@ export class Datapaths {
     return undefined;
   }
 
-  /** The vport of that name in any datapath (F-178, F-190). */
+  /** The vport of that name in any datapath (spec/families F-178, F-190). */
   vportByName(name: string): Vport | undefined {
     return this.byAttachName.get(name)?.find((vport) => vport.name === name);
   }
 
   /**
-   * Adds a port (F-147 to F-165).
+   * Adds a port (spec/families F-147 to F-165).
    * @param portNo wanted number, 0 = lowest free from 1
    * @param ifindex wanted ifindex of an internal port, 0 = any
    * @param options of a tunnel port
@@ -130,7 +134,7 @@ export class Datapaths {
   }
 
   /**
-   * Replaces the upcall port ids of a vport (F-170, F-171).
+   * Replaces the upcall port ids of a vport (spec/families F-170, F-171).
    * @throws Errno EINVAL
    */
   setUpcallPids(vport: Vport, pids: Uint32Array): void {
@@ -140,14 +144,14 @@ export class Datapaths {
 
   /**
    * Removes a port; an internal one's device goes with it.
-   * @throws Errno EINVAL for the local port (F-174)
+   * @throws Errno EINVAL for the local port (spec/families F-174)
    */
   removeVport(vport: Vport): void {
     if (vport.portNo === OVSP_LOCAL) throw new Errno(EINVAL);
     this.detach(vport);
   }
 
-  /** A device has gone by itself: its vport goes too (T-109). Returns that vport. */
+  /** A device has gone by itself: its vport goes too (spec/tables T-109). Returns that vport. */
   deviceGone(port: Port): Vport | undefined {
     const vport = port.context as Vport | undefined;
     if (vport === undefined) return undefined;
@@ -155,7 +159,7 @@ export class Datapaths {
     return vport;
   }
 
-  /** Periodic work: sorts masks by use (T-005). */
+  /** Periodic work: sorts masks by use (spec/tables T-005). */
   tick(now: number): void {
     for (const datapath of this.list) datapath.flows.rebalance(now);
   }
@@ -190,12 +194,12 @@ export class Datapaths {
   }
 }
 
-/** Whether a device that is called so now is a port of the datapath (F-159). */
+/** Whether a device that is called so now is a port of the datapath (spec/families F-159). */
 function hasPort(datapath: Datapath, name: string): boolean {
   return datapath.vports.some((vport) => vport?.name === name && !vport.internal);
 }
 
-/** Expands the device-name template `br%d` to the first name that is free (F-094). */
+/** Expands the device-name template `br%d` to the first name that is free (spec/families F-094). */
 function expandName(name: string, taken: (name: string) => boolean): string {
   const at = name.indexOf("%");
   if (at < 0) return name;

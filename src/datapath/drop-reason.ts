@@ -3,13 +3,14 @@ import type { Vport } from "./vport.ts";
 
 /**
  * Why a packet was dropped. The datapath's own reasons have the numbers of the module's enum, SUBSYS_OPENVSWITCH (3) in
- * the upper half (actions.md A-232); those of the kernel's core have other numbers in each kernel, and stand here under numbers of nokmod's.
+ * the upper half (spec/actions A-232); those of the kernel's core have other numbers in each kernel, and stand here
+ * under numbers of nokmod's.
  */
 export const enum DropReason {
   NOT_SPECIFIED = 1,
-  /** The output port is missing or down. */
+  /** The output port is missing or down (spec/actions A-240). */
   DEV_READY = 2,
-  /** The fragments that came in do not fit the output port. */
+  /** The fragments that came in do not fit the output port (spec/actions A-241). */
   PKT_TOO_BIG = 3,
   NOMEM = 4,
   /** The list ended without having consumed the packet. */

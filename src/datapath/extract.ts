@@ -21,7 +21,7 @@ import { OVS_FRAG_TYPE_FIRST, OVS_FRAG_TYPE_LATER, OVS_FRAG_TYPE_NONE } from "..
 import { K } from "./flow-key.ts";
 
 /*
- * Reading a packet's flow key (keys.md sections 6 to 13). All of this runs once per packet: no allocation, one pass
+ * Reading a packet's flow key (spec/keys sections 6 to 13). All of this runs once per packet: no allocation, one pass
  * over the headers, and no read outside [packet.off, packet.off + packet.len), whatever the lengths in them say.
  */
 
@@ -93,7 +93,7 @@ const enum Nd {
 
 const MPLS_DEPTH = 3;
 
-/** OFPIEH12_* bits of IPV6_EXTHDRS (keys.md K-176 to K-179). */
+/** OFPIEH12_* bits of IPV6_EXTHDRS (spec/keys K-176 to K-179). */
 const enum Exthdr {
   NONEXT = 0x001,
   ESP = 0x002,
@@ -109,7 +109,7 @@ const enum Exthdr {
 /**
  * Fills the flow key of a packet just received: metadata from the packet, no connection, no tunnel, then the headers
  * (ovs_flow_key_extract). Sets packet.l3, packet.l4 and packet.protocol, and moves the outermost VLAN tag in the frame
- * out of band (K-127): the MACs move four bytes up, in place.
+ * out of band (spec/keys K-127): the MACs move four bytes up, in place.
  * @returns 0, or -EINVAL: the packet is to be dropped without an upcall (K-130, K-132, K-205 to K-209)
  */
 export function extractKey(packet: Packet, key: Int32Array): number {
@@ -149,7 +149,7 @@ export function extractKey(packet: Packet, key: Int32Array): number {
 /**
  * Reads the headers anew after push or pop made the key stale, or after fragments were put together
  * (ovs_flow_key_update). Metadata words stay; of the original tuple's words those that the new headers do not overlay
- * (K-279).
+ * (spec/keys K-279).
  * @returns 0, -EINVAL, or -ENOMEM when a tag must be moved out of band and scratch memory is used up (K-291)
  */
 export function extractHeaders(packet: Packet, key: Int32Array): number {
@@ -241,7 +241,7 @@ function linkLayer(packet: Packet, key: Int32Array, shared: boolean): number {
   return networkLayer(packet, view, key, type, off + Len.ETHERNET, off + packet.len);
 }
 
-/** Frames with a tag, in the frame or out of band, and 802.2 frames (K-123 to K-136). */
+/** Frames with a tag, in the frame or out of band, and 802.2 frames (spec/keys K-123 to K-136). */
 function taggedOrLlc(packet: Packet, key: Int32Array, shared: boolean): number {
   const { view } = packet.memory;
   // Position of the type field that is being looked at.
@@ -323,7 +323,7 @@ function networkLayer(packet: Packet, view: DataView, key: Int32Array, type: num
 }
 
 /**
- * RFC 791. A header that cannot be read leaves everything zero, and the packet goes on (K-142).
+ * RFC 791. A header that cannot be read leaves everything zero, and the packet goes on (spec/keys K-142).
  * @returns where the transport header is, 0 = not known
  */
 function ipv4(view: DataView, key: Int32Array, at: number, end: number, gsoType: number): number {
@@ -358,7 +358,7 @@ function ipv4(view: DataView, key: Int32Array, at: number, end: number, gsoType:
   return l4;
 }
 
-/** RFC 9293. An incomplete header, options included, gives no ports (K-153). */
+/** RFC 9293. An incomplete header, options included, gives no ports (spec/keys K-153). */
 function tcp(view: DataView, key: Int32Array, at: number, end: number): void {
   if (end - at < Len.TCP) return;
   const offsetAndFlags = view.getUint16(at + 12);
@@ -368,7 +368,7 @@ function tcp(view: DataView, key: Int32Array, at: number, end: number): void {
   key[K.TCP_FLAGS] = offsetAndFlags & 0xfff;
 }
 
-/** RFC 826. Anything but Ethernet and IPv4 addresses leaves everything zero (K-193). */
+/** RFC 826. Anything but Ethernet and IPv4 addresses leaves everything zero (spec/keys K-193). */
 function arp(view: DataView, key: Int32Array, at: number, end: number): void {
   if (end - at < Len.ARP || view.getInt32(at) !== ArpStart.TYPES || view.getUint16(at + 4) !== ArpStart.LENGTHS) return;
   const op = view.getUint16(at + 6);
@@ -380,7 +380,7 @@ function arp(view: DataView, key: Int32Array, at: number, end: number): void {
   key[K.ARP_THA] = view.getInt32(at + 20);
 }
 
-/** RFC 3032. A stack that does not end in the packet shows labels but counts none (K-199). */
+/** RFC 3032. A stack that does not end in the packet shows labels but counts none (spec/keys K-199). */
 function mpls(view: DataView, key: Int32Array, at: number, end: number): void {
   let count = 0;
   for (let offset = at; end - offset >= 4; offset += 4) {
@@ -393,7 +393,7 @@ function mpls(view: DataView, key: Int32Array, at: number, end: number): void {
   }
 }
 
-/** RFC 8300. A header that is not understood makes the packet unusable (K-205 to K-209). */
+/** RFC 8300. A header that is not understood makes the packet unusable (spec/keys K-205 to K-209). */
 function nsh(view: DataView, key: Int32Array, at: number, end: number): number {
   if (end - at < Len.NSH) return -EINVAL;
   const first = view.getInt32(at);
@@ -413,7 +413,7 @@ function nsh(view: DataView, key: Int32Array, at: number, end: number): number {
 }
 
 /**
- * RFC 8200 (K-163 to K-184).
+ * RFC 8200 (spec/keys K-163 to K-184).
  * @returns where the transport header is, 0 = not known
  */
 function ipv6(view: DataView, key: Int32Array, at: number, end: number, gsoType: number): number {
@@ -462,7 +462,10 @@ function ipv6(view: DataView, key: Int32Array, at: number, end: number, gsoType:
   return l4;
 }
 
-/** The next header values that ipv6_ext_hdr() of the kernel counts as extension headers; ESP is none of them (K-171). */
+/**
+ * The next header values that ipv6_ext_hdr() of the kernel counts as extension headers; ESP is none of them
+ * (spec/keys K-171).
+ */
 const isExtension = (proto: number): boolean =>
   proto === IpProto.HOPOPTS ||
   proto === IpProto.ROUTING ||
@@ -477,7 +480,7 @@ let walkedFrag = 0;
 
 /**
  * Finds the upper-layer header behind the extension headers; sets walkedProto and walkedFrag.
- * @returns its absolute offset (`end` if nothing follows), or -1 when the chain breaks off (K-165)
+ * @returns its absolute offset (`end` if nothing follows), or -1 when the chain breaks off (spec/keys K-165)
  */
 function walkExtensions(view: DataView, nextHeader: number, start: number, end: number): number {
   let proto = nextHeader;
@@ -571,7 +574,7 @@ const BEFORE_AUTH = Exthdr.HOP | Exthdr.DEST | Exthdr.ROUTER | Exthdr.FRAG | Ext
 const BEFORE_SECOND_DEST =
   Exthdr.HOP | Exthdr.DEST | Exthdr.ROUTER | Exthdr.FRAG | Exthdr.AUTH | Exthdr.ESP | Exthdr.UNREP;
 
-/** RFC 4443, and the options of neighbour solicitation and advertisement of RFC 4861 (K-183 to K-191). */
+/** RFC 4443, and the options of neighbour solicitation and advertisement of RFC 4861 (spec/keys K-183 to K-191). */
 function icmpv6(view: DataView, key: Int32Array, at: number, end: number): void {
   const type = view.getUint8(at);
   const code = view.getUint8(at + 1);
@@ -606,7 +609,7 @@ function icmpv6(view: DataView, key: Int32Array, at: number, end: number): void 
   }
 }
 
-/** A link-layer option seen twice: nothing of the message is believed (K-189). */
+/** A link-layer option seen twice: nothing of the message is believed (spec/keys K-189). */
 function clearNd(key: Int32Array): void {
   for (let i = K.ND_TARGET; i <= K.ND_TLL; i++) key[i] = 0;
 }

@@ -5,11 +5,11 @@ import { kernelSort } from "./kernel-sort.ts";
 
 /** Entries of the exact-match cache; a power of two. Two words each: hash, flow. */
 const EMC_ENTRIES = 1 << 16;
-/** Mask cache entries by default (tables.md T-008). */
+/** Mask cache entries by default (spec/tables T-008). */
 export const DEFAULT_MASK_CACHE = 256;
-/** Masks are sorted by use this often, in ms (T-005). */
+/** Masks are sorted by use this often, in ms (spec/tables T-005). */
 const REBALANCE_INTERVAL = 4000;
-/** Statistics are kept in jiffies by the kernel: HZ=250, 4 ms (families.md F-267). */
+/** Statistics are kept in jiffies by the kernel: HZ=250, 4 ms (spec/families F-267). */
 const JIFFY = 4;
 const CACHE_SEGMENTS = 4;
 const INITIAL_FLOWS = 1024;
@@ -40,7 +40,7 @@ export class Mask {
 
   /**
    * @param words the whole mask, K.WORDS long; kept
-   * @param range the bytes that its attributes cover in the module's own key (keys.md K-074)
+   * @param range the bytes that its attributes cover in the module's own key (spec/keys K-074)
    */
   constructor(
     readonly words: Int32Array,
@@ -147,7 +147,10 @@ export class Mask {
   }
 }
 
-/** What the mask cache knows a packet by: packets of one connection differ in it before and after recirculation (T-010). */
+/**
+ * What the mask cache knows a packet by: packets of one connection differ in it before and after recirculation
+ * (spec/tables T-010).
+ */
 function cacheKey(key: Int32Array, skbHash: number): number {
   return (key[K.RECIRC_ID] === 0 ? skbHash : jhash1word(skbHash, key[K.RECIRC_ID])) | 0;
 }
@@ -175,7 +178,7 @@ function grownFloat64(from: Float64Array, size: number): Float64Array<ArrayBuffe
   return to;
 }
 
-/** A unique flow id (UFID): 1 to 16 bytes (families.md F-201, F-216). */
+/** A unique flow id (UFID): 1 to 16 bytes (spec/families F-201, F-216). */
 export interface Ufid {
   /** Four words, unused bytes zero. */
   readonly words: Int32Array;
@@ -184,14 +187,14 @@ export interface Ufid {
 
 /**
  * The flow table: an exact-match cache, the mask cache and one hash table per mask. Flows are indices into typed
- * arrays; the lowest free index is taken. Statistics count as the module's do (tables.md sections 1 and 2).
+ * arrays; the lowest free index is taken. Statistics count as the module's do (spec/tables sections 1 and 2).
  */
 export class FlowTable {
   /** Flows in the table. */
   count = 0;
-  /** Masks in the module's array order (T-004). */
+  /** Masks in the module's array order (spec/tables T-004). */
   readonly masks: Mask[] = [];
-  /** T-013, T-012. */
+  /** spec/tables T-013, T-012. */
   maskHits = 0;
   cacheHits = 0;
 
@@ -225,7 +228,7 @@ export class FlowTable {
     for (let i = 0; i < EMC_ENTRIES; i++) this.emc[i * 2 + 1] = -1;
   }
 
-  /** Entries of the mask cache; 0 = off (T-008, T-011). */
+  /** Entries of the mask cache; 0 = off (spec/tables T-008, T-011). */
   get maskCacheSize(): number {
     return this.cacheSize;
   }
@@ -274,7 +277,7 @@ export class FlowTable {
     return flow;
   }
 
-  /** Through the mask cache (T-008 to T-014). */
+  /** Through the mask cache (spec/tables T-008 to T-014). */
   private lookupCached(key: Int32Array, skbHash: number): number {
     const { cacheHash, cacheMask } = this;
     const hash = cacheKey(key, skbHash);
@@ -289,9 +292,9 @@ export class FlowTable {
   }
 
   /**
-   * Counts a lookup that the exact-match cache has answered with a flow of `mask`, and leaves the mask cache, as if masks
-   * had been tried. The module has no exact-match cache; flows that overlap, which it leaves to the user (T-003), are the
-   * only way to tell.
+   * Counts a lookup that the exact-match cache has answered with a flow of `mask`, and leaves the mask cache, as if
+   * masks had been tried. The module has no exact-match cache; flows that overlap, which it leaves to the user
+   * (spec/tables T-003), are the only way to tell.
    */
   private countCached(mask: Mask, key: Int32Array, skbHash: number): void {
     const { cacheHash, cacheMask } = this;
@@ -366,7 +369,7 @@ export class FlowTable {
     return -1;
   }
 
-  /** The key-identified flow whose unmasked key is exactly this one, or -1 (T-020). */
+  /** The key-identified flow whose unmasked key is exactly this one, or -1 (spec/tables T-020). */
   findExact(key: Int32Array): number {
     for (const mask of this.masks) {
       const flow = mask.lookup(key);
@@ -399,7 +402,7 @@ export class FlowTable {
 
   /**
    * Adds a flow; the caller has made sure that it is new. Keys and masks are copied.
-   * @param maskRange what parseMatch() said of the mask: two masks are one only if it is the same (keys.md K-074)
+   * @param maskRange what parseMatch() said of the mask: two masks are one only if it is the same (spec/keys K-074)
    * @returns its index
    */
   insert(key: Int32Array, maskWords: Int32Array, ufid: Ufid | undefined, program: Program, maskRange = 0): number {
@@ -443,7 +446,7 @@ export class FlowTable {
     this.count--;
   }
 
-  /** Removes all flows and masks (T-021). */
+  /** Removes all flows and masks (spec/tables T-021). */
   flush(): void {
     for (let flow = 0; flow < this.limit; flow++) {
       this.maskOf[flow] = undefined;
@@ -491,7 +494,7 @@ export class FlowTable {
     return this.unmasked[flow];
   }
 
-  /** Counts a hit (T-025 to T-029). HOT PATH. */
+  /** Counts a hit (spec/tables T-025 to T-029). HOT PATH. */
   count1(flow: number, bytes: number, now: number, tcpFlags: number): void {
     this.packets[flow]++;
     this.bytes[flow] += bytes;
@@ -511,7 +514,7 @@ export class FlowTable {
     this.tcpFlags[flow] = 0;
   }
 
-  /** Sorts masks by use when it is time (T-005). */
+  /** Sorts masks by use when it is time (spec/tables T-005). */
   rebalance(now: number): void {
     if (now - this.lastRebalance < REBALANCE_INTERVAL) return;
     this.lastRebalance = now;
@@ -586,7 +589,7 @@ function ufidHash(words: Int32Array, at: number): number {
   return finish(mix(mix(mix(words[at], words[at + 1]), words[at + 2]), words[at + 3]));
 }
 
-/** Whether two keys, or two masks, are the same (families.md F-251). */
+/** Whether two keys, or two masks, are the same (spec/families F-251). */
 export function sameKey(a: Int32Array, b: Int32Array): boolean {
   for (let i = 0; i < K.WORDS; i++) if (a[i] !== b[i]) return false;
   return true;

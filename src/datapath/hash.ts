@@ -5,16 +5,16 @@ import { K } from "./flow-key.ts";
 
 const JHASH_INITVAL = 0xdeadbeef | 0;
 
-/** Bits of Packet.hashFlags (bits 32 and 33 of OVS_PACKET_ATTR_HASH, upcalls.md). */
+/** Bits of Packet.hashFlags (bits 32 and 33 of OVS_PACKET_ATTR_HASH, spec/upcalls). */
 export const HASH_SOFTWARE = 1;
 export const HASH_L4 = 2;
 /**
  * Packet.hashFlags of a hash that EXECUTE gave with neither of those bits: upcalls show it, whoever uses it computes it
- * anew (upcalls.md U-061, U-062).
+ * anew (spec/upcalls U-061, U-062).
  */
 export const HASH_RAW = 4;
 
-/** Seed of the packet hash, random in each run as it is random in each boot (keys.md K-284). */
+/** Seed of the packet hash, random in each run as it is random in each boot (spec/keys K-284). */
 let seed = 0x6e6f6b6d;
 
 /** Sets the seed of skbHash() and symmetricL4Hash(). */
@@ -73,7 +73,7 @@ export function jhash2words(a: number, b: number, initval: number): number {
 }
 
 /**
- * jhash_1word(a, initval) of linux/jhash.h: dp_hash (keys.md K-280) and the mask cache.
+ * jhash_1word(a, initval) of linux/jhash.h: dp_hash (spec/keys K-280) and the mask cache.
  * @returns an unsigned 32-bit number
  */
 export function jhash1word(a: number, initval: number): number {
@@ -175,7 +175,7 @@ export function packetHash(packet: Packet, key: Int32Array): number {
 }
 
 /**
- * The hash of OVS_HASH_ALG_SYM_L4 before it meets the basis (keys.md K-280): protocol, addresses and ports alone, so
+ * The hash of OVS_HASH_ALG_SYM_L4 before it meets the basis (spec/keys K-280): protocol, addresses and ports alone, so
  * that it does not depend on VLAN or flow label.
  * @returns an unsigned 32-bit number, never 0
  */
@@ -183,7 +183,7 @@ export function symmetricL4Hash(key: Int32Array): number {
   return avalanche(symmetric(key, seed));
 }
 
-/** dp_hash of the hash action: 0 stands for "not computed" and becomes 1 (keys.md K-280). */
+/** dp_hash of the hash action: 0 stands for "not computed" and becomes 1 (spec/keys K-280). */
 export function dpHash(hash: number, basis: number): number {
   return jhash1word(hash, basis) || 1;
 }

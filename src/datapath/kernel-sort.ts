@@ -1,7 +1,7 @@
 /**
- * Sorts in place as the kernel's sort() of Linux 6.12 does, which matters where elements are equal: their order shows, for
- * instance in how many masks a lookup tries (tables.md T-005). It is heap sort with bottom-up sifting (Wegener, 1993) that
- * takes the two largest elements at a time.
+ * Sorts in place as the kernel's sort() of Linux 6.12 does, which matters where elements are equal: their order shows,
+ * for instance in how many masks a lookup tries (spec/tables T-005). It is heap sort with bottom-up sifting (Wegener,
+ * 1993) that takes the two largest elements at a time.
  */
 export function kernelSort<T>(list: T[], compare: (a: T, b: T) => number): void {
   let end = list.length;

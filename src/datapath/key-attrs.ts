@@ -57,7 +57,7 @@ export const enum AttrLength {
   NESTED = -1,
   /** Bytes, of a length checked where they are read. */
   VARIABLE = -2,
-  /** User space's own: refused whatever its length (keys.md K-030 to K-032). */
+  /** User space's own: refused whatever its length (spec/keys K-030 to K-032). */
   REFUSED = -3,
 }
 
@@ -70,7 +70,7 @@ const table = (highest: number, unset: number, entries: readonly (readonly [type
   return lengths as AttrLengths;
 };
 
-/** OVS_KEY_ATTR_*: struct layouts are in keys.md section 1. UNSPEC has length 0 (K-001). */
+/** OVS_KEY_ATTR_*: struct layouts are in spec/keys section 1. UNSPEC has length 0 (K-001). */
 export const KEY_LENGTHS: AttrLengths = table(OVS_KEY_ATTR_IPV6_EXTHDRS, AttrLength.REFUSED, [
   [0, 0],
   [OVS_KEY_ATTR_ENCAP, AttrLength.NESTED],
@@ -104,7 +104,7 @@ export const KEY_LENGTHS: AttrLengths = table(OVS_KEY_ATTR_IPV6_EXTHDRS, AttrLen
   [OVS_KEY_ATTR_IPV6_EXTHDRS, 2],
 ]);
 
-/** OVS_TUNNEL_KEY_ATTR_* (keys.md section 14). */
+/** OVS_TUNNEL_KEY_ATTR_* (spec/keys section 14). */
 export const TUNNEL_KEY_LENGTHS: AttrLengths = table(OVS_TUNNEL_KEY_ATTR_IPV4_INFO_BRIDGE, AttrLength.REFUSED, [
   [OVS_TUNNEL_KEY_ATTR_ID, 8],
   [OVS_TUNNEL_KEY_ATTR_IPV4_SRC, 4],
@@ -128,7 +128,7 @@ export const TUNNEL_KEY_LENGTHS: AttrLengths = table(OVS_TUNNEL_KEY_ATTR_IPV4_IN
 /** OVS_VXLAN_EXT_* inside OVS_TUNNEL_KEY_ATTR_VXLAN_OPTS. */
 export const VXLAN_EXT_LENGTHS: AttrLengths = table(OVS_VXLAN_EXT_GBP, AttrLength.REFUSED, [[OVS_VXLAN_EXT_GBP, 4]]);
 
-/** OVS_NSH_KEY_ATTR_* (keys.md K-029). */
+/** OVS_NSH_KEY_ATTR_* (spec/keys K-029). */
 export const NSH_KEY_LENGTHS: AttrLengths = table(OVS_NSH_KEY_ATTR_MD2, AttrLength.REFUSED, [
   [OVS_NSH_KEY_ATTR_BASE, 8],
   [OVS_NSH_KEY_ATTR_MD1, 16],

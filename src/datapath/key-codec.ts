@@ -1,5 +1,5 @@
 /**
- * The flow key as netlink attributes (keys.md): parsing in key-parse.ts and key-tunnel.ts, output in key-put.ts, the
+ * The flow key as netlink attributes (spec/keys): parsing in key-parse.ts and key-tunnel.ts, output in key-put.ts, the
  * attribute tables in key-attrs.ts. This is the door.
  */
 export {

@@ -54,7 +54,7 @@ import { nshFromAttributes, parseTunnel } from "./key-tunnel.ts";
 import { Field, MaskRange } from "./mask-range.ts";
 
 const MAC_PROTO_ETHERNET = 1;
-/** Conntrack state bits that a key may hold (K-099). */
+/** Conntrack state bits that a key may hold (spec/keys K-099). */
 const CT_SUPPORTED = 0xff;
 const VLAN_PRESENT = 0x1000;
 const MAX_FRAG = OVS_FRAG_TYPE_LATER;
@@ -67,7 +67,7 @@ const INVALID = (): Errno => new Errno(EINVAL);
 const bit = (type: number): number => 1 << (type & 31);
 
 const ALWAYS_MASKABLE = bit(OVS_KEY_ATTR_TUNNEL) | bit(OVS_KEY_ATTR_IN_PORT) | bit(OVS_KEY_ATTR_ETHERTYPE);
-/** Mask attributes that need their prerequisite matched exactly (K-054). */
+/** Mask attributes that need their prerequisite matched exactly (spec/keys K-054). */
 const CONDITIONAL =
   bit(OVS_KEY_ATTR_IPV4) |
   bit(OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV4) |
@@ -143,7 +143,7 @@ class AttributeSet {
   }
 
   /**
-   * Adds the attributes of one level (K-034 to K-042).
+   * Adds the attributes of one level (spec/keys K-034 to K-042).
    * @param isMask attributes of nothing but zeros count as absent
    */
   read(start: number, end: number, isMask: boolean): void {
@@ -176,11 +176,11 @@ function isZero(view: DataView, offset: number, length: number): boolean {
 }
 
 /**
- * Parses a flow's KEY and MASK (ovs_nla_get_match; keys.md sections 2, 3, 4, 6, 13, 14). Both arrays are cleared first.
- * The key is not masked.
+ * Parses a flow's KEY and MASK (ovs_nla_get_match; spec/keys sections 2, 3, 4, 6, 13, 14). Both arrays are cleared
+ * first. The key is not masked.
  * @param maskStart position of the content of MASK, or -1 without MASK attribute: every field given is matched exactly
- * @returns the byte range that the mask covers, as an opaque number: two masks are the same mask only if words and range
- * are (K-074)
+ * @returns the byte range that the mask covers, as an opaque number: two masks are the same mask only if words and
+ * range are (K-074)
  * @throws Errno EINVAL
  */
 export function parseMatch(
@@ -248,7 +248,10 @@ function readKey(set: AttributeSet, start: number, end: number, key: Int32Array)
   return attrs;
 }
 
-/** A copy of KEY in which every payload bit is set, but those of ct_state that cannot be matched (K-049, K-051). */
+/**
+ * A copy of KEY in which every payload bit is set, but those of ct_state that cannot be matched (spec/keys K-049,
+ * K-051).
+ */
 function exactMask(view: DataView, start: number, end: number): DataView {
   const bytes = new Uint8Array(view.buffer, view.byteOffset + start, end - start).slice();
   const copy = new DataView(bytes.buffer);
@@ -284,7 +287,7 @@ function setBits(view: DataView, start: number, end: number, level: number): voi
 }
 
 /**
- * Takes the tag of this level out of the set and reads the level behind it (K-112 to K-117).
+ * Takes the tag of this level out of the set and reads the level behind it (spec/keys K-112 to K-117).
  * @param word K.VLAN or K.CVLAN
  * @returns false when there is no tag
  */
@@ -301,7 +304,7 @@ function descendKey(set: AttributeSet, key: Int32Array, word: number): boolean {
   return true;
 }
 
-/** The same for a mask (K-118 to K-121). */
+/** The same for a mask (spec/keys K-118 to K-121). */
 function descendMask(set: AttributeSet, key: Int32Array, mask: Int32Array, inner: boolean, range: MaskRange): boolean {
   if (!set.has(OVS_KEY_ATTR_ENCAP)) return false;
   const word = inner ? K.CVLAN : K.VLAN;
@@ -412,7 +415,7 @@ function load(set: AttributeSet, type: number, words: Int32Array, to: number, co
   for (let i = 0; i < count; i++) words[to + i] = set.view.getInt32(at + 4 * i);
 }
 
-/** Takes ETHERTYPE (K-045 to K-047, K-055). */
+/** Takes ETHERTYPE (spec/keys K-045 to K-047, K-055). */
 function etherType(set: AttributeSet, words: Int32Array, isMask: boolean, range: MaskRange | undefined): void {
   set.take(OVS_KEY_ATTR_ETHERTYPE);
   const type = isMask ? 0xffff : set.be16(OVS_KEY_ATTR_ETHERTYPE);
@@ -422,7 +425,8 @@ function etherType(set: AttributeSet, words: Int32Array, isMask: boolean, range:
 }
 
 /**
- * All attributes of a key, or of a mask when `key` is given; whatever is left over in the end is an error (K-043).
+ * All attributes of a key, or of a mask when `key` is given; whatever is left over in the end is an error
+ * (spec/keys K-043).
  */
 function fields(set: AttributeSet, words: Int32Array, key: Int32Array | undefined, range: MaskRange | undefined): void {
   const isMask = key !== undefined;
@@ -513,7 +517,7 @@ function icmp(set: AttributeSet, type: number, words: Int32Array, range: MaskRan
 }
 
 /**
- * Whether the key has what its protocols need (section 4) and the mask only what they allow (K-053, K-054).
+ * Whether the key has what its protocols need (section 4) and the mask only what they allow (spec/keys K-053, K-054).
  * @throws Errno EINVAL
  */
 function validate(key: Int32Array, keyAttrs: number, mask: Int32Array | undefined, maskAttrs: number): void {
@@ -566,9 +570,9 @@ export const enum MetadataKey {
 }
 
 /**
- * Parses OVS_PACKET_ATTR_KEY of EXECUTE (K-107 to K-111): the metadata words of `key` (all others are cleared), and
- * inPort, priority, mark, macNone and protocol of the packet. Header attributes are read for length and duplicates only.
- * extractUserspace() completes the key.
+ * Parses OVS_PACKET_ATTR_KEY of EXECUTE (spec/keys K-107 to K-111): the metadata words of `key` (all others are
+ * cleared), and inPort, priority, mark, macNone and protocol of the packet. Header attributes are read for length and
+ * duplicates only. extractUserspace() completes the key.
  * @returns MetadataKey bits, for extractUserspace()
  * @throws Errno EINVAL
  */
@@ -591,7 +595,7 @@ export function parseMetadata(view: DataView, start: number, end: number, packet
 /**
  * Reads the headers of an EXECUTE packet into a key that parseMetadata() began (ovs_flow_key_extract_userspace).
  * @param tuples what parseMetadata() returned
- * @returns 0, or -EINVAL: also when an original tuple was given that does not fit the packet (K-104, K-105)
+ * @returns 0, or -EINVAL: also when an original tuple was given that does not fit the packet (spec/keys K-104, K-105)
  */
 export function extractUserspace(packet: Packet, key: Int32Array, tuples: number): number {
   const error = extractHeaders(packet, key);

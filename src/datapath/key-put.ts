@@ -55,13 +55,13 @@ const MAC_PROTO_MASK = 0xff;
 const ND_SOLICIT = 135;
 const ND_ADVERT = 136;
 
-/** Writes the content of OVS_FLOW_ATTR_KEY or OVS_PACKET_ATTR_KEY (keys.md section 15). Allocation-free. */
+/** Writes the content of OVS_FLOW_ATTR_KEY or OVS_PACKET_ATTR_KEY (spec/keys section 15). Allocation-free. */
 export function putKey(writer: MessageWriter, key: Int32Array): void {
   put(writer, key, key, false);
 }
 
 /**
- * Writes the content of OVS_FLOW_ATTR_MASK. The key decides which attributes there are (K-264).
+ * Writes the content of OVS_FLOW_ATTR_MASK. The key decides which attributes there are (spec/keys K-264).
  * @param key the masked key, as the flow table holds it
  */
 export function putMask(writer: MessageWriter, key: Int32Array, mask: Int32Array): void {
@@ -191,13 +191,13 @@ function put(writer: MessageWriter, key: Int32Array, out: Int32Array, isMask: bo
   writer.length = at;
 }
 
-/** ETHERTYPE with the TPID, and VLAN (K-260). */
+/** ETHERTYPE with the TPID, and VLAN (spec/keys K-260). */
 function tag(view: DataView, at: number, word: number, isMask: boolean): number {
   at = be16(view, at, OVS_KEY_ATTR_ETHERTYPE, isMask ? 0xffff : word & 0xffff);
   return be16(view, at, OVS_KEY_ATTR_VLAN, word >>> 16);
 }
 
-/** Attributes behind ETHERTYPE (K-262, K-263). */
+/** Attributes behind ETHERTYPE (spec/keys K-262, K-263). */
 function network(view: DataView, at: number, key: Int32Array, out: Int32Array, type: number, isMask: boolean): number {
   switch (type) {
     case ETH_P_IP:
@@ -240,7 +240,7 @@ function nsh(view: DataView, at: number, key: Int32Array, out: Int32Array, isMas
   return at;
 }
 
-/** L4 attributes (K-263). */
+/** L4 attributes (spec/keys K-263). */
 function transport(view: DataView, at: number, key: Int32Array, out: Int32Array, type: number): number {
   if ((key[K.IP] & 0xff) === OVS_FRAG_TYPE_LATER) return at;
   switch (key[K.IP] >>> 24) {

@@ -71,7 +71,7 @@ function maskAddress(reader: AttributeReader, words: Int32Array, keyIs6: boolean
 }
 
 /**
- * Parses the content of OVS_KEY_ATTR_TUNNEL into the tunnel words of `words` (keys.md K-216 to K-243).
+ * Parses the content of OVS_KEY_ATTR_TUNNEL into the tunnel words of `words` (spec/keys K-216 to K-243).
  * INFO_BRIDGE leaves an IPv4 tunnel whose destination is 0: nothing else can.
  * @param words a key, or a mask if isMask
  * @param key the flow's key; the same as `words` unless isMask
@@ -250,7 +250,7 @@ function putOptions(
 }
 
 /**
- * Writes the content of OVS_KEY_ATTR_TUNNEL (K-247 to K-250); 64-bit attributes are not padded, as on x86-64.
+ * Writes the content of OVS_KEY_ATTR_TUNNEL (spec/keys K-247 to K-250); 64-bit attributes are not padded, as on x86-64.
  * @param key which tunnel there is; @param out whose values are written: the key or its mask
  * @param bridge the tunnel of a SET action with INFO_BRIDGE: nothing but the ID
  */
@@ -301,7 +301,7 @@ function putWords(writer: MessageWriter, type: number, source: Int32Array, from:
 }
 
 /**
- * Parses the content of OVS_KEY_ATTR_NSH into the NSH words (K-210 to K-214).
+ * Parses the content of OVS_KEY_ATTR_NSH into the NSH words (spec/keys K-210 to K-214).
  * @throws Errno EINVAL
  */
 export function nshFromAttributes(

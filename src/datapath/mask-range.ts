@@ -1,7 +1,7 @@
 /**
  * Byte offsets of the module's own flow key on x86-64 (Linux 6.12). They show in one place only: two masks with equal
- * bytes are still two masks when the ranges of bytes that their attributes cover differ (keys.md K-074), and masks are
- * counted in OVS_DP_ATTR_MEGAFLOW_STATS.
+ * bytes are still two masks when the ranges of bytes that their attributes cover differ (spec/keys K-074), and masks
+ * are counted in OVS_DP_ATTR_MEGAFLOW_STATS.
  */
 export const enum Field {
   /** Option bytes end here, and their length follows. */

@@ -3,22 +3,22 @@ import { Errno } from "../errors.ts";
 import { EBUSY, EFBIG } from "../uapi/errno.ts";
 import { OVS_METER_BAND_TYPE_DROP } from "../uapi/openvswitch.ts";
 
-/** DP_MAX_BANDS (families.md F-305). */
+/** DP_MAX_BANDS (spec/families F-305). */
 export const MAX_BANDS = 1;
-/** DP_METER_NUM_MAX (F-302): on a machine with less than some hundred MiB the module allows fewer. */
+/** DP_METER_NUM_MAX (spec/families F-302): on a machine with less than some hundred MiB the module allows fewer. */
 export const MAX_METERS = 200_000;
 const MIN_SLOTS = 1024;
 
-/** One band of a meter: a token bucket. Its unit is a bit, or a thousandth of a packet (tables.md T-046). */
+/** One band of a meter: a token bucket. Its unit is a bit, or a thousandth of a packet (spec/tables T-046). */
 export class MeterBand {
-  /** Starts full (T-047). */
+  /** Starts full (spec/tables T-047). */
   bucket: number;
   readonly capacity: number;
   packets = 0;
   bytes = 0;
 
   constructor(
-    /** OVS_METER_BAND_TYPE_*; others than DROP only count (F-308). */
+    /** OVS_METER_BAND_TYPE_*; others than DROP only count (spec/families F-308). */
     readonly type: number,
     /** kbit/s or packets/s; not 0 */
     readonly rate: number,
@@ -34,15 +34,15 @@ export class MeterBand {
 export class Meter {
   packets = 0;
   bytes = 0;
-  /** CLOCK_MONOTONIC ms of the last packet, at first of creation (T-062). */
+  /** CLOCK_MONOTONIC ms of the last packet, at first of creation (spec/tables T-062). */
   used: number;
-  /** Longer pauses fill no bucket further (T-050). */
+  /** Longer pauses fill no bucket further (spec/tables T-050). */
   private readonly maxDelta: number;
 
   constructor(
     readonly id: number,
     readonly kbps: boolean,
-    /** Whether a SET that replaces this meter reports its statistics (F-297, F-311). */
+    /** Whether a SET that replaces this meter reports its statistics (spec/families F-297, F-311). */
     readonly keepStats: boolean,
     readonly bands: readonly MeterBand[],
     now: number,
@@ -65,7 +65,7 @@ export class Meter {
     let rate = 0;
     for (let i = 0; i < bands.length; i++) {
       const band = bands[i];
-      // The module multiplies 32-bit numbers (T-064).
+      // The module multiplies 32-bit numbers (spec/tables T-064).
       band.bucket = Math.min(band.bucket + (Math.imul(elapsed, band.rate) >>> 0), band.capacity);
       if (band.bucket >= cost) band.bucket -= cost;
       else if (band.rate > rate) {
@@ -81,7 +81,9 @@ export class Meter {
   }
 }
 
-/** The meters of one datapath: an array in which meter `id` stands at slot `id mod size` (T-042 to T-044). */
+/**
+ * The meters of one datapath: an array in which meter `id` stands at slot `id mod size` (spec/tables T-042 to T-044).
+ */
 export class MeterTable {
   private slots: (Meter | undefined)[] = new Array<Meter | undefined>(MIN_SLOTS).fill(undefined);
   private count = 0;
@@ -135,7 +137,10 @@ export class MeterTable {
     return meter;
   }
 
-  /** The meter action. @returns true if the packet must be dropped; an unknown meter passes all (T-065). HOT PATH. */
+  /**
+   * The meter action. @returns true if the packet must be dropped; an unknown meter passes all (spec/tables T-065). HOT
+   * PATH.
+   */
   drops(id: number, length: number): boolean {
     const meter = this.get(id);
     return meter?.drops(length, this.now()) ?? false;

@@ -32,7 +32,7 @@ export type UpcallSink = (portId: number, message: Uint8Array) => number;
 const MAX_ATTR_PAYLOAD = 65531;
 
 /**
- * Builds OVS_PACKET_CMD_MISS and OVS_PACKET_CMD_ACTION messages (upcalls.md sections 1 and 5):
+ * Builds OVS_PACKET_CMD_MISS and OVS_PACKET_CMD_ACTION messages (spec/upcalls sections 1 and 5):
  * nlmsghdr, genlmsghdr, ovs_header, KEY, [USERDATA], [ACTIONS], [MRU], [LEN], HASH, PACKET.
  */
 export class UpcallSender {
@@ -62,7 +62,7 @@ export class UpcallSender {
   }
 
   /**
-   * Sends one upcall; a GSO packet goes as one message per segment (U-050).
+   * Sends one upcall; a GSO packet goes as one message per segment (spec/upcalls U-050).
    * @returns 0 or a negative errno: the upcall is lost (U-031 to U-043)
    */
   send(
@@ -89,7 +89,7 @@ export class UpcallSender {
   }
 
   private readonly eachSegment = (part: Packet): number => {
-    // Later fragments of a UFO packet say so in their key (U-051).
+    // Later fragments of a UFO packet say so in their key (spec/upcalls U-051).
     if (this.segments++ === 1 && this.ufo) {
       this.segmentKey.set(this.key);
       this.segmentKey[K.IP] = (this.segmentKey[K.IP] & ~0xff) | OVS_FRAG_TYPE_LATER;
@@ -103,7 +103,7 @@ export class UpcallSender {
     const { bytes } = packet.memory;
     const tag = packet.vlanTpid !== 0 ? 4 : 0;
     const full = packet.len + tag;
-    // Only an action's upcall is ever cut (U-054); the tag counts, as it has been put back by then.
+    // Only an action's upcall is ever cut (spec/upcalls U-054); the tag counts, as it has been put back by then.
     const size = userspace !== undefined && packet.maxLen !== 0 && full > packet.maxLen ? packet.maxLen : full;
     if (size > MAX_ATTR_PAYLOAD) return -EFBIG;
 
@@ -156,7 +156,7 @@ export class UpcallSender {
 
 /**
  * Sums from `start` to the end of the frame into the field at start + field (skb_checksum_help).
- * @returns whether there is such a field (U-049)
+ * @returns whether there is such a field (spec/upcalls U-049)
  */
 function completeChecksum(view: DataView, frame: number, length: number, start: number, field: number): boolean {
   if (start < 0 || start >= length || start + field + 2 > length) return false;

@@ -6,10 +6,10 @@ import type { Datapath } from "./datapath.ts";
 export class Vport {
   /** Upcall port ids (OVS_VPORT_ATTR_UPCALL_PID); never empty. */
   upcallPids: Uint32Array;
-  /** OVS_VPORT_ATTR_UPCALL_STATS (upcalls.md U-038, U-039). */
+  /** OVS_VPORT_ATTR_UPCALL_STATS (spec/upcalls U-038, U-039). */
   upcallSuccess = 0;
   upcallFail = 0;
-  /** Device name when attached: the module's hash by name is never updated (families.md F-190). */
+  /** Device name when attached: the module's hash by name is never updated (spec/families F-190). */
   readonly attachName: string;
 
   constructor(
@@ -33,7 +33,7 @@ export class Vport {
     return this.type === OVS_VPORT_TYPE_INTERNAL;
   }
 
-  /** The port id for a packet with this hash (U-025). */
+  /** The port id for a packet with this hash (spec/upcalls U-025). */
   upcallPid(hash: number): number {
     const pids = this.upcallPids;
     if (pids.length === 1) return pids[0];

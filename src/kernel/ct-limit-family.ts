@@ -11,11 +11,13 @@ import { beginOvs, dpIfindex, OVS_HEADER_SIZE } from "./ovs-header.ts";
 
 /** struct ovs_zone_limit: s32 zone_id, u32 limit, u32 count. */
 const ZONE_LIMIT_SIZE = 12;
-/** What the module's buffer for a reply holds: asked for 3780 bytes, the allocator gives it 8 KiB (F-342). */
+/**
+ * What the module's buffer for a reply holds: asked for 3780 bytes, the allocator gives it 8 KiB (spec/families F-342).
+ */
 const MAX_REPLY = 8192 - 320;
 const BUCKETS = 512;
 
-/** The ovs_ct_limit family (families.md section 12). `configured` hears of limits set and deleted. */
+/** The ovs_ct_limit family (spec/families section 12). `configured` hears of limits set and deleted. */
 export function ctLimitFamily(limits: ZoneLimits, configured: () => void): GenlFamily {
   return {
     name: ovs.OVS_CT_LIMIT_FAMILY,
@@ -76,15 +78,15 @@ function inBuckets(zones: Iterable<number>): number[] {
   return [...zones].reverse().sort((a, b) => (a % BUCKETS) - (b % BUCKETS));
 }
 
-/** @throws Errno EINVAL without the attribute (F-327, F-335) */
+/** @throws Errno EINVAL without the attribute (spec/families F-327, F-335) */
 function required(request: GenlRequest): AttributeTable {
   if (!request.attrs.has(ovs.OVS_CT_LIMIT_ATTR_ZONE_LIMIT)) throw new Errno(EINVAL);
   return request.attrs;
 }
 
 /**
- * Calls back with each zone of the request: the default zone, or 0 to 65535; others are left out (F-328 to F-332). The
- * module rounds the payload up to 4 bytes first, so the last struct may reach into the padding.
+ * Calls back with each zone of the request: the default zone, or 0 to 65535; others are left out (spec/families F-328
+ * to F-332). The module rounds the payload up to 4 bytes first, so the last struct may reach into the padding.
  */
 function forEachZone(attrs: AttributeTable, each: (zone: number, limit: number) => void): void {
   const { view } = attrs;

@@ -11,7 +11,7 @@ import { EINVAL, EOPNOTSUPP, ERANGE } from "../uapi/errno.ts";
 import { NLA_F_NESTED } from "../uapi/netlink.ts";
 import * as nf from "../uapi/nfnetlink.ts";
 
-/** Attributes of NETLINK_NETFILTER messages of conntrack, both ways (ctnetlink.md). All integers are big-endian. */
+/** Attributes of NETLINK_NETFILTER messages of conntrack, both ways (spec/ctnetlink). All integers are big-endian. */
 
 /** struct nfgenmsg: u8 family, u8 version, be16 res_id. */
 export const NFGENMSG_LEN = 4;
@@ -37,7 +37,7 @@ export class Attributes {
   /**
    * Parses leniently, as ctnetlink does: unknown types are skipped, the last of a kind counts, bytes left over are
    * ignored.
-   * @throws Errno ERANGE for one that is too short (N-008)
+   * @throws Errno ERANGE for one that is too short (spec/ctnetlink N-008)
    */
   constructor(
     private readonly view: DataView,
@@ -172,7 +172,7 @@ const PROTO_POLICY: Policy = {
   [nf.CTA_PROTO_ICMPV6_CODE]: 1,
 };
 
-/** Bits of CTA_FILTER_ORIG_FLAGS and REPLY_FLAGS (the kernel's own, N-073). */
+/** Bits of CTA_FILTER_ORIG_FLAGS and REPLY_FLAGS (the kernel's own, spec/ctnetlink N-073). */
 export const FILTER_IP_SRC = 1 << 0;
 export const FILTER_IP_DST = 1 << 1;
 export const FILTER_ZONE = 1 << 2;
@@ -197,7 +197,7 @@ const hasPorts = (proto: number): boolean =>
   proto === IPPROTO_DCCP;
 
 /**
- * Reads a tuple (N-026 to N-029, N-064, N-065).
+ * Reads a tuple (spec/ctnetlink N-026 to N-029, N-064, N-065).
  * @param flags FILTER_* parts that must be there
  * @throws Errno EINVAL for a missing part, EOPNOTSUPP for another family
  */
@@ -224,7 +224,7 @@ export function parseTuple(
     tuple[T.PORTS] = parsePorts(l4, proto, flags);
   } else if ((flags & FILTER_PROTO_PARTS) !== 0) throw new Errno(EINVAL);
   if ((flags & FILTER_ZONE) !== 0 && parts.has(nf.CTA_TUPLE_ZONE)) {
-    // Zones here have no direction (N-066).
+    // Zones here have no direction (spec/ctnetlink N-066).
     if (zone !== 0) throw new Errno(EINVAL);
     zone = parts.be16(nf.CTA_TUPLE_ZONE);
   }
@@ -270,7 +270,7 @@ function parsePorts(l4: Attributes, proto: number, flags: number): number {
   return ports;
 }
 
-/** Whether the parts of `tuple` that `flags` names are those at `at` (N-073). */
+/** Whether the parts of `tuple` that `flags` names are those at `at` (spec/ctnetlink N-073). */
 export function matchesTuple(tuple: Int32Array, words: Int32Array, at: number, flags: number): boolean {
   const family = tuple[T.META] & 0xff;
   for (let i = 0; i < (family === AF_INET ? 1 : 4); i++) {
@@ -298,7 +298,7 @@ export function matchesTuple(tuple: Int32Array, words: Int32Array, at: number, f
 export const nest = (writer: MessageWriter, type: number): number => writer.nest(type | NLA_F_NESTED);
 
 /**
- * A tuple under an attribute of type `type` (N-026 to N-029).
+ * A tuple under an attribute of type `type` (spec/ctnetlink N-026 to N-029).
  * @param zoned with the zone of this direction
  */
 export function putTuple(writer: MessageWriter, type: number, words: Int32Array, at: number, zoned = false): void {
@@ -354,7 +354,7 @@ export function putTimeout(writer: MessageWriter, conntrack: Conntrack, slot: nu
   if (!skipZero || seconds !== 0) writer.be32(nf.CTA_TIMEOUT, seconds);
 }
 
-/** CTA_PROTOINFO of protocols that have a state (N-031, N-059). @param destroy only the state */
+/** CTA_PROTOINFO of protocols that have a state (spec/ctnetlink N-031, N-059). @param destroy only the state */
 export function putProtoinfo(writer: MessageWriter, words: Int32Array, entry: number, destroy: boolean): void {
   const proto = (words[entry + T.META] >>> 8) & 0xff;
   if (proto !== IpProto.TCP && proto !== IpProto.SCTP && proto !== IPPROTO_DCCP) return;
@@ -393,7 +393,7 @@ export function putProtoinfo(writer: MessageWriter, words: Int32Array, entry: nu
   writer.endNest(outer);
 }
 
-/** CTA_COUNTERS_* if the entry counts (N-058). @param zero reset them (CT_GET_CTRZERO) */
+/** CTA_COUNTERS_* if the entry counts (spec/ctnetlink N-058). @param zero reset them (CT_GET_CTRZERO) */
 export function putCounters(writer: MessageWriter, words: Int32Array, entry: number, zero: boolean): void {
   if ((words[entry + E.EXT] & Ext.COUNTERS) === 0) return;
   for (let direction = 0; direction < 2; direction++) {
@@ -434,7 +434,7 @@ export function putHelper(writer: MessageWriter, conntrack: Conntrack, entry: nu
   writer.endNest(outer);
 }
 
-/** CTA_LABELS unless all are zero (N-057). */
+/** CTA_LABELS unless all are zero (spec/ctnetlink N-057). */
 export function putLabels(writer: MessageWriter, words: Int32Array, entry: number): void {
   const at = entry + E.LABELS;
   if ((words[at] | words[at + 1] | words[at + 2] | words[at + 3]) !== 0) putWords(writer, nf.CTA_LABELS, words, at);
@@ -459,7 +459,7 @@ export function putSeqAdjust(writer: MessageWriter, words: Int32Array, entry: nu
 }
 
 /**
- * The attributes of a record in an answer to GET, in the kernel's order (N-053).
+ * The attributes of a record in an answer to GET, in the kernel's order (spec/ctnetlink N-053).
  * @param held references that the kernel itself holds while it answers
  */
 export function putRecord(
@@ -486,7 +486,10 @@ export function putRecord(
   putSeqAdjust(writer, words, entry);
 }
 
-/** The attributes of an event, in the kernel's order (N-104, N-105). @param stop wall-clock milliseconds of a DESTROY */
+/**
+ * The attributes of an event, in the kernel's order (spec/ctnetlink N-104, N-105). @param stop wall-clock milliseconds
+ * of a DESTROY
+ */
 export function putEvent(
   writer: MessageWriter,
   conntrack: Conntrack,
@@ -518,7 +521,7 @@ export function putEvent(
 
 const scratch = new Int32Array(T.WORDS);
 
-/** The attributes of an expectation, in the kernel's order (N-117). */
+/** The attributes of an expectation, in the kernel's order (spec/ctnetlink N-117). */
 export function putExpectation(writer: MessageWriter, conntrack: Conntrack, expectation: Expectation): void {
   const { words } = conntrack.table;
   const { tuple, mask } = expectation;

@@ -8,7 +8,7 @@ import * as nf from "../uapi/nfnetlink.ts";
 import { beginNf, type NfRequest } from "./ctnetlink.ts";
 import { type Attributes, nest } from "./ctnetlink-codec.ts";
 
-/** Named timeout policies, and the namespace's defaults (ctnetlink.md section 9). */
+/** Named timeout policies, and the namespace's defaults (spec/ctnetlink section 9). */
 export class TimeoutSubsystem {
   constructor(
     private readonly conntrack: Conntrack,
@@ -127,7 +127,9 @@ export class TimeoutSubsystem {
     socket.send(writer.bytes.subarray(0, writer.length));
   }
 
-  /** The namespace's defaults of a protocol. @throws Errno EOPNOTSUPP if it has no tracker (N-135, N-142) */
+  /**
+   * The namespace's defaults of a protocol. @throws Errno EOPNOTSUPP if it has no tracker (spec/ctnetlink N-135, N-142)
+   */
   private table(proto: number): Int32Array {
     const { timeouts } = this.conntrack;
     const table = timeouts.of(proto);
@@ -135,7 +137,7 @@ export class TimeoutSubsystem {
     return table;
   }
 
-  /** CTA_TIMEOUT_DATA over the defaults (N-126 to N-130). */
+  /** CTA_TIMEOUT_DATA over the defaults (spec/ctnetlink N-126 to N-130). */
   private parse(attributes: Attributes, proto: number): Int32Array {
     const timeouts = this.table(proto).slice();
     const policy = Object.fromEntries(Array.from(timeouts.keys(), (type) => [type, 4]));

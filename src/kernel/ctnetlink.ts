@@ -49,7 +49,7 @@ export interface NfRequest {
   readonly family: number;
   readonly version: number;
   readonly attributes: Attributes;
-  /** A GET with any bit of NLM_F_DUMP (N-009). */
+  /** A GET with any bit of NLM_F_DUMP (spec/ctnetlink N-009). */
   readonly isDump: boolean;
   readonly echo: boolean;
 }
@@ -100,7 +100,7 @@ const SCTP_POLICY: Policy = {
   [nf.CTA_PROTOINFO_SCTP_VTAG_REPLY]: 4,
 };
 
-/** What a CT_NEW of the control plane reports beside NEW, RELATED and LABEL (N-099). */
+/** What a CT_NEW of the control plane reports beside NEW, RELATED and LABEL (spec/ctnetlink N-099). */
 const CHANGED =
   (1 << nf.IPCT_REPLY) |
   (1 << nf.IPCT_ASSURED) |
@@ -112,7 +112,7 @@ const CHANGED =
 
 /**
  * NETLINK_NETFILTER: nfnetlink with the subsystems conntrack (1), expectations (2) and timeout policies (8), for
- * conntrack(8), ovs-vswitchd and libraries (ctnetlink.md).
+ * conntrack(8), ovs-vswitchd and libraries (spec/ctnetlink).
  */
 export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectListener {
   readonly groups = nf.NFNLGRP_MAX;
@@ -141,7 +141,7 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
     this.onDatagram?.();
   }
 
-  /** ConntrackListener: a member of the groups of connections, not of expectations (N-110). */
+  /** ConntrackListener: a member of the groups of connections, not of expectations (spec/ctnetlink N-110). */
   get listening(): boolean {
     if (!this.wasJoined) return false;
     for (let group = nf.NFNLGRP_CONNTRACK_NEW; group <= nf.NFNLGRP_CONNTRACK_DESTROY; group++) {
@@ -151,7 +151,7 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
     return false;
   }
 
-  /** Joining takes CAP_NET_ADMIN (N-016). */
+  /** Joining takes CAP_NET_ADMIN (spec/ctnetlink N-016). */
   join(group: number, socket: BusSocket): void {
     if (!socket.privileged) throw new Errno(EPERM);
     if (group <= nf.NFNLGRP_CONNTRACK_DESTROY) this.wasJoined = true;
@@ -198,7 +198,7 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
         this.getStats(request);
         return undefined;
       default:
-        // Dying and unconfirmed entries are in no list (N-024, N-025).
+        // Dying and unconfirmed entries are in no list (spec/ctnetlink N-024, N-025).
         if (!request.isDump) throw new Errno(EOPNOTSUPP);
         return { fill: () => 0 };
     }
@@ -248,7 +248,7 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
     };
   }
 
-  /** The entry that CTA_TUPLE_ORIG or REPLY names (N-061 to N-063). @throws Errno EINVAL, ENOENT */
+  /** The entry that CTA_TUPLE_ORIG or REPLY names (spec/ctnetlink N-061 to N-063). @throws Errno EINVAL, ENOENT */
   private lookUp(request: NfRequest): number {
     const { attributes, family } = request;
     const zone = zoneOf(attributes);
@@ -379,7 +379,10 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
     }
   }
 
-  /** What may be set of an entry beside helper, timeout and labels (N-096, N-098), in the order of an update. */
+  /**
+   * What may be set of an entry beside helper, timeout and labels (spec/ctnetlink N-096, N-098), in the order of an
+   * update.
+   */
   private change(entry: number, attributes: Attributes): void {
     this.changeStatus(entry, attributes);
     this.changeProtoinfo(entry, attributes);
@@ -576,7 +579,7 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
     }
   }
 
-  /** IPCTNL_MSG_EXP_NEW: makes an expectation, or gives one that is there more time (N-121). */
+  /** IPCTNL_MSG_EXP_NEW: makes an expectation, or gives one that is there more time (spec/ctnetlink N-121). */
   private newExpectation(request: NfRequest): void {
     const { attributes, family, message } = request;
     const { conntrack } = this;
@@ -730,7 +733,7 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
 
   // Events
 
-  /** ConntrackListener (N-100 to N-107). */
+  /** ConntrackListener (spec/ctnetlink N-100 to N-107). */
   connection(slot: number, events: number, portId: number, report: boolean): void {
     let group = nf.NFNLGRP_CONNTRACK_UPDATE;
     let command = nf.IPCTNL_MSG_CT_NEW;
@@ -751,7 +754,7 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
     this.bus.notify(NETLINK_NETFILTER, group, writer.bytes.subarray(0, writer.length), portId, report);
   }
 
-  /** ExpectListener (N-122). */
+  /** ExpectListener (spec/ctnetlink N-122). */
   expectation(expectation: Expectation, isNew: boolean, portId: number, report: boolean): void {
     const group = isNew ? nf.NFNLGRP_CONNTRACK_EXP_NEW : nf.NFNLGRP_CONNTRACK_EXP_DESTROY;
     if (!report && !this.bus.hasListeners(NETLINK_NETFILTER, group)) return;
@@ -783,7 +786,7 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
     command: number,
     family: number,
   ): number {
-    // NLM_F_MULTI though it is one message: as the kernel (N-011).
+    // NLM_F_MULTI though it is one message: as the kernel (spec/ctnetlink N-011).
     return beginNf(writer, subsystem, command, NLM_F_MULTI, request.message.seq, request.socket.portId, family);
   }
 
@@ -900,7 +903,7 @@ function needsFilter(request: NfRequest, kernel: KernelProfile, family = request
   return family !== 0 || [nf.CTA_MARK, nf.CTA_FILTER, nf.CTA_STATUS].some((type) => attributes.has(type));
 }
 
-/** What a dump or flush is narrowed down to (N-067 to N-074, N-083 to N-085). */
+/** What a dump or flush is narrowed down to (spec/ctnetlink N-067 to N-074, N-083 to N-085). */
 class Filter {
   private readonly zone: number;
   private readonly mark: number = 0;

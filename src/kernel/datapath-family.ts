@@ -20,7 +20,7 @@ interface Settings {
 }
 
 /**
- * The ovs_datapath family (families.md sections 4 and 5).
+ * The ovs_datapath family (spec/families sections 4 and 5).
  * @param processors number of possible processors (F-118)
  * @param tcSkbExt as if the kernel had NET_TC_SKB_EXT (F-083, F-088)
  */
@@ -41,7 +41,7 @@ export function datapathFamily(datapaths: Datapaths, processors: number, tcSkbEx
         ifindex,
       );
     } catch (error) {
-      // A program from before user features is about to reuse what is there (F-096).
+      // A program from before user features is about to reuse what is there (spec/families F-096).
       if (error instanceof Errno && error.errno === EEXIST && request.version < ovs.OVS_DP_VER_FEATURES) {
         const existing = find(request);
         if (existing !== undefined) existing.userFeatures = 0;
@@ -78,7 +78,7 @@ export function datapathFamily(datapaths: Datapaths, processors: number, tcSkbEx
     try {
       change(settings, request.attrs);
     } finally {
-      // Not atomic: what was changed before an error stays (F-091, F-108).
+      // Not atomic: what was changed before an error stays (spec/families F-091, F-108).
       datapath.userFeatures = settings.userFeatures;
       datapath.flows.resizeMaskCache(settings.maskCacheSize);
       datapath.perCpuPids = settings.perCpuPids;
@@ -87,7 +87,7 @@ export function datapathFamily(datapaths: Datapaths, processors: number, tcSkbEx
     request.notify();
   }
 
-  /** F-087 to F-091, F-106 to F-110. */
+  /** spec/families F-087 to F-091, F-106 to F-110. */
   function change(settings: Settings, attrs: AttributeTable): void {
     let features = 0;
     if (attrs.has(ovs.OVS_DP_ATTR_USER_FEATURES)) {
@@ -107,7 +107,7 @@ export function datapathFamily(datapaths: Datapaths, processors: number, tcSkbEx
     }
   }
 
-  /** F-103 to F-105. */
+  /** spec/families F-103 to F-105. */
   function find(request: GenlRequest): Datapath | undefined {
     if (!request.attrs.has(ovs.OVS_DP_ATTR_NAME)) return datapaths.byIfindex(dpIfindex(request));
     const vport = datapaths.vportByName(request.attrs.string(ovs.OVS_DP_ATTR_NAME));
@@ -120,7 +120,7 @@ export function datapathFamily(datapaths: Datapaths, processors: number, tcSkbEx
     return datapath;
   }
 
-  /** Everything after ovs_header, in the module's order (F-102). */
+  /** Everything after ovs_header, in the module's order (spec/families F-102). */
   function put(writer: MessageWriter, datapath: Datapath): void {
     const { counters, flows } = datapath;
     writer.string(ovs.OVS_DP_ATTR_NAME, datapath.name);
@@ -141,7 +141,7 @@ export function datapathFamily(datapaths: Datapaths, processors: number, tcSkbEx
       datapathAttributes.encode(writer, { PER_CPU_PIDS: datapath.perCpuPids.subarray(0, processors) });
   }
 
-  /** All datapaths in order of creation, by index (F-117). */
+  /** All datapaths in order of creation, by index (spec/families F-117). */
   class DatapathDump extends OvsDump {
     private next = 0;
 
@@ -177,7 +177,10 @@ export function datapathFamily(datapaths: Datapaths, processors: number, tcSkbEx
   };
 }
 
-/** Upcall port ids; none at all when the payload is not whole u32s, which nobody accepts (F-091, F-101, F-153). */
+/**
+ * Upcall port ids; none at all when the payload is not whole u32s, which nobody accepts (spec/families F-091, F-101,
+ * F-153).
+ */
 export function pidsOf(attrs: AttributeTable, type: number): Uint32Array {
   return attrs.length[type] % 4 === 0 ? attrs.u32s(type) : new Uint32Array(0);
 }

@@ -23,9 +23,9 @@ const TEXT_HIGH = 0xffff_ffff;
 const TEXT_LOW = 0xc000_0000;
 
 /**
- * The drop monitor, family NET_DM: which packets the datapaths drop, and why (actions.md A-230 to A-243). In packet mode
- * each one is sent to the group "events" with its reason, in summary mode a count by place once a second. So dropwatch
- * and tshark show them. Devices have no drops of their own here.
+ * The drop monitor, family NET_DM: which packets the datapaths drop, and why (spec/actions A-230 to A-243). In packet
+ * mode each one is sent to the group "events" with its reason, in summary mode a count by place once a second. So
+ * dropwatch and tshark show them. Devices have no drops of their own here.
  */
 export class DropMonitor implements DropSink {
   active = false;

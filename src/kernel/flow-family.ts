@@ -20,7 +20,7 @@ import { beginOvs, dpIfindex, OVS_HEADER_SIZE, OvsDump } from "./ovs-header.ts";
 
 const MAX_UFID_LENGTH = 16;
 
-/** The ovs_flow family (families.md sections 8 and 9). */
+/** The ovs_flow family (spec/families sections 8 and 9). */
 export function flowFamily(datapaths: Datapaths, context: ValidationContext): GenlFamily {
   // One request at a time: the key and mask being parsed, and the key being written.
   const programs = new ProgramCache(context);
@@ -29,7 +29,7 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
   const maskedKey = newKey();
   const dumpAttrs = flowAttributes.table();
 
-  /** NEW (F-217 to F-233). */
+  /** NEW (spec/families F-217 to F-233). */
   function put(request: GenlRequest): void {
     const { attrs } = request;
     if (!attrs.has(ovs.OVS_FLOW_ATTR_KEY) || !attrs.has(ovs.OVS_FLOW_ATTR_ACTIONS)) throw new Errno(EINVAL);
@@ -56,7 +56,7 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
     }
   }
 
-  /** Whether the request's key names the flow that it hit: F-223, F-224, F-226. */
+  /** Whether the request's key names the flow that it hit: spec/families F-223, F-224, F-226. */
   function isSameFlow(flows: FlowTable, flow: number): boolean {
     const own = flows.unmaskedKey(flow);
     if (own !== undefined) return sameKey(own, key);
@@ -64,7 +64,7 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
     return sameKey(maskedKey, key);
   }
 
-  /** SET (F-234 to F-245). */
+  /** SET (spec/families F-234 to F-245). */
   function set(request: GenlRequest): void {
     const { attrs } = request;
     const ufid = ufidIn(attrs);
@@ -80,13 +80,13 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
     const flow = findFlow(flows, ufid);
     if (program !== undefined) flows.setProgram(flow, program);
     const notify = request.mustNotify;
-    // The message tells the statistics from before they are cleared (F-243).
+    // The message tells the statistics from before they are cleared (spec/families F-243).
     if (notify) answer(request, ovs.OVS_FLOW_CMD_SET, flows, flow);
     if (attrs.has(ovs.OVS_FLOW_ATTR_CLEAR)) flows.clearStats(flow);
     if (notify) request.notify();
   }
 
-  /** GET (F-246 to F-253). */
+  /** GET (spec/families F-246 to F-253). */
   function get(request: GenlRequest): void {
     const { attrs } = request;
     const ufid = ufidIn(attrs);
@@ -97,7 +97,7 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
     request.reply();
   }
 
-  /** DEL, and without key and UFID the flush of all flows (F-254 to F-258). */
+  /** DEL, and without key and UFID the flush of all flows (spec/families F-254 to F-258). */
   function remove(request: GenlRequest): void {
     const { attrs } = request;
     const ufid = ufidIn(attrs);
@@ -129,12 +129,12 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
     );
   }
 
-  /** Parses KEY alone: GET and DEL look at no mask (F-248). @throws Errno EINVAL */
+  /** Parses KEY alone: GET and DEL look at no mask (spec/families F-248). @throws Errno EINVAL */
   function parseRequestKey(attrs: AttributeTable): void {
     parseKey(attrs.view, attrs.offset[ovs.OVS_FLOW_ATTR_KEY], attrs.end(ovs.OVS_FLOW_ATTR_KEY), key);
   }
 
-  /** Actions are validated against the masked key (F-220). @throws Errno */
+  /** Actions are validated against the masked key (spec/families F-220). @throws Errno */
   function parseActions(attrs: AttributeTable): Program {
     for (let i = 0; i < K.WORDS; i++) maskedKey[i] = key[i] & mask[i];
     return programs.compile(
@@ -145,7 +145,7 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
     );
   }
 
-  /** By UFID, else by the whole unmasked key among key-identified flows (F-238). @throws Errno ENOENT */
+  /** By UFID, else by the whole unmasked key among key-identified flows (spec/families F-238). @throws Errno ENOENT */
   function findFlow(flows: FlowTable, ufid: Ufid | undefined): number {
     const flow = ufid !== undefined ? flows.findUfid(ufid) : flows.findExact(key);
     if (flow < 0) throw new Errno(ENOENT);
@@ -158,7 +158,7 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
     return datapath;
   }
 
-  /** Replies echo the ifindex of the request (F-105). */
+  /** Replies echo the ifindex of the request (spec/families F-105). */
   function answer(request: GenlRequest, cmd: number, flows: FlowTable, flow: number): void {
     const writer = beginOvs(request, cmd, dpIfindex(request));
     const flags = ufidFlagsIn(request.attrs);
@@ -166,7 +166,7 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
     if ((flags & ovs.OVS_UFID_F_OMIT_ACTIONS) === 0) putActions(writer, flows, flow);
   }
 
-  /** UFID or key, mask and statistics, in the module's order (F-204 to F-209). */
+  /** UFID or key, mask and statistics, in the module's order (spec/families F-204 to F-209). */
   function putFlow(writer: MessageWriter, flows: FlowTable, flow: number, flags: number): void {
     const own = flows.unmaskedKey(flow);
     const withMask = (flags & ovs.OVS_UFID_F_OMIT_MASK) === 0;
@@ -203,7 +203,7 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
     writer.endNest(nest);
   }
 
-  /** All flows by index: what changes meanwhile may be missed or shown twice (F-260 to F-265). */
+  /** All flows by index: what changes meanwhile may be missed or shown twice (spec/families F-260 to F-265). */
   class FlowDump extends OvsDump {
     private readonly ifindex: number;
     private readonly request: Uint8Array;
@@ -227,14 +227,14 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
         putFlow(writer, flows, this.next, this.flags);
         const withoutActions = writer.length;
         if ((this.flags & ovs.OVS_UFID_F_OMIT_ACTIONS) === 0) putActions(writer, flows, this.next);
-        // Actions that fit in no datagram of a dump are left out; they can be asked for (F-264).
+        // Actions that fit in no datagram of a dump are left out; they can be asked for (spec/families F-264).
         if (writer.length > room && at === 0) writer.cancel(withoutActions);
         if (!this.end(writer, at, room)) break;
       }
       return writer.length;
     }
 
-    /** Of a dump's attributes only UFID_FLAGS matters, but all are checked (F-261). @throws Errno */
+    /** Of a dump's attributes only UFID_FLAGS matters, but all are checked (spec/families F-261). @throws Errno */
     private parse(): number {
       const view = new DataView(this.request.buffer, this.request.byteOffset, this.request.byteLength);
       return ufidFlagsIn(flowAttributes.parse(dumpAttrs, view, 0, view.byteLength, 0, undefined));
@@ -258,7 +258,7 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
   };
 }
 
-/** The UFID of a request; one of more than 16 bytes counts as none (F-215). */
+/** The UFID of a request; one of more than 16 bytes counts as none (spec/families F-215). */
 function ufidIn(attrs: AttributeTable): Ufid | undefined {
   if (!attrs.has(ovs.OVS_FLOW_ATTR_UFID) || attrs.length[ovs.OVS_FLOW_ATTR_UFID] > MAX_UFID_LENGTH) return undefined;
   return ufidOf(attrs.bytes(ovs.OVS_FLOW_ATTR_UFID));

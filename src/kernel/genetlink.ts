@@ -50,7 +50,7 @@ export interface GenlFamily {
   readonly groups: readonly string[];
   /** Those that only privileged sockets may join. */
   readonly privilegedGroups?: readonly string[];
-  /** Commands from this on must have genlmsghdr.reserved 0 and known flags only (F-026). */
+  /** Commands from this on must have genlmsghdr.reserved 0 and known flags only (spec/families F-026). */
   readonly firstStrictCommand: number;
 }
 
@@ -90,7 +90,9 @@ export class GenlRequest {
     return (this.message.flags & NLM_F_ECHO) !== 0;
   }
 
-  /** Begins the reply or notification; the family's header is the caller's to write (F-054, F-055, F-065). */
+  /**
+   * Begins the reply or notification; the family's header is the caller's to write (spec/families F-054, F-055, F-065).
+   */
   begin(cmd: number): MessageWriter {
     const { writer } = this;
     writer.reset();
@@ -105,12 +107,15 @@ export class GenlRequest {
     this.socket.send(this.writer.bytes.subarray(0, this.writer.length));
   }
 
-  /** True if somebody is to get the notification (F-061). */
+  /** True if somebody is to get the notification (spec/families F-061). */
   get mustNotify(): boolean {
     return this.echo || this.bus.hasListeners(NETLINK_GENERIC, this.family.firstGroup);
   }
 
-  /** Sends what was begun to the family's first group, and to the requester if it asked for an echo (F-057 to F-060). */
+  /**
+   * Sends what was begun to the family's first group, and to the requester if it asked for an echo (spec/families F-057
+   * to F-060).
+   */
   notify(): void {
     this.writer.endMessage(this.start);
     const datagram = this.writer.bytes.subarray(0, this.writer.length);
@@ -119,7 +124,8 @@ export class GenlRequest {
 }
 
 /**
- * A dump of one message per record. Subclasses write records one by one; this cuts them into datagrams (F-034).
+ * A dump of one message per record. Subclasses write records one by one; this cuts them into datagrams
+ * (spec/families F-034).
  */
 export abstract class RecordDump implements Dump {
   protected readonly familyId: number;
@@ -140,7 +146,9 @@ export abstract class RecordDump implements Dump {
 /** 64 multicast groups at first; 0 and 1 are taken, and the numbers of the fixed families (mc_group_start). */
 const RESERVED_GROUPS = new Set([0, 1, GENL_ID_CTRL, GENL_ID_VFS_DQUOT, GENL_ID_PMCRAID]);
 
-/** NETLINK_GENERIC: families by number, permission and attribute checks, and their handlers (families.md section 2). */
+/**
+ * NETLINK_GENERIC: families by number, permission and attribute checks, and their handlers (spec/families section 2).
+ */
 export class GenericNetlink implements NetlinkProtocol {
   readonly privileged = false;
   /** Called after each datagram has been executed. */
@@ -269,7 +277,7 @@ function checkHeader(message: NetlinkMessage, isDump: boolean): void {
     throw new Errno(EINVAL, "ambiguous or reserved bits set in nlmsg_flags");
 }
 
-/** CTRL_ATTR_OP_FLAGS of an operation (F-012). */
+/** CTRL_ATTR_OP_FLAGS of an operation (spec/families F-012). */
 export function operationFlags(family: GenlFamily, operation: GenlOperation): number {
   let { flags } = operation;
   if (operation.doit !== undefined) flags |= GENL_CMD_CAP_DO;

@@ -38,12 +38,13 @@ const MAX_REPLY = 4096;
 const RETRY = 1000;
 
 /**
- * Connection state that the host's own conntrack has given a packet before an internal port hands it over. The module finds
- * it on the skb, so that flows and upcalls see ct_state, zone, mark, labels and original tuple without a ct action
- * (keys.md, ct_* of packets that come with an entry). A frame from a TAP device has lost it: ctnetlink is asked for it, in
- * the namespace of the device. Nothing is asked while that namespace tracks no connection.
+ * Connection state that the host's own conntrack has given a packet before an internal port hands it over. The module
+ * finds it on the skb, so that flows and upcalls see ct_state, zone, mark, labels and original tuple without a ct
+ * action (spec/keys, ct_* of packets that come with an entry). A frame from a TAP device has lost it: ctnetlink is
+ * asked for it, in the namespace of the device. Nothing is asked while that namespace tracks no connection.
  *
- * Not seen: entries in zones other than 0, later fragments, and the relation of an ICMP error that the host itself sends.
+ * Not seen: entries in zones other than 0, later fragments, and the relation of an ICMP error that the host itself
+ * sends.
  */
 export class HostConntrack {
   private readonly writer = new MessageWriter(512);

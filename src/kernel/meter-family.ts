@@ -12,7 +12,7 @@ import * as ovs from "../uapi/openvswitch.ts";
 import type { GenlFamily, GenlRequest } from "./genetlink.ts";
 import { beginOvs, dpIfindex, OVS_HEADER_SIZE } from "./ovs-header.ts";
 
-/** The ovs_meter family (families.md section 11). `configured` hears of meters set and deleted. */
+/** The ovs_meter family (spec/families section 11). `configured` hears of meters set and deleted. */
 export function meterFamily(datapaths: Datapaths, configured: () => void): GenlFamily {
   const bandTable = bandAttributes.table();
 
@@ -83,7 +83,7 @@ export function meterFamily(datapaths: Datapaths, configured: () => void): GenlF
     configured();
   }
 
-  /** F-299, F-305 to F-309. @throws Errno EINVAL, ERANGE */
+  /** spec/families F-299, F-305 to F-309. @throws Errno EINVAL, ERANGE */
   function parseBands(attrs: AttributeTable): MeterBand[] {
     const type = ovs.OVS_METER_ATTR_BANDS;
     const reader = new AttributeReader(attrs.view, attrs.offset[type], attrs.end(type));
@@ -120,7 +120,7 @@ function idOf(attrs: AttributeTable): number {
   return attrs.u32(ovs.OVS_METER_ATTR_ID);
 }
 
-/** ID, STATS, USED, BANDS (F-317). */
+/** ID, STATS, USED, BANDS (spec/families F-317). */
 function putStats(writer: MessageWriter, meter: Meter): void {
   meterAttributes.encode(writer, {
     ID: meter.id,

@@ -17,7 +17,7 @@ import {
 
 const VERSION = 2;
 
-/** The generic-netlink controller, family 16 (families.md F-011 to F-015). */
+/** The generic-netlink controller, family 16 (spec/families F-011 to F-015). */
 export function addController(genl: GenericNetlink): RegisteredFamily {
   return genl.add(
     {
@@ -68,7 +68,7 @@ function find(genl: GenericNetlink, request: GenlRequest, idFirst: boolean): Reg
   return family;
 }
 
-/** The attributes of CTRL_CMD_NEWFAMILY, in the kernel's order (F-011 to F-013). */
+/** The attributes of CTRL_CMD_NEWFAMILY, in the kernel's order (spec/families F-011 to F-013). */
 function putFamily(writer: MessageWriter, family: RegisteredFamily): void {
   writer.string(nl.CTRL_ATTR_FAMILY_NAME, family.name);
   writer.u16(nl.CTRL_ATTR_FAMILY_ID, family.id);

@@ -2,7 +2,7 @@ import type { MessageWriter } from "../netlink/writer.ts";
 import { NLM_F_MULTI } from "../uapi/netlink.ts";
 import { type GenlRequest, RecordDump } from "./genetlink.ts";
 
-/** struct ovs_header, the family header of all ovs_* families: `s32 dp_ifindex` (families.md F-005). */
+/** struct ovs_header, the family header of all ovs_* families: `s32 dp_ifindex` (spec/families F-005). */
 export const OVS_HEADER_SIZE = 4;
 
 /** ovs_header.dp_ifindex of a request. */

@@ -38,7 +38,7 @@ export interface OvsKernelOptions {
   readonly ports: PortProvider;
   /** Limits per zone; shared with conntrack, which enforces them. */
   readonly zoneLimits?: ZoneLimits;
-  /** Possible processors: bounds upcall port ids (F-118, F-154). The machine's by default. */
+  /** Possible processors: bounds upcall port ids (spec/families F-118, F-154). The machine's by default. */
   readonly processors?: number;
   /** The kernel to behave as; the newest by default. */
   readonly kernel?: KernelProfile;
@@ -122,7 +122,7 @@ export class OvsKernel {
 
   /**
    * A device has gone by itself: its vport goes too, and the ovs_vport group hears of it, with seq 0 and port id 0
-   * (families.md F-066, F-191). Internal devices go silently (F-067).
+   * (spec/families F-066, F-191). Internal devices go silently (F-067).
    */
   deviceGone(port: Port): void {
     if (this.tunnelDevices.portGone(port)) return;
@@ -149,7 +149,7 @@ export class OvsKernel {
     this.environment.clock.invalidate();
   }
 
-  /** Takes all datapaths down, silently, as when their namespace goes (F-068). */
+  /** Takes all datapaths down, silently, as when their namespace goes (spec/families F-068). */
   shutdown(): void {
     for (const datapath of [...this.datapaths.list]) this.datapaths.destroy(datapath);
     this.tunnelDevices.clear();

@@ -19,7 +19,7 @@ import { dpIfindex, OVS_HEADER_SIZE } from "./ovs-header.ts";
 const TAILROOM = 64;
 
 /**
- * The ovs_packet family: EXECUTE (families.md section 10, upcalls.md section 7).
+ * The ovs_packet family: EXECUTE (spec/families section 10, spec/upcalls section 7).
  * @param flush ends a batch when scratch memory is used up
  */
 export function packetFamily(
@@ -88,12 +88,12 @@ export function packetFamily(
     const datapath = datapaths.byIfindex(dpIfindex(request));
     if (datapath === undefined) throw new Errno(ENODEV);
     if (datapath.vports[packet.inPort] === undefined) {
-      // As if it had come in by the local port; the key keeps the number that was given (F-283).
+      // As if it had come in by the local port; the key keeps the number that was given (spec/families F-283).
       if (datapath.local === undefined) throw new Errno(ENODEV);
       packet.inPort = ovs.OVSP_LOCAL;
     }
     const result = datapath.executePacket(packet, key, program);
-    // A fragment that waits for its datagram is no error (F-286).
+    // A fragment that waits for its datagram is no error (spec/families F-286).
     if (result !== 0 && result !== -EINPROGRESS) throw new Errno(-result);
   }
 }

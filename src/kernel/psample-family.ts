@@ -17,13 +17,13 @@ const PACKETS = 1;
 const MAX_ATTRIBUTES = 0xffff;
 /** Attributes beside DATA, IIFINDEX and USER_COOKIE. */
 const META = 56;
-/** Rate of what no SAMPLE encloses (actions.md A-246). */
+/** Rate of what no SAMPLE encloses (spec/actions A-246). */
 const ALWAYS = 0xffff_ffff;
 const AF_INET = 2;
 
 /**
- * The psample family: sampled packets, to whoever has joined its group "packets" (actions.md A-244 to A-248). There are
- * no groups to dump: those of the psample action live as long as one packet.
+ * The psample family: sampled packets, to whoever has joined its group "packets" (spec/actions A-244 to A-248). There
+ * are no groups to dump: those of the psample action live as long as one packet.
  */
 export class Psample {
   private readonly family: RegisteredFamily;

@@ -14,13 +14,13 @@ import type { GenlFamily, GenlRequest } from "./genetlink.ts";
 import { beginOvs, dpIfindex, OVS_HEADER_SIZE, OvsDump } from "./ovs-header.ts";
 
 const NLA_HDRLEN = 4;
-/** DP_VPORT_HASH_BUCKETS (tables.md T-097). */
+/** DP_VPORT_HASH_BUCKETS (spec/tables T-097). */
 const BUCKETS = 1024;
 
-/** The ovs_vport family (families.md sections 6 and 7). */
+/** The ovs_vport family (spec/families sections 6 and 7). */
 export function vportFamily(datapaths: Datapaths, kernel: KernelProfile): GenlFamily {
   const attributes = vportAttributes.asOf(kernel.version);
-  /** Order of creation: within a bucket, dumps show the newest first (F-187). */
+  /** Order of creation: within a bucket, dumps show the newest first (spec/families F-187). */
   const created = new WeakMap<Vport, number>();
   let count = 0;
 
@@ -80,7 +80,7 @@ export function vportFamily(datapaths: Datapaths, kernel: KernelProfile): GenlFa
     request.notify();
   }
 
-  /** F-177 to F-184. */
+  /** spec/families F-177 to F-184. */
   function lookup(request: GenlRequest): Vport {
     const { attrs } = request;
     if (attrs.has(ovs.OVS_VPORT_ATTR_IFINDEX)) throw new Errno(EOPNOTSUPP);
@@ -104,7 +104,7 @@ export function vportFamily(datapaths: Datapaths, kernel: KernelProfile): GenlFa
     putVport(beginOvs(request, cmd, vport.datapath.ifindex), vport);
   }
 
-  /** By bucket of the port number, resumed by (bucket, index in the bucket) (F-187). */
+  /** By bucket of the port number, resumed by (bucket, index in the bucket) (spec/families F-187). */
   class VportDump extends OvsDump {
     private readonly ifindex: number;
     private bucket = 0;
@@ -159,8 +159,8 @@ export function vportFamily(datapaths: Datapaths, kernel: KernelProfile): GenlFa
 }
 
 /**
- * OVS_VPORT_ATTR_OPTIONS of a new tunnel port, read as liberally as the module does: what it does not look for may be there
- * (F-137, F-138, F-162).
+ * OVS_VPORT_ATTR_OPTIONS of a new tunnel port, read as liberally as the module does: what it does not look for may be
+ * there (spec/families F-137, F-138, F-162).
  * @throws Errno EINVAL, ERANGE
  */
 function tunnelOptions({ attrs, view }: GenlRequest, type: number): TunnelOptions {
@@ -189,7 +189,7 @@ function tunnelOptions({ attrs, view }: GenlRequest, type: number): TunnelOption
   return { dstPort, gbp };
 }
 
-/** Everything after ovs_header, in the module's order (F-139 to F-143). */
+/** Everything after ovs_header, in the module's order (spec/families F-139 to F-143). */
 export function putVport(writer: MessageWriter, vport: Vport): void {
   const { port, datapath } = vport;
   writer.u32(ovs.OVS_VPORT_ATTR_PORT_NO, vport.portNo);

@@ -37,7 +37,10 @@ import {
 import { ExtAck } from "./extack.ts";
 import { MessageWriter } from "./writer.ts";
 
-/** Room for records in a dump's datagram until the reader has shown a larger buffer (NLMSG_GOODSIZE, F-265). */
+/**
+ * Room for records in a dump's datagram until the reader has shown a larger buffer (NLMSG_GOODSIZE,
+ * spec/families F-265).
+ */
 export const DUMP_ROOM = 3776;
 /** The largest room a dump's datagram gets, however large the reader's buffer. */
 export const DUMP_ROOM_MAX = 32768 - 320;
@@ -136,7 +139,7 @@ export function checkFlagOption(option: number, privileged: boolean): void {
 /** How a socket is opened. */
 export interface BusSocketOptions {
   readonly sink: NetlinkSink;
-  /** CAP_NET_ADMIN in the user namespace that owns the network namespace (F-027 to F-029). */
+  /** CAP_NET_ADMIN in the user namespace that owns the network namespace (spec/families F-027 to F-029). */
   readonly privileged: boolean;
   /** Wanted nl_pid; 0 or absent: assigned. */
   readonly portId?: number;
@@ -183,7 +186,7 @@ export class BusSocket {
 
   /**
    * A datagram from user space: executes its messages one after the other. When it returns, all answers have been
-   * delivered. Never throws, whatever the bytes (netlink_rcv_skb; F-051 to F-056, F-291).
+   * delivered. Never throws, whatever the bytes (netlink_rcv_skb; spec/families F-051 to F-056, F-291).
    * @param bytes hold it between `start` and `end`; only lent
    */
   receive(bytes: Uint8Array, start = 0, end = bytes.length): void {
@@ -242,7 +245,7 @@ export class BusSocket {
     if ((message.flags & NLM_F_ACK) !== 0 || errno !== 0) this.acknowledge(message, errno);
   }
 
-  /** Delivers one datagram to user space. @returns 0 or -EAGAIN: lost (upcalls.md U-033) */
+  /** Delivers one datagram to user space. @returns 0 or -EAGAIN: lost (spec/upcalls U-033) */
   send(datagram: Uint8Array): number {
     if (!this.congested && this.sink.deliver(datagram)) return 0;
     this.overrun();
@@ -327,7 +330,7 @@ export class BusSocket {
     this.bus.release(this);
   }
 
-  /** NLMSG_ERROR (F-051 to F-053). */
+  /** NLMSG_ERROR (spec/families F-051 to F-053). */
   private acknowledge(message: NetlinkMessage, errno: number): void {
     const { writer } = this.bus;
     const { extack } = message;
@@ -457,7 +460,7 @@ export class NetlinkBus {
 
   /**
    * Sends one datagram to a port id. The bytes are only lent. Never throws.
-   * @returns 0, -ECONNREFUSED (no such socket, U-032) or -EAGAIN (its buffer is full, U-033)
+   * @returns 0, -ECONNREFUSED (no such socket, spec/upcalls U-032) or -EAGAIN (its buffer is full, U-033)
    */
   unicast(protocol: number, portId: number, datagram: Uint8Array): number {
     const socket = this.sockets.get(protocol)?.get(portId);
@@ -465,7 +468,7 @@ export class NetlinkBus {
     return socket.send(datagram);
   }
 
-  /** True if some socket is a member: else no message need be built (F-061). */
+  /** True if some socket is a member: else no message need be built (spec/families F-061). */
   hasListeners(protocol: number, group: number): boolean {
     const sockets = this.sockets.get(protocol);
     if (sockets === undefined) return false;
@@ -491,14 +494,17 @@ export class NetlinkBus {
 
   /**
    * Sends a notification as nlmsg_notify() does: to the group, and with `echo` to the requester, who then gets that one
-   * copy only (F-057 to F-060).
+   * copy only (spec/families F-057 to F-060).
    */
   notify(protocol: number, group: number, datagram: Uint8Array, requester: number, echo: boolean): void {
     this.multicast(protocol, group, datagram, echo ? requester : 0);
     if (echo) this.unicast(protocol, requester, datagram);
   }
 
-  /** netlink_set_err(): a notification could not be built; its readers are told that they missed one (F-071). */
+  /**
+   * netlink_set_err(): a notification could not be built; its readers are told that they missed one
+   * (spec/families F-071).
+   */
   setError(protocol: number, group: number): void {
     for (const socket of this.socketsOf(protocol)) if (socket.groups.has(group)) socket.overrun();
   }

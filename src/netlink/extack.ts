@@ -47,7 +47,7 @@ export class ExtAck {
   }
 
   /**
-   * Writes MSG, and with an error also OFFS, POLICY, MISS_TYPE, MISS_NEST, in this order (families.md F-050).
+   * Writes MSG, and with an error also OFFS, POLICY, MISS_TYPE, MISS_NEST, in this order (spec/families F-050).
    * @param length nlmsg_len of the request: a position outside its payload is left out
    */
   put(writer: MessageWriter, errno: number, length: number): void {

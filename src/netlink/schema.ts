@@ -116,7 +116,7 @@ function named(name: string, attribute: Attribute<unknown>): NamedAttribute {
 /** Where each attribute of one level stands: the kernel's `struct nlattr **`. Reused between messages. */
 export class AttributeTable {
   view: DataView = new DataView(new ArrayBuffer(0));
-  /** Position of the payload by type, -1 = absent; of a repeated attribute the last one (F-048). */
+  /** Position of the payload by type, -1 = absent; of a repeated attribute the last one (spec/families F-048). */
   readonly offset: Int32Array;
   readonly length: Int32Array;
 
@@ -202,7 +202,7 @@ export class AttributeSet<D extends Definitions> implements AnyAttributeSet {
   }
 
   /**
-   * Checks one level as __nla_parse() does and notes where each attribute stands (families.md F-037 to F-049).
+   * Checks one level as __nla_parse() does and notes where each attribute stands (spec/families F-037 to F-049).
    * @param base position of the nlmsghdr, for extended acks
    * @param strict NL_VALIDATE_STRICT instead of NL_VALIDATE_LIBERAL
    * @throws Errno EINVAL or ERANGE; what broke the rule is noted in `extack`
@@ -738,7 +738,7 @@ export const recursive = <T>(type: number, inner: () => AnyAttributeSet): Attrib
   },
 });
 
-/** Deepest recursive nest that decode() follows; the module accepts 16 (actions.md A-031). */
+/** Deepest recursive nest that decode() follows; the module accepts 16 (spec/actions A-031). */
 const MAX_DECODE_DEPTH = 32;
 let depth = 0;
 

@@ -17,11 +17,11 @@ import * as udp from "./udp.ts";
 import { TAG_LEN } from "./vlan.ts";
 
 /**
- * The changes that actions make to a packet (actions.md sections 8 and 9), with the checksums that follow from them.
+ * The changes that actions make to a packet (spec/actions sections 8 and 9), with the checksums that follow from them.
  *
  * The functions that push, pop, trim or check return 0 or a negative errno, and make the packet writable by themselves.
- * The set* functions write in place: call ensureWritable first. They leave skb hash, conntrack reference and flow key to
- * the caller, and say whether something changed, which decides about these (A-187, A-194 to A-198).
+ * The set* functions write in place: call ensureWritable first. They leave skb hash, conntrack reference and flow key
+ * to the caller, and say whether something changed, which decides about these (A-187, A-194 to A-198).
  */
 
 /** ETH_P_802_3: the kernel's name for raw IPX over 802.3. */
@@ -64,8 +64,8 @@ function transportLength(packet: Packet): number {
 // Ethernet
 
 /**
- * Masked write of both addresses (A-183). The words are those of the flow key: destination 0-3, destination 4-5 and source
- * 0-1, source 2-5. Value bits outside of the mask are ignored.
+ * Masked write of both addresses (spec/actions A-183). The words are those of the flow key: destination 0-3,
+ * destination 4-5 and source 0-1, source 2-5. Value bits outside of the mask are ignored.
  * @returns 0, or -ENOMEM if the packet is shorter than an Ethernet header or memory is used up
  */
 export function setEthernet(
@@ -87,7 +87,8 @@ export function setEthernet(
 }
 
 /**
- * push_eth (A-181): a header with the given addresses (as words of the flow key) and the packet's protocol.
+ * push_eth (spec/actions A-181): a header with the given addresses (as words of the flow key) and the packet's
+ * protocol.
  * @returns -EPROTO if the packet has an L2 header or a tag
  */
 export function pushEth(packet: Packet, word0: number, word1: number, word2: number): number {
@@ -107,7 +108,7 @@ export function pushEth(packet: Packet, word0: number, word1: number, word2: num
 }
 
 /**
- * pop_eth (A-182).
+ * pop_eth (spec/actions A-182).
  * @returns -EPROTO if the packet has a VLAN tag, in or out of the frame, or is too short
  */
 export function popEth(packet: Packet): number {
@@ -133,7 +134,7 @@ export function networkOffset(packet: Packet): number {
 // VLAN
 
 /**
- * push_vlan (A-170, A-171): the tag goes beside the frame; one that was there moves into it.
+ * push_vlan (spec/actions A-170, A-171): the tag goes beside the frame; one that was there moves into it.
  * @param tci without the "present" bit 0x1000
  * @param shift take the network header to start four bytes earlier then, behind the type in front of the inner tag, as
  * Linux does from 6.12 on: what is set in the IP header afterwards is written there
@@ -182,7 +183,10 @@ export function materializeVlan(packet: Packet): number {
   return 0;
 }
 
-/** pop_vlan (A-172 to A-174): the outermost tag goes; a tag that stands in the frame behind it moves beside the frame. */
+/**
+ * pop_vlan (spec/actions A-172 to A-174): the outermost tag goes; a tag that stands in the frame behind it moves beside
+ * the frame.
+ */
 export function popVlan(packet: Packet): number {
   if (packet.vlanTpid !== 0) {
     packet.vlanTpid = 0;
@@ -228,8 +232,8 @@ function frameProtocol(packet: Packet): number {
 // MPLS
 
 /**
- * push_mpls and add_mpls (A-175, A-179): a label stack entry behind the first `macLen` bytes, which are the L2 header, or
- * before the packet (macLen 0), which then has none.
+ * push_mpls and add_mpls (spec/actions A-175, A-179): a label stack entry behind the first `macLen` bytes, which are
+ * the L2 header, or before the packet (macLen 0), which then has none.
  * @param lse used as it is
  * @returns -EINVAL for an ethertype that is not MPLS
  */
@@ -250,7 +254,7 @@ export function pushMpls(packet: Packet, lse: number, etherType: number, macLen:
 }
 
 /**
- * pop_mpls (A-177, A-178): removes the top label; nothing happens to a packet that is not MPLS.
+ * pop_mpls (spec/actions A-177, A-178): removes the top label; nothing happens to a packet that is not MPLS.
  * @param etherType what the packet is afterwards; ETH_P_TEB makes the inner frame the packet
  */
 export function popMpls(packet: Packet, etherType: number): number {
@@ -271,7 +275,7 @@ export function popMpls(packet: Packet, etherType: number): number {
 }
 
 /**
- * Masked write of the top label stack entry (A-180). The new entry is at packet.l3.
+ * Masked write of the top label stack entry (spec/actions A-180). The new entry is at packet.l3.
  * @returns -ENOMEM if it is cut off, -EINVAL if the packet is not MPLS
  */
 export function setMpls(packet: Packet, lse: number, mask: number): number {
@@ -286,7 +290,8 @@ export function setMpls(packet: Packet, lse: number, mask: number): number {
 // NSH
 
 /**
- * push_nsh (A-184): puts `header` before the packet; its next protocol field is written from what the packet is.
+ * push_nsh (spec/actions A-184): puts `header` before the packet; its next protocol field is written from what the
+ * packet is.
  * @param header complete NSH header, length field included
  * @returns -EAFNOSUPPORT if the packet is of no kind that NSH can carry
  */
@@ -306,7 +311,7 @@ export function pushNsh(packet: Packet, header: Uint8Array): number {
 }
 
 /**
- * pop_nsh (A-185).
+ * pop_nsh (spec/actions A-185).
  * @returns -EINVAL if the length is below 8, -ENOMEM if the header is cut off, -EAFNOSUPPORT for an unknown payload
  */
 export function popNsh(packet: Packet): number {
@@ -361,13 +366,15 @@ function nshEtherType(next: number): number {
 
 // IPv4
 
-/** Whether the fixed IPv4 header can be written; makes the packet writable. @returns 0 or -ENOMEM (A-200) */
+/**
+ * Whether the fixed IPv4 header can be written; makes the packet writable. @returns 0 or -ENOMEM (spec/actions A-200)
+ */
 export function prepareIpv4(packet: Packet): number {
   return networkLength(packet) >= ipv4.HEADER_LEN && ensureWritable(packet) ? 0 : -ENOMEM;
 }
 
 /**
- * Writes an address of the IPv4 header with header and transport checksum (A-187 to A-189).
+ * Writes an address of the IPv4 header with header and transport checksum (spec/actions A-187 to A-189).
  * Precondition: prepareIpv4.
  * @param field ipv4.SRC or ipv4.DST
  * @returns true if the address changed
@@ -397,7 +404,10 @@ function updateForAddress(packet: Packet, proto: number, diff: number, icmpv6: b
   }
 }
 
-/** Masked write of the tos byte, ECN bits included, with the header checksum (A-190). Precondition: prepareIpv4. */
+/**
+ * Masked write of the tos byte, ECN bits included, with the header checksum (spec/actions A-190). Precondition:
+ * prepareIpv4.
+ */
 export function setIpv4Tos(packet: Packet, value: number, mask: number): void {
   const { view } = packet.memory;
   const { l3 } = packet;
@@ -407,7 +417,7 @@ export function setIpv4Tos(packet: Packet, value: number, mask: number): void {
   view.setUint8(l3 + ipv4.TOS, tos);
 }
 
-/** Masked write of the ttl, with the header checksum; 0 is allowed (A-191). Precondition: prepareIpv4. */
+/** Masked write of the ttl, with the header checksum; 0 is allowed (spec/actions A-191). Precondition: prepareIpv4. */
 export function setIpv4Ttl(packet: Packet, value: number, mask: number): void {
   const { view } = packet.memory;
   const { l3 } = packet;
@@ -419,14 +429,14 @@ export function setIpv4Ttl(packet: Packet, value: number, mask: number): void {
 
 // IPv6
 
-/** Whether the IPv6 header can be written; makes the packet writable. @returns 0 or -ENOMEM (A-200) */
+/** Whether the IPv6 header can be written; makes the packet writable. @returns 0 or -ENOMEM (spec/actions A-200) */
 export function prepareIpv6(packet: Packet): number {
   return networkLength(packet) >= ipv6.HEADER_LEN && ensureWritable(packet) ? 0 : -ENOMEM;
 }
 
 /**
- * Writes an address of the IPv6 header with the transport checksum (A-192). The checksum is left alone for a destination
- * with a routing header that has segments left: the checksum holds the final destination.
+ * Writes an address of the IPv6 header with the transport checksum (spec/actions A-192). The checksum is left alone for
+ * a destination with a routing header that has segments left: the checksum holds the final destination.
  * Precondition: prepareIpv6.
  * @param field ipv6.SRC or ipv6.DST
  * @param address big-endian words, four from `index` on
@@ -473,21 +483,21 @@ function hasSegmentsLeft(packet: Packet): boolean {
   return false;
 }
 
-/** Masked write of the traffic class (A-193). Precondition: prepareIpv6. */
+/** Masked write of the traffic class (spec/actions A-193). Precondition: prepareIpv6. */
 export function setIpv6TrafficClass(packet: Packet, value: number, mask: number): void {
   const { view } = packet.memory;
   const old = ipv6.trafficClass(view, packet.l3);
   ipv6.setTrafficClass(view, packet.l3, (old & ~mask) | (value & mask));
 }
 
-/** Masked write of the flow label (A-193). Precondition: prepareIpv6. */
+/** Masked write of the flow label (spec/actions A-193). Precondition: prepareIpv6. */
 export function setIpv6FlowLabel(packet: Packet, value: number, mask: number): void {
   const { view } = packet.memory;
   const old = ipv6.flowLabel(view, packet.l3);
   ipv6.setFlowLabel(view, packet.l3, (old & ~mask) | (value & mask));
 }
 
-/** Masked write of the hop limit (A-193). Precondition: prepareIpv6. */
+/** Masked write of the hop limit (spec/actions A-193). Precondition: prepareIpv6. */
 export function setIpv6HopLimit(packet: Packet, value: number, mask: number): void {
   const { view } = packet.memory;
   const at = packet.l3 + ipv6.HOP_LIMIT;
@@ -495,7 +505,7 @@ export function setIpv6HopLimit(packet: Packet, value: number, mask: number): vo
 }
 
 /**
- * dec_ttl: lowers TTL or hop limit by one, by packet.protocol; other packets pass unchanged (actions.md section 10).
+ * dec_ttl: lowers TTL or hop limit by one, by packet.protocol; other packets pass unchanged (spec/actions section 10).
  * @returns -EHOSTUNREACH if it is 1 or 0 (unchanged then), -ENOMEM if the header is cut off
  */
 export function decTtl(packet: Packet): number {
@@ -518,13 +528,17 @@ export function decTtl(packet: Packet): number {
 
 // TCP, UDP, SCTP
 
-/** Whether `length` bytes of transport header can be written; makes the packet writable. @returns 0 or -ENOMEM (A-200) */
+/**
+ * Whether `length` bytes of transport header can be written; makes the packet writable. @returns 0 or -ENOMEM
+ * (spec/actions A-200)
+ */
 export function prepareTransport(packet: Packet, length: number): number {
   return transportLength(packet) >= length && ensureWritable(packet) ? 0 : -ENOMEM;
 }
 
 /**
- * Writes both ports of a TCP header with its checksum (A-195). Precondition: prepareTransport(packet, tcp.HEADER_LEN).
+ * Writes both ports of a TCP header with its checksum (spec/actions A-195). Precondition: prepareTransport(packet,
+ * tcp.HEADER_LEN).
  * @returns true if one changed: the conntrack reference goes
  */
 export function setTcpPorts(packet: Packet, src: number, dst: number): boolean {
@@ -544,7 +558,7 @@ export function setTcpPorts(packet: Packet, src: number, dst: number): boolean {
 }
 
 /**
- * Writes both ports of a UDP header with its checksum (A-197, A-198). Precondition:
+ * Writes both ports of a UDP header with its checksum (spec/actions A-197, A-198). Precondition:
  * prepareTransport(packet, udp.HEADER_LEN).
  * @returns true if the conntrack reference goes: a port changed, or there was no checksum to update
  */
@@ -566,8 +580,8 @@ export function setUdpPorts(packet: Packet, src: number, dst: number): boolean {
 }
 
 /**
- * Writes both ports of an SCTP header; an error that the checksum had is carried through (A-199). The conntrack reference
- * goes in any case. Precondition: prepareTransport(packet, sctp.HEADER_LEN).
+ * Writes both ports of an SCTP header; an error that the checksum had is carried through (spec/actions A-199). The
+ * conntrack reference goes in any case. Precondition: prepareTransport(packet, sctp.HEADER_LEN).
  */
 export function setSctpPorts(packet: Packet, src: number, dst: number): void {
   const { view } = packet.memory;
@@ -582,8 +596,8 @@ export function setSctpPorts(packet: Packet, src: number, dst: number): void {
 // Lengths
 
 /**
- * Cuts off what follows the IP datagram: Ethernet padding (conntrack.md C-053). Nothing is cut if the packet is shorter
- * than its header says, nor from IPv4 packets with total length 0.
+ * Cuts off what follows the IP datagram: Ethernet padding (spec/conntrack C-053). Nothing is cut if the packet is
+ * shorter than its header says, nor from IPv4 packets with total length 0.
  * @param etherType ETH_P_IP or ETH_P_IPV6
  * @returns 0; -EBADMSG or -ENOMEM for a malformed hop-by-hop header (jumbo payload, RFC 2675)
  */

@@ -11,12 +11,15 @@ import { Csum, type Packet } from "./packet.ts";
 import { beginPart } from "./part.ts";
 
 /**
- * Fragmentation of what reassembly put together, at output (actions.md A-146 to A-158): the pieces the kernel's
- * ovs_fragment makes through ip_do_fragment and ip6_fragment. IPv4 options stand in full in every fragment, whether marked
- * "copied" or not: the module has emptied the control block that would tell where they are (against A-152; seen on 6.12).
+ * Fragmentation of what reassembly put together, at output (spec/actions A-146 to A-158): the pieces the kernel's
+ * ovs_fragment makes through ip_do_fragment and ip6_fragment. IPv4 options stand in full in every fragment, whether
+ * marked "copied" or not: the module has emptied the control block that would tell where they are (A-152).
  */
 
-/** Longest L2 header, labels included, that is replicated: a tagged Ethernet header and three labels (A-148). */
+/**
+ * Longest L2 header, labels included, that is replicated: a tagged Ethernet header and three labels
+ * (spec/actions A-148).
+ */
 export const MAX_L2_LEN = 30;
 /** Smallest MTU of IPv6 (RFC 8200 section 5). */
 const IPV6_MIN_MTU = 1280;
@@ -28,11 +31,11 @@ const IPV6_MIN_MTU = 1280;
  * @param etherType ethertype of the flow key: of the inner packet if labels were pushed since the key was extracted
  * @param mru largest fragment received, with its IP header; above 0
  * @param mtu of the device that the fragments go to
- * @param random gives the identification of IPv6 fragments (A-154)
+ * @param random gives the identification of IPv6 fragments (spec/actions A-154)
  * @param out the object that is pointed at each fragment in turn; not the packet itself
  * @returns 0; the first nonzero value that `each` returned; -E2BIG for an L2 header too long; -EPROTONOSUPPORT for a
- * type that cannot be fragmented; -EINVAL for a malformed packet; -EMSGSIZE if the MTU is too small; -ENOMEM. Nothing is
- * to be sent then.
+ * type that cannot be fragmented; -EINVAL for a malformed packet; -EMSGSIZE if the MTU is too small; -ENOMEM. Nothing
+ * is to be sent then.
  */
 export function fragment(
   packet: Packet,
@@ -115,7 +118,7 @@ function fragmentIpv4(packet: Packet, l3: number, mtu: number, out: Packet, each
     const header = at + start - off;
     out.l4 = header + headerLength;
     ipv4.setTotalLength(view, header, headerLength + length);
-    // DF is lost here, as in the kernel (A-151).
+    // DF is lost here, as in the kernel (spec/actions A-151).
     ipv4.setFrag(view, header, (offset >> 3) | (left > 0 || (flags & ipv4.MF) !== 0 ? ipv4.MF : 0));
     ipv4.fillChecksum(view, header);
     const error = each(out);

@@ -16,7 +16,7 @@ import * as udp from "./udp.ts";
 import { TAG_LEN } from "./vlan.ts";
 
 /**
- * Segmentation of GSO packets in software, as skb_gso_segment does for upcalls (upcalls.md U-050) and for devices
+ * Segmentation of GSO packets in software, as skb_gso_segment does for upcalls (spec/upcalls U-050) and for devices
  * without offload. Every segment carries complete checksums.
  */
 

@@ -41,8 +41,8 @@ export function updateL4(packet: Packet, at: number, diff: number, pseudo: boole
 }
 
 /**
- * updateL4 for UDP: a checksum of 0 means that there is none and stays (unless partial), and a result of 0 is written as
- * 0xffff (RFC 768; actions.md A-187).
+ * updateL4 for UDP: a checksum of 0 means that there is none and stays (unless partial), and a result of 0 is written
+ * as 0xffff (RFC 768; spec/actions A-187).
  */
 export function updateUdp(packet: Packet, at: number, diff: number, pseudo: boolean): void {
   const view = packet.memory.view;
@@ -78,10 +78,10 @@ export function setPartial(packet: Packet, csumStart: number, csumOffset: number
 }
 
 /**
- * Whether the transport checksum is right, as nf_checksum of the kernel judges on behalf of a tracker (conntrack.md
- * C-058, C-059). Csum.PARTIAL and UNNECESSARY packets are taken on trust. With IPv4 the sum runs over the IP header too,
- * so that a bad header checksum fails; only TCP, UDP and UDPLite have a pseudo header there. A UDP checksum of 0 is right
- * (C-316); UDPLite is summed over its coverage.
+ * Whether the transport checksum is right, as nf_checksum of the kernel judges on behalf of a tracker (spec/conntrack
+ * C-058, C-059). Csum.PARTIAL and UNNECESSARY packets are taken on trust. With IPv4 the sum runs over the IP header
+ * too, so that a bad header checksum fails; only TCP, UDP and UDPLite have a pseudo header there. A UDP checksum of 0
+ * is right (C-316); UDPLite is summed over its coverage.
  * Preconditions: packet.l3 and packet.l4 are set and the packet ends where the datagram does (trimToIpLength).
  * @param etherType ETH_P_IP or ETH_P_IPV6
  */

@@ -69,7 +69,7 @@ export class Packet {
   /**
    * Of a packet made by reassembly: absolute offset of the list of its fragments, 0 = none. The list is the number of
    * fragments, then the payload bytes of each in order, as big-endian u16. It lies in
-   * scratch memory, so it lasts as long as the packet (actions.md A-158).
+   * scratch memory, so it lasts as long as the packet (spec/actions A-158).
    */
   fragList = 0;
   /** Bytes that the next output or upcall may keep (TRUNC); it counts what the packet is then. 0 = all. */
@@ -78,7 +78,10 @@ export class Packet {
   ct: number = CtRef.NONE;
   /** enum ip_conntrack_info of that reference. */
   ctInfo = 0;
-  /** Another packet that is still to be processed has the same connection: an unconfirmed one must not be changed (C-091). */
+  /**
+   * Another packet that is still to be processed has the same connection: an unconfirmed one must not be changed
+   * (spec/conntrack C-091).
+   */
   ctShared = false;
   /** Probability of the enclosing SAMPLE, for PSAMPLE. */
   probability = 0;

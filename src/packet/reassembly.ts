@@ -7,7 +7,7 @@ import { HEADROOM, type PacketMemory } from "./memory.ts";
 import { Csum, CtRef, Gso, type Packet } from "./packet.ts";
 
 /**
- * Reassembly of IP fragments before connection tracking (conntrack.md section 4): what the kernel's ip_defrag and
+ * Reassembly of IP fragments before connection tracking (spec/conntrack section 4): what the kernel's ip_defrag and
  * nf_ct_frag6_gather do for the users "conntrack, zone n".
  *
  * Queues and fragments are rows of two Int32Arrays; the bytes wait in buffers of the arena. A queue holds its fragments
@@ -17,9 +17,12 @@ import { Csum, CtRef, Gso, type Packet } from "./packet.ts";
 
 /** How long a family's queues live, and how much they may hold. */
 export interface ReassemblyLimits {
-  /** ipfrag_time, nf_conntrack_frag6_timeout, in milliseconds (C-070, C-071). */
+  /** ipfrag_time, nf_conntrack_frag6_timeout, in milliseconds (spec/conntrack C-070, C-071). */
   timeout: number;
-  /** Above this many bytes in all queues no fragment is taken (ipfrag_high_thresh, nf_conntrack_frag6_high_thresh; C-070). */
+  /**
+   * Above this many bytes in all queues no fragment is taken (ipfrag_high_thresh, nf_conntrack_frag6_high_thresh;
+   * spec/conntrack C-070).
+   */
   high: number;
 }
 /** What a fragment is counted with besides its bytes, and a queue: the sizes of the kernel's structures, about. */
@@ -159,10 +162,10 @@ export class Reassembler {
 
   /**
    * Takes an IPv4 fragment (ip_defrag). Precondition: the packet was trimmed to the IP length.
-   * @returns 0: the packet is now the whole datagram, in scratch memory: headers, VLAN tag, mark and priority are those of
-   * the fragment with offset 0, DF as C-068 says, l3, l4, mru, ignoreDf and fragList are set, hash and conntrack
-   * reference cleared. -EINPROGRESS: queued, the packet's bytes are no longer needed. Dropped: -EINVAL (malformed,
-   * duplicate, overlap), -E2BIG (longer than 65535), -ENOMEM (limits)
+   * @returns 0: the packet is now the whole datagram, in scratch memory: headers, VLAN tag, mark and priority are those
+   * of the fragment with offset 0, DF as spec/conntrack C-068 says, l3, l4, mru, ignoreDf and fragList are set, hash
+   * and conntrack reference cleared. -EINPROGRESS: queued, the packet's bytes are no longer needed. Dropped: -EINVAL
+   * (malformed, duplicate, overlap), -E2BIG (longer than 65535), -ENOMEM (limits)
    */
   ipv4(packet: Packet, zone: number): number {
     const { view } = this.memory;
@@ -255,7 +258,7 @@ export class Reassembler {
   /**
    * Takes an IPv6 fragment (nf_ct_frag6_gather). Packets without fragment header, first fragments without the whole
    * header chain (RFC 8200 section 4.5) and fragments that end off a multiple of 8 pass as they are, with mru 0, as in
-   * the kernel. An atomic fragment loses its fragment header at once (C-072).
+   * the kernel. An atomic fragment loses its fragment header at once (spec/conntrack C-072).
    * Precondition: the packet was trimmed to the IP length.
    * @returns as ipv4(); -EINPROGRESS also for an exact duplicate
    */

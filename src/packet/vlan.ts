@@ -11,7 +11,7 @@
  */
 export const TAG_LEN = 4;
 export const VID_MASK = 0x0fff;
-/** Drop eligible; in netlink attributes this bit says "tag present" (keys.md section 6). */
+/** Drop eligible; in netlink attributes this bit says "tag present" (spec/keys section 6). */
 export const DEI = 0x1000;
 export const PCP_MASK = 0xe000;
 export const PCP_SHIFT = 13;

@@ -36,9 +36,9 @@ export interface MemoryDevice {
   l3?: boolean;
   /** Alternative names. */
   altNames?: readonly string[];
-  /** Cannot be attached (F-157). */
+  /** Cannot be attached (spec/families F-157). */
   loopback?: boolean;
-  /** Another bridge or rx handler has it already (F-158). */
+  /** Another bridge or rx handler has it already (spec/families F-158). */
   busy?: boolean;
 }
 
@@ -117,7 +117,7 @@ export class MemoryPorts implements PortDriver {
     return undefined;
   }
 
-  /** The device starts down, as the module's do (T-081): set `running` for it to pass packets. */
+  /** The device starts down, as the module's do (spec/tables T-081): set `running` for it to pass packets. */
   createInternal(name: string, ifindex: number, l3 = false): MemoryPort {
     if (!isDeviceName(name) || ifindex < 0) throw new Errno(EINVAL);
     if (this.devices.has(name)) throw new Errno(EEXIST);
@@ -349,7 +349,7 @@ export class MemoryPort implements Port {
     this.name = name;
   }
 
-  /** `ip link del`, or the device leaves the namespace: the datapath hears of it (T-109). */
+  /** `ip link del`, or the device leaves the namespace: the datapath hears of it (spec/tables T-109). */
   remove(): void {
     const attached = this.attached;
     this.running = false;

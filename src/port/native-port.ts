@@ -121,7 +121,8 @@ export class NativePort implements Port {
     return {
       rxPackets,
       txPackets,
-      // The module counts what the stack gets: without the Ethernet header (T-084). TAP counts the whole frame.
+      // The module counts what the stack gets: without the Ethernet header (spec/tables T-084). TAP counts the whole
+      // frame.
       rxBytes: this.kind === "internal" && !this.l3 ? Math.max(0, rxBytes - ETH_HLEN * rxPackets) : rxBytes,
       txBytes,
       rxErrors,

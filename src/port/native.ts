@@ -71,7 +71,7 @@ export class NativePorts implements PortDriver, TransmitQueue {
   openNetdev(name: string, altNames = false): NativePort {
     if (!isDeviceName(name)) throw new Errno(ENODEV);
     const link = attempt(() => this.io.getLink(0, name, -1));
-    // The kernel also finds alternative names (F-156).
+    // The kernel also finds alternative names (spec/families F-156).
     if (link.name !== name && !altNames) throw new Errno(ENODEV);
     if ((link.flags & IFF_LOOPBACK) !== 0) throw new Errno(EINVAL);
     if (link.type !== ARPHRD_ETHER && link.type !== ARPHRD_NONE) throw new Errno(EINVAL);

@@ -24,7 +24,7 @@ export interface Port {
   /** ifindex in the namespace the device lives in. */
   readonly ifindex: number;
   readonly mtu: number;
-  /** Admin up and carrier on: outputs to a port that is not running are dropped (actions.md A-135). */
+  /** Admin up and carrier on: outputs to a port that is not running are dropped (spec/actions A-135). */
   readonly running: boolean;
   /** ARPHRD_NONE device: takes packets without Ethernet header. */
   readonly l3: boolean;
@@ -45,11 +45,11 @@ export interface Port {
   /** Live counters of the device. */
   stats(): DeviceStats;
   /**
-   * Tunnels: fills the tunnel words of `out` with the tunnel that the packet would go through (upcalls.md U-008).
+   * Tunnels: fills the tunnel words of `out` with the tunnel that the packet would go through (spec/upcalls U-008).
    * @returns false if it would go through none
    */
   egressTunnel?(packet: Packet, out: Int32Array): boolean;
-  /** Over-MTU drop at output: counts a tx error (A-140). */
+  /** Over-MTU drop at output: counts a tx error (spec/actions A-140). */
   countTxError(): void;
   /** Lets go of the device (netdev) or removes it (internal). */
   close(): void;
@@ -57,7 +57,7 @@ export interface Port {
 
 /** What a port tells the datapath, besides packets. */
 export interface PortEvents {
-  /** The device is gone, or has left the namespace: the vport must go (T-092, T-109). */
+  /** The device is gone, or has left the namespace: the vport must go (spec/tables T-092, T-109). */
   onGone(port: Port): void;
 }
 

@@ -1,6 +1,6 @@
 /**
- * The attributes of the ovs_* families as data (include/uapi/linux/openvswitch.h; families.md, keys.md section 1,
- * actions.md section 1, conntrack.md sections 1 and 2). Names are those of the header without their prefix.
+ * The attributes of the ovs_* families as data (include/uapi/linux/openvswitch.h; spec/families, spec/keys section 1,
+ * spec/actions section 1, spec/conntrack sections 1 and 2). Names are those of the header without their prefix.
  *
  * What not every kernel has carries `since`; AttributeSet.asOf() gives a set as a given kernel has it.
  *
@@ -40,7 +40,7 @@ import { kernelVersion } from "../uapi/version.ts";
 
 const IFNAMSIZ = 16;
 
-/** ovs_datapath (families.md section 4). */
+/** ovs_datapath (spec/families section 4). */
 export const datapathAttributes = attributeSet("ovs_datapath", {
   NAME: nulString(ovs.OVS_DP_ATTR_NAME, IFNAMSIZ - 1),
   UPCALL_PID: u32(ovs.OVS_DP_ATTR_UPCALL_PID),
@@ -106,7 +106,7 @@ export const vportAttributes = attributeSet("ovs_vport", {
 /** The key inside ENCAP: as keyAttributes, without ENCAP's own type, which TypeScript cannot infer. */
 export type KeyValues = Readonly<Record<string, unknown>>;
 
-/** OVS_KEY_ATTR_* (keys.md section 1). */
+/** OVS_KEY_ATTR_* (spec/keys section 1). */
 export const keyAttributes = attributeSet("ovs_key", {
   ENCAP: recursive<KeyValues>(ovs.OVS_KEY_ATTR_ENCAP, (): AnyAttributeSet => keyAttributes),
   PRIORITY: u32(ovs.OVS_KEY_ATTR_PRIORITY),
@@ -172,7 +172,7 @@ export const nshAttributes = attributeSet("ovs_nsh", {
   MD2: binary(ovs.OVS_NSH_KEY_ATTR_MD2),
 });
 
-/** OVS_TUNNEL_KEY_ATTR_* (keys.md section 14). */
+/** OVS_TUNNEL_KEY_ATTR_* (spec/keys section 14). */
 export const tunnelKeyAttributes = attributeSet("ovs_tunnel_key", {
   ID: be64(ovs.OVS_TUNNEL_KEY_ATTR_ID),
   IPV4_SRC: struct(ovs.OVS_TUNNEL_KEY_ATTR_IPV4_SRC, { addr: "ipv4" }),
@@ -193,7 +193,7 @@ export const tunnelKeyAttributes = attributeSet("ovs_tunnel_key", {
   IPV4_INFO_BRIDGE: flag(ovs.OVS_TUNNEL_KEY_ATTR_IPV4_INFO_BRIDGE),
 });
 
-/** OVS_NAT_ATTR_* (conntrack.md section 2). */
+/** OVS_NAT_ATTR_* (spec/conntrack section 2). */
 export const natAttributes = attributeSet("ovs_nat", {
   SRC: flag(ovs.OVS_NAT_ATTR_SRC),
   DST: flag(ovs.OVS_NAT_ATTR_DST),
@@ -206,7 +206,7 @@ export const natAttributes = attributeSet("ovs_nat", {
   PROTO_RANDOM: flag(ovs.OVS_NAT_ATTR_PROTO_RANDOM),
 });
 
-/** OVS_CT_ATTR_* (conntrack.md section 1). */
+/** OVS_CT_ATTR_* (spec/conntrack section 1). */
 export const ctAttributes = attributeSet("ovs_ct", {
   COMMIT: flag(ovs.OVS_CT_ATTR_COMMIT),
   ZONE: u16(ovs.OVS_CT_ATTR_ZONE),
@@ -256,7 +256,7 @@ export const psampleAttributes = attributeSet("ovs_psample", {
   COOKIE: binary(ovs.OVS_PSAMPLE_ATTR_COOKIE),
 });
 
-/** OVS_ACTION_ATTR_* (actions.md section 1): ordered, one object per action. */
+/** OVS_ACTION_ATTR_* (spec/actions section 1): ordered, one object per action. */
 export const actionAttributes = attributeSet(
   "ovs_action",
   {

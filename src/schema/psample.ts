@@ -3,7 +3,7 @@ import * as uapi from "../uapi/psample.ts";
 import { kernelVersion } from "../uapi/version.ts";
 import { tunnelKeyAttributes } from "./openvswitch.ts";
 
-/** What psample sends (linux/psample.h; actions.md A-245). TIMESTAMP is in ns: as a number it is not exact. */
+/** What psample sends (linux/psample.h; spec/actions A-245). TIMESTAMP is in ns: as a number it is not exact. */
 export const psampleMessage = attributeSet("psample", {
   IIFINDEX: u16(uapi.PSAMPLE_ATTR_IIFINDEX),
   OIFINDEX: u16(uapi.PSAMPLE_ATTR_OIFINDEX),

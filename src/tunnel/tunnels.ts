@@ -30,7 +30,7 @@ export interface TunnelOptions {
 }
 
 const BOTH = [AF_INET, AF_INET6];
-/** MTU of the devices that vports of the old types make (tables.md T-094; seen on 6.12). */
+/** MTU of the devices that vports of the old types make (spec/tables T-094; seen on 6.12). */
 const VXLAN_MTU = 65535;
 const GENEVE_MTU = 65465;
 const GRE_MTU = 65497;
@@ -79,8 +79,8 @@ export class TunnelPorts implements TunnelHost {
   }
 
   /**
-   * Makes the device of a vport of type GRE, VXLAN or GENEVE, and a port of it (families.md F-152, F-162 to F-165). It goes
-   * with the port.
+   * Makes the device of a vport of type GRE, VXLAN or GENEVE, and a port of it (spec/families F-152, F-162 to F-165).
+   * It goes with the port.
    * @throws Errno EEXIST (name, or a tunnel like that), EBUSY, EADDRINUSE, EINVAL, EPERM
    */
   create(name: string, type: number, options: TunnelOptions | undefined): Port {

@@ -281,7 +281,7 @@ export const OVS_CT_LIMIT_ATTR_MAX = 1;
 export const OVS_ZONE_LIMIT_DEFAULT_ZONE = -1;
 export const OVS_DEC_TTL_ATTR_MAX = 1;
 
-// Newer than the installed 6.1 headers; present in 6.12 (families.md F-136, F-279; actions.md ).
+// Newer than the installed 6.1 headers; present in 6.12 (spec/families F-136, F-279; spec/actions ).
 export const OVS_VPORT_ATTR_UPCALL_STATS = 10;
 export const OVS_VPORT_UPCALL_ATTR_SUCCESS = 0;
 export const OVS_VPORT_UPCALL_ATTR_FAIL = 1;

@@ -33,7 +33,7 @@ import type { FrozenState, RecircTable } from "./recirc.ts";
 export const MAX_DEPTH = 64;
 export const MAX_RESUBMITS = 4096;
 
-/** NEW | RELATED | DESTROY | MARK | LABEL: what vswitchd asks for with every commit (ctnetlink.md N-108). */
+/** NEW | RELATED | DESTROY | MARK | LABEL: what vswitchd asks for with every commit (spec/ctnetlink N-108). */
 const CT_EVENTMASK = 0x487;
 
 /** A flow of a table, with what went through it. */
@@ -178,7 +178,7 @@ function setInitialWildcards(wc: Flow, flow: Flow): void {
 /** Takes out of the mask what is no part of the packet. */
 function finishWildcards(wc: Flow, original: Flow): void {
   wc.fill(F.REGS, F.SKB_PRIORITY - F.REGS, 0);
-  // The datapath takes a mask of ND fields only where the type is exact (keys.md K-069).
+  // The datapath takes a mask of ND fields only where the type is exact (spec/keys K-069).
   if (original.isNd && !(wc.isZero(F.ND_TARGET, 16) && wc.isZero(F.ARP_SHA, 12))) wc.fill(F.TP_SRC, 2, 0xff);
   if (original.isIcmp) {
     wc.put16(F.TP_SRC, wc.u16(F.TP_SRC) & 0xff);

@@ -246,7 +246,7 @@ describe.skipIf(!root)("nokmod under traffic", () => {
 
     it("an internal device that somebody deletes takes its port with it, and nothing else", async () => {
       client.createVport(dp, { name: "int8", type: ovs.OVS_VPORT_TYPE_INTERNAL, portNo: 8 });
-      // The real module's device cannot be deleted like this (T-080); ours is the kernel's own.
+      // The real module's device cannot be deleted like this (spec/tables T-080); ours is the kernel's own.
       lab.namespace.run("ip", "link", "del", "int8");
       await until(() => client.vports(dp).every((one) => one.portNo !== 8), "the port");
       expect(await h1.ping(h2.address)).toMatchObject({ received: 3 });

@@ -1,4 +1,6 @@
-/** The walk-through of the patch series "openvswitch: NAT support", conntrack.md §19, between real namespaces. */
+/**
+ * The walk-through of the patch series "openvswitch: NAT support", spec/conntrack section 19, between real namespaces.
+ */
 import { spawn, spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";

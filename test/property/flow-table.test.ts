@@ -1,6 +1,6 @@
 /**
- * The flow table against a model that does by the letter of tables.md section 1 what the product does quickly: an array of
- * masks tried in order, a mask cache, and nothing else.
+ * The flow table against a model that does by the letter of spec/tables section 1 what the product does quickly: an
+ * array of masks tried in order, a mask cache, and nothing else.
  */
 import fc from "fast-check";
 import { expect, it } from "vitest";

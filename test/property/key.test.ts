@@ -164,7 +164,7 @@ describe("codec", () => {
         const all = concat(keyBytes, maskBytes);
         const again = newKey();
         parseMatch(viewOf(all), 0, keyBytes.length, keyBytes.length, all.length, newKey(), again);
-        // The module shows fewer tunnel fields than it matches: without MASK it matches them all (K-050).
+        // The module shows fewer tunnel fields than it matches: without MASK it matches them all (spec/keys K-050).
         again.fill(0, K.TUN_PROTO);
         mask.fill(0, K.TUN_PROTO);
         expect(again).toEqual(mask);

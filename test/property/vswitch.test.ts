@@ -108,7 +108,7 @@ function naive(rules: readonly Numbered[], flow: Flow): Numbered | null {
 
 /** Whether `other` is in the megaflow that `flow` was given. */
 function covered(flow: Flow, wildcards: Flow, other: Flow): boolean {
-  // The datapath matches the presence of tags always (keys.md K-060).
+  // The datapath matches the presence of tags always (spec/keys K-060).
   if (flow.vlanCount !== other.vlanCount) return false;
   for (let i = 0; i < FLOW_WORDS; i++) if ((flow.words[i] ^ other.words[i]) & wildcards.words[i]) return false;
   return true;

@@ -27,7 +27,7 @@ export const setFor = (family: string): AnyAttributeSet | undefined => SETS[fami
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
 
 /**
- * A message as a value. PAD attributes are left out: User-Mode Linux has them, x86-64 has not (families.md F-085).
+ * A message as a value. PAD attributes are left out: User-Mode Linux has them, x86-64 has not (spec/families F-085).
  * @param nameOf the family of a message type, in the kernel that wrote it
  */
 export function comparable(

@@ -738,7 +738,7 @@ export interface ExecuteCase {
   readonly frame: Uint8Array;
 }
 
-/** OVS_PACKET_ATTR_KEY of EXECUTE with a packet (K-104 to K-111). */
+/** OVS_PACKET_ATTR_KEY of EXECUTE with a packet (spec/keys K-104 to K-111). */
 export function executeCases(): ExecuteCase[] {
   const list: ExecuteCase[] = [];
   const packets: [string, Uint8Array][] = [
@@ -813,7 +813,7 @@ export function executeCases(): ExecuteCase[] {
   return list;
 }
 
-/** Pairs of flows whose masks may or may not be the same mask (K-074). */
+/** Pairs of flows whose masks may or may not be the same mask (spec/keys K-074). */
 export function maskPairs(): { name: string; flows: [key: Uint8Array, mask: Uint8Array | null][] }[] {
   const type = attribute(6, bytesOf(255, 255));
   const v4 = keyOf(frame(ethernet(), ipv4(), udp()));

@@ -1,4 +1,6 @@
-/** Connections as packets and action lists see them: rows of conntrack.md that no recording of the module has in it. */
+/**
+ * Connections as packets and action lists see them: rows of spec/conntrack that no recording of the module has in it.
+ */
 import { describe, expect, it } from "vitest";
 import type { HelperContext } from "../../src/conntrack/helper.ts";
 import { E, Ext } from "../../src/conntrack/layout.ts";

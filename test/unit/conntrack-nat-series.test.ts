@@ -14,9 +14,9 @@ import { CtObserver, type CtWords, type Seen } from "../support/ct-observer.ts";
 import { ethernet, frame, hex, icmp, ipv4, tcp, udp } from "../support/frames.ts";
 
 /**
- * The eight changes of the series "openvswitch: NAT support" (Linux 4.6; conntrack.md section 19), each as somebody outside
- * sees it. Every check runs twice: on nokmod, where it must hold, and on a connection tracking put back to what it was before
- * the change, where it must not.
+ * The eight changes of the series "openvswitch: NAT support" (Linux 4.6; spec/conntrack section 19), each as somebody
+ * outside sees it. Every check runs twice: on nokmod, where it must hold, and on a connection tracking put back to what
+ * it was before the change, where it must not.
  */
 
 const A = "10.1.1.1";
@@ -279,7 +279,8 @@ describe("5. find existing conntrack entry after upcall", () => {
     const o = new CtObserver();
     const first = o.send(udpTo(), {});
     expect(o.send(udpFrom(), COMMIT).state).toBe("new|trk");
-    // The key stays: the result of the first ct is not rewritten (C-092). Connection and direction are the entry's.
+    // The key stays: the result of the first ct is not rewritten (spec/conntrack C-092). Connection and direction are
+    // the entry's.
     const again = o.resume(first, {});
     expect(again.state).toBe("new|trk");
     expect(o.counted).toEqual([1, 0]);

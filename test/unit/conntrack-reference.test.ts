@@ -243,7 +243,7 @@ function keyParts(text: string): string[] {
   return parts.filter((part) => !part.startsWith("19:"));
 }
 
-/** The rows of conntrack.md and ctnetlink.md that a script holds. */
+/** The rows of spec/conntrack and spec/ctnetlink that a script holds. */
 const ROWS: Record<string, string> = {
   "tcp: open, data, close by the client, reopen":
     "C-252 C-271 C-272 C-273 C-276 C-280 C-282 C-285 C-305 C-306 C-312 C-388 C-389 C-390",

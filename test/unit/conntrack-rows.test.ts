@@ -116,7 +116,8 @@ describe("the table", () => {
         fill(n);
         before += chains[table.hash(tuple, 0) & mask]++;
       }
-      // As chance has it: half an entry on the average, and no long chains (a table refuses from 50 on, C-261).
+      // As chance has it: half an entry on the average, and no long chains (a table refuses from 50 on,
+      // spec/conntrack C-261).
       expect(before / count, `kind ${i}`).toBeLessThan(0.52);
       expect(
         chains.reduce((a, b) => Math.max(a, b)),

@@ -509,7 +509,7 @@ describe("clashes", () => {
     expect(lab.word(lab.slots[0], 48)).toBe(2);
   });
 
-  it("C-266: GRE and unknown protocols as UDP: Linux 6.12 lets GRE clash, though the row does not", () => {
+  it("C-266: GRE and unknown protocols as UDP", () => {
     for (const proto of [47, 89]) {
       const { lab, errors } = race(() => frame(ethernet(), ipv4({ proto }), new Uint8Array(8)));
       expect(errors).toEqual([0, 0]);

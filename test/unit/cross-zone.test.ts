@@ -234,7 +234,8 @@ describe("through netlink and the built-in userspace", () => {
     plain.close();
     const client = new OvsClient(nokmod);
     expect(errno(client, commit, zone, nested(src, from(10), to))).toBe(0);
-    expect(errno(client, nested(src, from(10), to), commit, zone)).toBe(EINVAL); // commit must come first (C-040)
+    // commit must come first (spec/conntrack C-040)
+    expect(errno(client, nested(src, from(10), to), commit, zone)).toBe(EINVAL);
     expect(errno(client, commit, nested(src, from(10), to), zone)).toBe(0); // the zone need not
     expect(errno(client, commit, zone, nested(src, from(11), to))).toBe(EINVAL);
     expect(errno(client, commit, zone, nested(src, to))).toBe(EINVAL);

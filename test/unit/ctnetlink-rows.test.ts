@@ -32,7 +32,7 @@ import {
 } from "../support/frames.ts";
 import { all, be16, be32, NfLab, type Put, put, receive, text, tuple } from "../support/nfnetlink.ts";
 
-/** Rows of ctnetlink.md one by one, written down as bytes. */
+/** Rows of spec/ctnetlink one by one, written down as bytes. */
 
 const CT = 0x100;
 const EXP = 0x200;

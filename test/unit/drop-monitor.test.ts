@@ -1,4 +1,4 @@
-/** Why packets are dropped, as the drop monitor tells (actions.md section 12). */
+/** Why packets are dropped, as the drop monitor tells (spec/actions section 12). */
 import { describe, expect, it } from "vitest";
 import { DropReason, dropReasonName } from "../../src/datapath/drop-reason.ts";
 import type { KernelRelease } from "../../src/kernel-profile.ts";

@@ -39,7 +39,7 @@ const fixture = new URL("../fixtures/helpers-6.18.json.gz", import.meta.url);
 const path = process.env.NOKMOD_HELPERS_FIXTURE ?? fixture;
 const { plays } = JSON.parse(gunzipSync(readFileSync(path)).toString()) as { plays: Play[] };
 
-/** The rows of conntrack.md that dialogues hold. */
+/** The rows of spec/conntrack that dialogues hold. */
 const ROWS: Record<string, string> = {
   "ftp: active and passive, nat None": "C-220 C-224",
   "ftp: active and passive, nat snat": "C-216 C-225 C-232",

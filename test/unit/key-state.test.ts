@@ -1,4 +1,7 @@
-/** What a flow key tells of a packet's connection, seen through the upcall behind a datapath's actions (keys.md section 16). */
+/**
+ * What a flow key tells of a packet's connection, seen through the upcall behind a datapath's actions
+ * (spec/keys section 16).
+ */
 import { describe, expect, it } from "vitest";
 import { K } from "../../src/datapath/flow-key.ts";
 import type { MessageWriter } from "../../src/netlink/writer.ts";
@@ -50,7 +53,7 @@ describe("ct fields", () => {
   it("K-267: snat and dnat", () => {
     for (const [kind, bit] of [
       [ovs.OVS_NAT_ATTR_SRC, SNAT],
-      // The second pass over the source finds nothing to change, and says so all the same (conntrack.md C-165).
+      // The second pass over the source finds nothing to change, and says so all the same (spec/conntrack C-165).
       [ovs.OVS_NAT_ATTR_DST, SNAT | DNAT],
     ]) {
       const lab = new DatapathLab();

@@ -1,4 +1,4 @@
-/** The output action and its neighbours through a whole datapath (actions.md sections 6 to 8). */
+/** The output action and its neighbours through a whole datapath (spec/actions sections 6 to 8). */
 import { describe, expect, it } from "vitest";
 import { Gso } from "../../src/packet/packet.ts";
 import { EINVAL } from "../../src/uapi/errno.ts";

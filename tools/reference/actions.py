@@ -250,7 +250,7 @@ TUN4 = attr(0, bytes(7) + b"\x07") + attr(2, bytes([1, 2, 3, 4])) + attr(4, u8(6
 
 
 def action_questions(pid):
-    """(key name, list): every row of actions.md sections 1 to 4 and conntrack.md sections 1 and 2, with neighbours."""
+    """(key name, list): every row of spec/actions sections 1 to 4 and spec/conntrack sections 1 and 2, and neighbours."""
     q = []
 
     def ask(names, *lists):

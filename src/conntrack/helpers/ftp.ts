@@ -9,9 +9,9 @@ import { dotted, MAX_IPV6, parseIpv6 } from "./address.ts";
 import { addAtFreePort, replaceInStream, tcpPayload } from "./payload.ts";
 
 /**
- * FTP (RFC 959, RFC 2428; conntrack.md C-219 to C-225): the control connection says where data connections will go, in
- * commands of the client (PORT, EPRT) and answers of the server (227 to PASV, 229 to EPSV). Under NAT the addresses in
- * the payload are rewritten, and sequence numbers follow its length.
+ * FTP (RFC 959, RFC 2428; spec/conntrack C-219 to C-225): the control connection says where data connections will go,
+ * in commands of the client (PORT, EPRT) and answers of the server (227 to PASV, 229 to EPSV). Under NAT the addresses
+ * in the payload are rewritten, and sequence numbers follow its length.
  */
 
 /** Helper words of the entry: two sequence numbers after a newline per direction, then how many there are. */
@@ -97,7 +97,7 @@ export const ftpHelper: Helper = {
         style = pattern.style;
         if (found !== Found.NO) break;
       }
-      // Half a match cannot be tracked: the sender will send it again, in one piece perhaps (C-222).
+      // Half a match cannot be tracked: the sender will send it again, in one piece perhaps (spec/conntrack C-222).
       if (found === Found.PARTIAL) return false;
       if (found === Found.YES) pass = announce(context, packet, l4, data, family, slot, direction, style);
     }
@@ -127,7 +127,7 @@ function announce(
   const other = entry + ((1 - direction) << E.DIR_SHIFT);
   let foreign = false;
   for (let i = 0; i < 4; i++) if (match.address[i] !== words[own + T.SRC + i]) foreign = true;
-  // An address that is not the speaker's could open holes towards third parties (C-223).
+  // An address that is not the speaker's could open holes towards third parties (spec/conntrack C-223).
   if (foreign && !context.options.ftpLoose) return true;
   const expectation = expectationOf(context, slot, IpProto.TCP).from(words, other + T.SRC);
   if (foreign) expectation.to(match.address, 0, match.port);
@@ -151,7 +151,7 @@ function picksUp(words: Int32Array, entry: number, direction: number): boolean {
   return true;
 }
 
-/** Whether a segment begins right after a line that this direction has sent (C-221). */
+/** Whether a segment begins right after a line that this direction has sent (spec/conntrack C-221). */
 function followsNewline(words: Int32Array, entry: number, direction: number, seq: number): boolean {
   const count = (words[entry + NEWLINES] >>> (direction * 8)) & 0xff;
   const at = entry + AFTER_NEWLINE + direction * REMEMBERED;

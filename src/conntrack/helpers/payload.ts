@@ -37,8 +37,8 @@ export function text(packet: Packet, start: number, limit = Number.POSITIVE_INFI
 }
 
 /**
- * Replaces `length` bytes at `offset` of the payload and repairs lengths and checksums (C-378); the transport checksum is
- * left to be completed, as in the kernel. A UDP packet without checksum stays without.
+ * Replaces `length` bytes at `offset` of the payload and repairs lengths and checksums (spec/conntrack C-378); the
+ * transport checksum is left to be completed, as in the kernel. A UDP packet without checksum stays without.
  * @param offset from the beginning of the payload
  * @returns false if there is no room: the packet is as it was
  */
@@ -86,8 +86,8 @@ export function replace(
 }
 
 /**
- * replace() in a TCP segment, whose connection's sequence numbers follow the change of length (C-216). The packet may
- * move in memory: read packet.l4 afterwards.
+ * replace() in a TCP segment, whose connection's sequence numbers follow the change of length (spec/conntrack C-216).
+ * The packet may move in memory: read packet.l4 afterwards.
  * @param direction of the segment, 0 original, 1 reply
  */
 export function replaceInStream(
@@ -106,7 +106,7 @@ export function replaceInStream(
   return true;
 }
 
-/** Random ports tried for an expectation whose own is taken (C-225). */
+/** Random ports tried for an expectation whose own is taken (spec/conntrack C-225). */
 const MAX_ATTEMPTS = 128;
 
 /** Adds an expectation at `first` or, if that is taken, at random ports above. @returns the port, 0 = none */

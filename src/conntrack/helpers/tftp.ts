@@ -11,8 +11,8 @@ const OPCODE_RRQ = 1;
 const OPCODE_WRQ = 2;
 
 /**
- * TFTP (C-226, C-227): the server answers a request from a port of its own choice, so a connection from the server's
- * address to where the request came from is expected.
+ * TFTP (spec/conntrack C-226, C-227): the server answers a request from a port of its own choice, so a connection from
+ * the server's address to where the request came from is expected.
  */
 export const tftpHelper: Helper = {
   name: "tftp",

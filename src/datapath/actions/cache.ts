@@ -68,7 +68,7 @@ function sameBytes(bytes: Uint8Array, view: DataView, start: number, end: number
   return true;
 }
 
-/** Whether a timeout policy is named: the name may mean another policy for the next flow (conntrack.md C-022). */
+/** Whether a timeout policy is named: the name may mean another policy for the next flow (spec/conntrack C-022). */
 function namesPolicy(program: Program): boolean {
   return program.cts.some((action) => action.timeout !== undefined) || program.programs.some(namesPolicy);
 }

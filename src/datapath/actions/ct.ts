@@ -28,11 +28,11 @@ import {
 } from "../../uapi/openvswitch.ts";
 import type { ConntrackPort } from "../conntrack-port.ts";
 
-/** The nested OVS_ACTION_ATTR_CT: parsing and dumping (conntrack.md sections 1 and 2). */
+/** The nested OVS_ACTION_ATTR_CT: parsing and dumping (spec/conntrack sections 1 and 2). */
 
 const AF_INET6 = 10;
 
-/** Shortest and longest payload by OVS_CT_ATTR_* (C-001 to C-009). */
+/** Shortest and longest payload by OVS_CT_ATTR_* (spec/conntrack C-001 to C-009). */
 const CT_LENGTHS: readonly (readonly [number, number])[] = [
   [0, 0],
   [0, 0],
@@ -46,7 +46,7 @@ const CT_LENGTHS: readonly (readonly [number, number])[] = [
   [1, 32],
 ];
 
-/** Payload by OVS_NAT_ATTR_*; the addresses are as long as the family's (C-033 to C-036). */
+/** Payload by OVS_NAT_ATTR_*; the addresses are as long as the family's (spec/conntrack C-033 to C-036). */
 const NAT_LENGTHS: readonly number[] = [0, 0, 0, 4, 4, 2, 2, 0, 0, 0];
 
 /** Payload by NOKMOD_NAT_ATTR_*. */
@@ -61,7 +61,7 @@ const EXTENSION_LENGTHS: ReadonlyMap<number, number> = new Map([
  * @param reader stands on the attribute
  * @param family AF_INET or AF_INET6, from the masked key
  * @param ipProto of the masked key
- * @throws Errno EINVAL, ERANGE (C-038), or what checkHelper says
+ * @throws Errno EINVAL, ERANGE (spec/conntrack C-038), or what checkHelper says
  */
 export function parseCt(
   reader: AttributeReader,
@@ -122,7 +122,7 @@ export function parseCt(
   if (!action.commit && (action.hasMark || action.hasLabels)) throw new Errno(EINVAL);
   if (attributes.rest > 0) throw new Errno(EINVAL);
   nat.finish();
-  // An empty name is no name (C-032 speaks of names that are there).
+  // An empty name is no name (spec/conntrack C-032 speaks of names that are there).
   if (action.timeout === "") action.timeout = undefined;
   if (action.helper !== undefined) {
     const error = conntrack.checkHelper(action.helper, family, ipProto, action.nat !== undefined);
@@ -131,7 +131,7 @@ export function parseCt(
   return action;
 }
 
-/** NAT nests of one ct action: a second one adds to the first (C-024). */
+/** NAT nests of one ct action: a second one adds to the first (spec/conntrack C-024). */
 class NatParser {
   /** Some flag of a range was given. */
   private ranged = false;
@@ -200,7 +200,7 @@ class NatParser {
       this.ranged ||= type !== OVS_NAT_ATTR_SRC && type !== OVS_NAT_ATTR_DST;
     }
     if (attributes.rest > 0) throw new Errno(EINVAL);
-    // Bare: existing connections only. Else COMMIT must have been seen by now (C-039, C-040).
+    // Bare: existing connections only. Else COMMIT must have been seen by now (spec/conntrack C-039, C-040).
     if (typed ? !action.commit : this.ranged) throw new Errno(EINVAL);
     if (nat.hasIp && !hasIpMax) nat.ipMax.set(nat.ipMin);
     if (nat.hasProto && !hasProtoMax) nat.protoMax = nat.protoMin;
@@ -227,7 +227,7 @@ class NatParser {
   }
 }
 
-/** The string of the attribute the reader stands on, which must contain a NUL (C-017). */
+/** The string of the attribute the reader stands on, which must contain a NUL (spec/conntrack C-017). */
 function terminated(reader: AttributeReader): string {
   const bytes = reader.bytes();
   if (!bytes.includes(0)) throw new Errno(EINVAL);
@@ -243,7 +243,7 @@ function putWords(writer: MessageWriter, type: number, words: Int32Array, count:
   for (let i = 0; i < count; i++) writer.view.setInt32(at + 4 * i, words[i]);
 }
 
-/** Writes the contents of OVS_ACTION_ATTR_CT in the kernel's order (C-031, C-051). */
+/** Writes the contents of OVS_ACTION_ATTR_CT in the kernel's order (spec/conntrack C-031, C-051). */
 export function putCt(writer: MessageWriter, action: CtAction): void {
   if (action.commit) writer.flag(action.force ? OVS_CT_ATTR_FORCE_COMMIT : OVS_CT_ATTR_COMMIT);
   writer.u16(OVS_CT_ATTR_ZONE, action.zone);

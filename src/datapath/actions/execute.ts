@@ -42,22 +42,22 @@ import { dpHash, packetHash, symmetricL4Hash } from "../hash.ts";
 import type { ActionHost } from "../host.ts";
 import { Nested, Op, type Program, SET_DST, SET_SRC } from "./program.ts";
 
-/** Executions within each other before a packet is dropped. */
+/** Executions within each other before a packet is dropped (spec/actions A-124). */
 const RECURSION_LIMIT = 5;
-/** Levels that have a key of their own to save; deeper ones are deferred. */
+/** Levels that have a key of their own to save; deeper ones are deferred (spec/actions A-125). */
 const KEY_COPIES = 3;
-/** Deferrals until the queue has been drained. */
+/** Deferrals until the queue has been drained (spec/actions A-126). */
 const DEFERRED_MAX = 9;
 
 /** What a list may take for granted about the key it runs with. */
 const enum Mode {
-  /** The key tells what the packet is; not so after push and pop (K-287). */
+  /** The key tells what the packet is; not so after push and pop (spec/keys K-287). */
   VALID = 1,
   /** Nobody looks at the key afterwards: recirculation may have it. */
   OWNED = 2,
 }
 
-/** A nested list or recirculation that waits for the end of the top list. */
+/** A nested list or recirculation that waits for the end of the top list (spec/actions ). */
 class Deferred {
   readonly packet: Packet;
   readonly key = newKey();
@@ -101,7 +101,7 @@ export class ActionExecutor {
   /**
    * Runs a list on a packet; both packet and key are used up. HOT PATH.
    * @param key valid, with packet.l3 and packet.l4 as extraction left them
-   * @returns 0, or the negative errno of the action that failed (A-115)
+   * @returns 0, or the negative errno of the action that failed (spec/actions A-115)
    */
   execute(packet: Packet, key: Int32Array, program: Program): number {
     const level = this.level + 1;
@@ -405,7 +405,7 @@ export class ActionExecutor {
             mode |= Mode.VALID;
           }
           error = host.conntrack.execute(packet, key, program.cts[code[pc + 1]]);
-          // A fragment that waits for others is not an error (C-061).
+          // A fragment that waits for others is not an error (spec/conntrack C-061).
           if (error === -EINPROGRESS) return 0;
           if (error !== 0) {
             host.dropped(packet, DropReason.CONNTRACK);
@@ -444,8 +444,9 @@ export class ActionExecutor {
   }
 
   /**
-   * Reads the headers again after push and pop (A-123). As in the kernel, a packet in which no transport header is found
-   * keeps the position of the one it had, and the key of one without Ethernet header keeps the addresses.
+   * Reads the headers again after push and pop (spec/actions A-123). As in the kernel, a packet in which no transport
+   * header is found keeps the position of the one it had, and the key of one without Ethernet header keeps the
+   * addresses.
    */
   private updateKey(packet: Packet, key: Int32Array): number {
     // Counted from the end, which stays the same place whatever extraction does with a tag.
@@ -475,7 +476,7 @@ export class ActionExecutor {
     return copy;
   }
 
-  /** The list of a clone, sample or check_pkt_len. */
+  /** The list of a clone, sample or check_pkt_len (spec/actions ). */
   private nested(packet: Packet, key: Int32Array, program: Program, flags: number, mode: number): number {
     if ((flags & Nested.LAST) !== 0) return this.run(packet, key, program, mode);
     if ((flags & Nested.SHARES_KEY) !== 0) {
@@ -499,7 +500,7 @@ export class ActionExecutor {
     return error;
   }
 
-  /** What dec_ttl does with a packet whose time is over. */
+  /** What dec_ttl does with a packet whose time is over (spec/actions ). */
   private expired(packet: Packet, key: Int32Array, program: Program, mode: number): number {
     if (!program.empty) return this.run(packet, key, program, mode);
     this.host.dropped(packet, DropReason.IP_TTL);
@@ -536,7 +537,7 @@ export class ActionExecutor {
     this.host.recirculate(packet, own);
   }
 
-  /** @returns undefined when the queue is full: the packet is dropped */
+  /** @returns undefined when the queue is full: the packet is dropped (spec/actions A-127) */
   private defer(
     packet: Packet,
     key: Int32Array,
@@ -557,7 +558,7 @@ export class ActionExecutor {
     return entry;
   }
 
-  /** set ipv6. */
+  /** set ipv6 (spec/actions ). */
   private setIpv6(packet: Packet, key: Int32Array, code: Int32Array, pc: number): number {
     const error = prepareIpv6(packet);
     if (error !== 0) return error;
@@ -620,14 +621,14 @@ function setKeyTtl(key: Int32Array, ttl: number): void {
   key[K.IP] = (key[K.IP] & ~0xff00) | (ttl << 8);
 }
 
-/** The packet now belongs to another flow: its hash and its connection no longer hold. */
+/** The packet now belongs to another flow: its hash and its connection no longer hold (spec/actions A-194). */
 function forgetFlow(packet: Packet): void {
   packet.hash = 0;
   packet.hashFlags = 0;
   packet.ct = CtRef.NONE;
 }
 
-/** set ipv4; the key gets what was written. */
+/** set ipv4 (spec/actions ); the key gets what was written. */
 function setIpv4(packet: Packet, key: Int32Array, code: Int32Array, pc: number): number {
   const error = prepareIpv4(packet);
   if (error !== 0) return error;
@@ -676,7 +677,7 @@ function setKeyPorts(key: Int32Array, before: number, after: number): void {
   key[K.TP] = (key[K.TP] & ~mask) | (after & mask);
 }
 
-/** set tcp. */
+/** set tcp (spec/actions ). */
 function setTcp(packet: Packet, key: Int32Array, value: number, mask: number): number {
   const error = prepareTransport(packet, tcp.HEADER_LEN);
   if (error !== 0) return error;
@@ -691,7 +692,7 @@ function setTcp(packet: Packet, key: Int32Array, value: number, mask: number): n
   return 0;
 }
 
-/** set udp. */
+/** set udp (spec/actions ). */
 function setUdp(packet: Packet, key: Int32Array, value: number, mask: number): number {
   const error = prepareTransport(packet, udp.HEADER_LEN);
   if (error !== 0) return error;
@@ -705,7 +706,7 @@ function setUdp(packet: Packet, key: Int32Array, value: number, mask: number): n
   return 0;
 }
 
-/** set sctp. */
+/** set sctp (spec/actions A-199). */
 function setSctp(packet: Packet, key: Int32Array, value: number, mask: number): number {
   const error = prepareTransport(packet, sctp.HEADER_LEN);
   if (error !== 0) return error;
@@ -716,7 +717,7 @@ function setSctp(packet: Packet, key: Int32Array, value: number, mask: number): 
   return 0;
 }
 
-/** Whether check_pkt_len takes the LESS_EQUAL branch. */
+/** Whether check_pkt_len takes the LESS_EQUAL branch (spec/actions ). */
 function fits(packet: Packet, limit: number): boolean {
   const { mru } = packet;
   if (mru !== 0) return mru + networkOffset(packet) <= limit;

@@ -30,7 +30,7 @@ export const enum Op {
   SET_MARK = 11,
   /** index: the egress tunnel key of the outputs that follow */
   SET_TUNNEL = 12,
-  /** errno: an action that passes validation and fails when it runs */
+  /** errno: an action that passes validation and fails when it runs (spec/actions A-071) */
   FAIL = 13,
   /** tpid, tci with the present bit, 1 = the second tag shifts the network header */
   PUSH_VLAN = 14,
@@ -79,7 +79,7 @@ export const enum Op {
 export const enum Nested {
   /** It is the last action of its list: it may have the packet itself. */
   LAST = 1,
-  /** It needs no key of its own: it is last, or only looks. */
+  /** It needs no key of its own: it is last, or only looks (spec/actions A-129). */
   SHARES_KEY = 2,
 }
 
@@ -105,11 +105,11 @@ export class Program {
     readonly blobs: readonly Uint8Array[],
     /** Egress tunnel keys: words in the layout of the flow key. */
     readonly tunnels: readonly Int32Array[],
-    /** The list as it is dumped (actions.md section 4), without a surrounding attribute. */
+    /** The list as it is dumped (spec/actions section 4), without a surrounding attribute. */
     readonly attributes: Uint8Array,
-    /** Nothing in the list changes the packet or its key. */
+    /** Nothing in the list changes the packet or its key (spec/actions A-129). */
     readonly passive: boolean,
-    /** Bytes that the kernel's own form of the list takes. */
+    /** Bytes that the kernel's own form of the list takes (spec/actions A-035). */
     readonly kernelSize: number,
   ) {
     this.soleOutput = code.length === 2 && code[0] === Op.OUTPUT_LAST ? code[1] : -1;
@@ -118,8 +118,8 @@ export class Program {
 }
 
 /**
- * Writes the action list as the kernel dumps it (A-104 to A-111, conntrack.md C-031, C-051); the caller has opened the
- * surrounding attribute.
+ * Writes the action list as the kernel dumps it (spec/actions A-104 to A-111, spec/conntrack C-031, C-051); the caller
+ * has opened the surrounding attribute.
  */
 export function dumpActions(program: Program, writer: MessageWriter): void {
   const { attributes } = program;

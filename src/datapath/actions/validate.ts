@@ -35,9 +35,9 @@ export interface ValidationContext {
 
 const AF_INET = 2;
 const AF_INET6 = 10;
-/** DP_MAX_PORTS. */
+/** DP_MAX_PORTS (spec/actions A-039). */
 const MAX_PORTS = 65535;
-/** Lists deeper than this give EOVERFLOW. */
+/** Lists deeper than this give EOVERFLOW (spec/actions A-031). */
 const MAX_DEPTH = 16;
 const MIN_TRUNC = 14;
 const NESTED = -1;
@@ -46,7 +46,7 @@ const NLA_F_NESTED = 0x8000;
 const IPV6_LABEL_MASK = 0x000fffff;
 const MAX_NSH_CONTEXT = 248;
 
-/** Payload length by OVS_ACTION_ATTR_* (A-001 to A-026); NESTED = any. */
+/** Payload length by OVS_ACTION_ATTR_* (spec/actions ); NESTED = any. */
 const LENGTHS: readonly number[] = [
   0, // UNSPEC
   4, // OUTPUT
@@ -78,7 +78,7 @@ const LENGTHS: readonly number[] = [
 
 /**
  * The most bytes that a list, or one nested list, may take in the kernel's own form, and the sizes there of what is not
- * copied as it came (A-035).
+ * copied as it came (spec/actions A-035).
  */
 const MAX_KERNEL_SIZE = 65535;
 const KERNEL_CT = 4 + 160;
@@ -90,8 +90,8 @@ const KERNEL_CHECK_PKT_LEN = 4 + 8;
 /**
  * Validates an action list and compiles it.
  * @param view bytes of the message; the attributes of the list stand in [start, end)
- * @param maskedKey the flow's key under its mask; for EXECUTE the packet's key (A-032)
- * @throws Errno EINVAL mostly; ERANGE, EOVERFLOW, EMSGSIZE, ENOENT where the rows of actions.md section 3 say so.
+ * @param maskedKey the flow's key under its mask; for EXECUTE the packet's key (spec/actions A-032)
+ * @throws Errno EINVAL mostly; ERANGE, EOVERFLOW, EMSGSIZE, ENOENT where the rows of spec/actions section 3 say so.
  *   Nothing has been installed then (A-037)
  */
 export function validateActions(
@@ -111,7 +111,7 @@ export function validateActions(
 /** Canonical forms are copied out of it. */
 const scratchWriter = new MessageWriter();
 
-/** What is known of the packet at a place of the list: copied for nested lists. */
+/** What is known of the packet at a place of the list (spec/actions A-032): copied for nested lists. */
 class State {
   /** True while the packet has an Ethernet header. */
   ethernet = false;
@@ -166,7 +166,7 @@ class Compiler {
   /** One list: writes its canonical form and compiles it. */
   list(start: number, end: number, state: State): Program {
     if (state.depth > MAX_DEPTH) throw new Errno(EOVERFLOW);
-    // Each list starts from the flow's key, whatever the lists around it did.
+    // Each list starts from the flow's key, whatever the lists around it did (spec/actions A-034).
     state.ethernet = (this.key[K.ETH_TYPE] & 0xff) === 1;
     const { writer } = this;
     const from = writer.length;
@@ -263,7 +263,7 @@ class Compiler {
         const type = reader.be16();
         if (type === ETH_P_TEB && state.ethernet) throw new Errno(EINVAL);
         state.labels--;
-        // Nothing is known of what comes to light: further changes need recirculation.
+        // Nothing is known of what comes to light: further changes need recirculation (spec/actions A-062).
         state.ethType = isMpls(type) && state.labels !== 0 ? type : 0;
         draft.emit(Op.POP_MPLS, type);
         draft.passive = false;
@@ -334,7 +334,7 @@ class Compiler {
     this.copy(reader, draft);
   }
 
-  /** Dumps the attribute as it came, without the flag bits of its type. */
+  /** Dumps the attribute as it came, without the flag bits of its type (spec/actions A-110). */
   private copy(reader: AttributeReader, draft: Draft): void {
     this.writer.raw(reader.type, reader.bytes());
     draft.kernelSize += (NLA_HDRLEN + reader.length + 3) & ~3;
@@ -469,7 +469,7 @@ class Compiler {
     let start = -1;
     let end = 0;
     while (attributes.next()) {
-      // Attributes of later kernels are passed over.
+      // Attributes of later kernels are passed over (spec/actions A-098).
       if (attributes.type > ovs.OVS_DEC_TTL_ATTR_MAX) continue;
       if (attributes.type === 0 || start >= 0) throw new Errno(EINVAL);
       start = attributes.offset;
@@ -485,7 +485,7 @@ class Compiler {
     draft.passive = false;
   }
 
-  /** SET and SET_MASKED. */
+  /** SET and SET_MASKED (spec/actions ). */
   private set(reader: AttributeReader, state: State, draft: Draft, masked: boolean): void {
     const { view } = reader;
     const inner = reader.nested();
@@ -498,7 +498,7 @@ class Compiler {
     }
     const length = masked ? inner.length >> 1 : inner.length;
     const value = inner.offset;
-    // Beyond the value stands the mask; an unmasked set has one of all ones.
+    // Beyond the value stands the mask; an unmasked set has one of all ones (spec/actions A-084).
     const mask = value + length;
     const bytes = new DataView(new ArrayBuffer(2 * length));
     for (let i = 0; i < length; i++) {
@@ -519,7 +519,10 @@ class Compiler {
     draft.kernelSize += NLA_HDRLEN + ((NLA_HDRLEN + 2 * length + 3) & ~3);
   }
 
-  /** SET of a tunnel: the key of the tunnel to send through, dumped in canonical form. */
+  /**
+   * SET of a tunnel: the key of the tunnel to send through, dumped in canonical form (spec/actions A-082, A-083,
+   * A-108).
+   */
   private setTunnel(reader: AttributeReader, draft: Draft): void {
     const tunnel = newKey();
     const options = parseTunnel(this.view, reader.offset, reader.offset + reader.length, tunnel);
@@ -611,7 +614,7 @@ class Compiler {
   }
 }
 
-/** A last action that hands the packet to user space: it is not dropped then. */
+/** A last action that hands the packet to user space: it is not dropped then (spec/actions ). */
 function consume(draft: Draft, last: boolean): void {
   if (last) draft.emit(Op.CONSUME);
   draft.ended = last;
@@ -635,7 +638,10 @@ function expectLength(length: number, expected: number): void {
   if (length !== expected) throw new Errno(EINVAL);
 }
 
-/** Protocol and fragment type cannot be written: unmasked they must be the flow's, masked have no mask. */
+/**
+ * Protocol and fragment type cannot be written: unmasked they must be the flow's, masked have no mask
+ * (spec/actions A-076 to A-078).
+ */
 function expectReadOnly(
   key: Int32Array,
   bytes: DataView,
@@ -669,7 +675,10 @@ function bitCount(value: number): number {
   return count;
 }
 
-/** Options must chain to the last byte: each has 4 bytes and its length in words of 4 bytes after them. */
+/**
+ * Options must chain to the last byte: each has 4 bytes and its length in words of 4 bytes after them
+ * (spec/actions A-083).
+ */
 function checkGeneveOptions(tunnel: Int32Array): void {
   let left = tunnel[K.TUN_PROTO] & 0xff;
   let at: number = K.TUN_OPTS;
@@ -681,7 +690,7 @@ function checkGeneveOptions(tunnel: Int32Array): void {
   }
 }
 
-/** Ethertypes in front of which the place of a label is known. */
+/** Ethertypes in front of which the place of a label is known (spec/actions A-059). */
 function takesLabel(type: number): boolean {
   return type === ETH_P_IP || type === ETH_P_IPV6 || type === ETH_P_ARP || type === ETH_P_RARP || isMpls(type);
 }
@@ -691,7 +700,7 @@ function canFollowNsh(type: number): boolean {
 }
 
 /**
- * OVS_ACTION_ATTR_USERSPACE: the last of several equal sub-attributes counts (A-042 to A-047).
+ * OVS_ACTION_ATTR_USERSPACE: the last of several equal sub-attributes counts (spec/actions A-042 to A-047).
  * @param strict refuse unknown sub-attributes and trailing bytes, which are otherwise passed over
  */
 function userspace(reader: AttributeReader, draft: Draft, strict: boolean): UserspaceUpcall {
@@ -726,7 +735,7 @@ function userspace(reader: AttributeReader, draft: Draft, strict: boolean): User
   return { pid, userdata, egressTunPort, actions };
 }
 
-/** OVS_ACTION_ATTR_PSAMPLE, parsed strictly. */
+/** OVS_ACTION_ATTR_PSAMPLE, parsed strictly (spec/actions ). */
 function psample(reader: AttributeReader, draft: Draft): void {
   if ((reader.rawType & NLA_F_NESTED) === 0) throw new Errno(EINVAL);
   let group = -1;
@@ -746,7 +755,7 @@ function psample(reader: AttributeReader, draft: Draft): void {
   draft.emit(Op.PSAMPLE, group, draft.blobs.push(cookie) - 1);
 }
 
-/** The header that PUSH_NSH pushes, next protocol aside. */
+/** The header that PUSH_NSH pushes, next protocol aside (spec/actions ). */
 function nshHeader(reader: AttributeReader): Uint8Array {
   const outer = reader.nested();
   if (!outer.next() || outer.type !== ovs.OVS_KEY_ATTR_NSH) throw new Errno(EINVAL);

@@ -1,4 +1,4 @@
-/** Flows as the datapath writes them: OVS_KEY_ATTR_* (spec: keys.md §1, §15). */
+/** Flows as the datapath writes them: OVS_KEY_ATTR_* (spec/keys sections 1 and 15). */
 import { AttributeReader } from "../../netlink/reader.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
@@ -201,7 +201,7 @@ function putMetadata(writer: MessageWriter, key: Flow, source: Flow, inPort: num
 }
 
 /**
- * Writes the metadata attributes of a packet, as OVS_PACKET_CMD_EXECUTE takes them (upcalls.md U-063, U-064).
+ * Writes the metadata attributes of a packet, as OVS_PACKET_CMD_EXECUTE takes them (spec/upcalls U-063, U-064).
  * @param inPort the datapath's port number
  */
 export function writeMetadata(writer: MessageWriter, flow: Flow, inPort: number): void {
@@ -215,7 +215,7 @@ export function writeKey(writer: MessageWriter, flow: Flow, inPort: number): voi
 }
 
 /**
- * Writes the mask of a flow. Attributes are those of the key, payloads the mask's (keys.md §3).
+ * Writes the mask of a flow. Attributes are those of the key, payloads the mask's (spec/keys section 3).
  * @param key decides which attributes there are
  */
 export function writeMask(writer: MessageWriter, key: Flow, mask: Flow): void {
@@ -228,7 +228,7 @@ function putPacket(writer: MessageWriter, key: Flow, source: Flow, isMask: boole
   const nests: number[] = [];
   for (let level = 0; level < key.vlanCount; level++) {
     writer.be16(ovs.OVS_KEY_ATTR_ETHERTYPE, isMask ? 0xffff : key.u16(F.VLAN0_TPID + 4 * level));
-    // The datapath insists that the bit of a present tag is matched (keys.md K-118, K-120).
+    // The datapath insists that the bit of a present tag is matched (spec/keys K-118, K-120).
     writer.be16(ovs.OVS_KEY_ATTR_VLAN, source.u16(F.VLAN0_TCI + 4 * level) | VLAN_CFI);
     nests.push(writer.nest(ovs.OVS_KEY_ATTR_ENCAP));
   }
@@ -286,7 +286,7 @@ function putTransport(writer: MessageWriter, key: Flow, source: Flow, isMask: bo
     case 58: {
       if (v4) break;
       put(writer, ovs.OVS_KEY_ATTR_ICMPV6, source, F.TP_SRC + 1, 1, F.TP_DST + 1, 1);
-      // The key has ND for both types whatever the code; a mask of it needs the type exact (keys.md K-069, K-086).
+      // The key has ND for both types whatever the code; a mask of it needs the type exact (spec/keys K-069, K-086).
       const type = key.u16(F.TP_SRC);
       if ((type === 135 || type === 136) && (!isMask || source.u8(F.TP_SRC + 1) === 0xff)) {
         put(writer, ovs.OVS_KEY_ATTR_ND, source, F.ND_TARGET, 16, F.ARP_SHA, 12);
