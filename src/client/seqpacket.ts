@@ -1,5 +1,5 @@
-import { Errno, NokmodError } from "../errors.ts";
-import { native } from "../native.ts";
+import { Errno, NokmodError } from "../core/errors.ts";
+import { native } from "../native/addon.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import {
   ANSWER_BYTES,

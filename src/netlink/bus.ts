@@ -1,5 +1,5 @@
-import { Errno } from "../errors.ts";
-import type { Random } from "../random.ts";
+import { Errno } from "../core/errors.ts";
+import type { Random } from "../core/random.ts";
 import {
   EADDRINUSE,
   EAGAIN,

@@ -1,7 +1,9 @@
 import { closeSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
-import { Errno, NokmodError } from "../errors.ts";
-import { native } from "../native.ts";
+import { Errno, NokmodError } from "../core/errors.ts";
+import { type Random, SystemRandom } from "../core/random.ts";
+import { native } from "../native/addon.ts";
+import { netnsInode } from "../native/netns.ts";
 import { type BusSocket, checkFlagOption, type NetlinkSink } from "../netlink/bus.ts";
 import type { NetlinkHost } from "../netlink/host.ts";
 import {
@@ -22,8 +24,6 @@ import {
   TRANSPORT_VERSION,
   TransportOp,
 } from "../netlink/transport.ts";
-import { netnsInode } from "../netns.ts";
-import { type Random, SystemRandom } from "../random.ts";
 import {
   EBADF,
   EINVAL,

@@ -3,10 +3,10 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ProgramKind, programKind } from "../../src/exec/elf.ts";
+import { preloadEnvironment } from "../../src/exec/preload.ts";
+import { seccompSupervisor } from "../../src/exec/seccomp.ts";
 import type { CommandResult } from "../../src/lab/namespace.ts";
-import { preloadEnvironment } from "../../src/preload.ts";
-import { ProgramKind, programKind } from "../../src/program.ts";
-import { seccompSupervisor } from "../../src/seccomp.ts";
 import { TemporaryDirectory } from "../support/child.ts";
 import { Lab, root, Script, until } from "../support/lab.ts";
 
