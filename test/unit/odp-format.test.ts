@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { ipv6Text } from "../../src/client/address.ts";
+import { ipv6Text } from "../../src/net/address.ts";
 import { formatActions, formatFlow, formatKey, formatUfid } from "../../src/client/format.ts";
 
 interface Row {
