@@ -30,6 +30,11 @@ export function kernelIpv6Text(bytes: Uint8Array, at = 0): string {
   return compressed(bytes, at, isatap || isMapped(bytes, at));
 }
 
+/** ipv6Text() with the last two groups in hexadecimal always: `::ffff:0:1`. */
+export function ipv6HexText(bytes: Uint8Array, at = 0): string {
+  return compressed(bytes, at, false);
+}
+
 /** All eight groups with four digits each, as the kernel's `%pI6` prints them: `2001:0db8:0000:…`. */
 export function ipv6LongText(bytes: Uint8Array, at = 0): string {
   return Array.from({ length: 8 }, (_, i) => hexByte(bytes[at + 2 * i]) + hexByte(bytes[at + 2 * i + 1])).join(":");
