@@ -5,13 +5,13 @@
  * @packageDocumentation
  */
 export * from "./client/index.ts";
-export { type Clock, ManualClock, systemClock } from "./clock.ts";
 export * from "./conntrack/helpers/index.ts";
-export { Errno, NokmodError } from "./errors.ts";
-export { KERNEL_RELEASES, type KernelRelease } from "./kernel-profile.ts";
-export { Nokmod, type NokmodOptions } from "./nokmod.ts";
-export { NativePorts } from "./port/native.ts";
+export { type Clock, ManualClock, systemClock } from "./core/clock.ts";
+export { Errno, NokmodError } from "./core/errors.ts";
+export { KERNEL_RELEASES, type KernelRelease } from "./core/kernel-profile.ts";
+export { type Random, SeededRandom, SystemRandom } from "./core/random.ts";
+export { NativePorts } from "./port/native/ports.ts";
 export type { DeviceStats, Port, PortEvents, PortProvider, Receive } from "./port/port.ts";
 export type { PortDriver } from "./port/provider.ts";
-export { type Random, SeededRandom, SystemRandom } from "./random.ts";
+export { Nokmod, type NokmodOptions } from "./runtime/nokmod.ts";
 export { NetlinkServer, type NetlinkServerOptions } from "./server/index.ts";

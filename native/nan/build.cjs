@@ -1,5 +1,5 @@
 // Builds the optional nan unit with node-gyp, in a directory of its own under build/, and puts nokmod_shared.node beside
-// the main addon. Whatever goes wrong here is told and forgiven: src/shared-memory.ts then copies instead.
+// the main addon. Whatever goes wrong here is told and forgiven: src/native/shared-memory.ts then copies instead.
 const { spawnSync } = require("node:child_process");
 const fs = require("node:fs");
 const path = require("node:path");

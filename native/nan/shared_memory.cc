@@ -1,5 +1,5 @@
 // SharedArrayBuffer over memory that the program mapped itself: packet rings and tables for several threads at once.
-// Node-API has no such thing in Node 20; V8 has. Optional: src/shared-memory.ts does without.
+// Node-API has no such thing in Node 20; V8 has. Optional: src/native/shared-memory.ts does without.
 
 #include <nan.h>
 

@@ -20,10 +20,11 @@
 #include <unistd.h>
 
 #include "mailbox.h"
+#include "proof.h"
 #include "rights.h"
 #include "sockets.h"
 
-enum { MAGIC = 0x314d4b4e, VERSION = 1, KIND_CONTROL = 0, KIND_DATA = 1, OWN_NAMESPACE = 1, MAILBOX = 2 };
+enum { MAGIC = 0x314d4b4e, VERSION = 1, KIND_CONTROL = 0, KIND_DATA = 1 };
 // linux/socket.h of Linux 5.14.
 enum { NETNS_COOKIE = 71 };
 // Hidden descriptors start here where the limit allows: above what programs use, below what select() can name.
@@ -34,14 +35,14 @@ enum { POLL_NANOSECONDS = 100000 };
 struct hello {
   uint32_t magic;
   uint16_t version, kind;
-  uint32_t protocol, pid, cookie_low, cookie_high, receive_length, flags;
+  uint32_t protocol, pid, reserved[2], receive_length, flags;
 };
 
 struct request {
   uint32_t op, id_low, id_high, a, b, processor;
 };
 
-_Static_assert(sizeof(struct hello) == 32 && sizeof(struct request) == REQUEST_HEADER_BYTES, "as on the wire");
+_Static_assert(sizeof(struct hello) == HELLO_BYTES && sizeof(struct request) == REQUEST_HEADER_BYTES, "as on the wire");
 
 static int sys(long result) { return result < 0 ? -errno : (int)result; }
 
@@ -93,9 +94,11 @@ static int64_t nanoseconds(void) {
   return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-/// Sends a record. A signal does not part it from its answer.
-static int send_record(int fd, struct iovec *parts, size_t count) {
-  const struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
+/// Sends a record with descriptors, of which negative ones are left out. A signal does not part it from its answer.
+static int send_record(int fd, struct iovec *parts, size_t count, const int *descriptors, size_t given) {
+  struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
+  union rights rights;
+  rights_attach(&message, &rights, descriptors, given);
   int result;
   do {
     result = sys(syscall(SYS_sendmsg, fd, &message, MSG_NOSIGNAL));
@@ -110,7 +113,7 @@ static int receive_answer(int fd, struct answer *answer, struct iovec *reply, in
   if (reply != NULL) parts[1] = *reply;
   struct msghdr message = {.msg_iov = parts, .msg_iovlen = reply == NULL ? 1 : 2};
   union rights rights;
-  if (descriptor != NULL) rights_attach(&message, &rights, -1);
+  if (descriptor != NULL) rights_room(&message, &rights);
   int result;
   do {
     result = sys(syscall(SYS_recvmsg, fd, &message, MSG_CMSG_CLOEXEC));
@@ -118,13 +121,20 @@ static int receive_answer(int fd, struct answer *answer, struct iovec *reply, in
   if (result < 0) return result;
   if ((size_t)result < sizeof *answer) return -ECONNRESET;
   if (reply != NULL) reply->iov_len = (size_t)result - sizeof *answer;
-  if (descriptor != NULL) *descriptor = rights_received(&message);
+  if (descriptor != NULL) {
+    int received[RIGHTS_MAX];
+    rights_received(&message, received);
+    *descriptor = received[0];
+    for (size_t i = 1; i < RIGHTS_MAX; i++) {
+      if (received[i] >= 0) syscall(SYS_close, received[i]);
+    }
+  }
   return 0;
 }
 
-/// Sends a record and waits for its answer.
-static int exchange(int fd, struct iovec *parts, size_t count, struct answer *answer, struct iovec *reply) {
-  const int error = send_record(fd, parts, count);
+/// Sends a record, with a descriptor unless that is negative, and waits for its answer.
+static int exchange(int fd, struct iovec *parts, size_t count, int descriptor, struct answer *answer, struct iovec *reply) {
+  const int error = send_record(fd, parts, count, &descriptor, 1);
   return error != 0 ? error : receive_answer(fd, answer, reply, NULL);
 }
 
@@ -167,38 +177,33 @@ static int exchange_posted(int fd, struct mailbox *box, const struct iovec *part
   return 0;
 }
 
-static uint64_t cookie_of(int fd) {
-  uint64_t cookie = 0;
-  socklen_t length = sizeof cookie;
-  syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_COOKIE, &cookie, &length);
-  return cookie;
-}
-
 /// The server's word on a connection's hello. With `box`, the connection is a control channel, and gets a mailbox unless
 /// there is no memory for one.
 static int greet(int fd, uint16_t kind, int protocol, uint32_t pid, uint32_t receive_length, struct answer *answer,
                  struct mailbox **box) {
-  const uint64_t cookie = cookie_of(fd);
+  const int descriptors[RIGHTS_MAX] = {proof_make(), kind == KIND_DATA ? fd : -1};
   struct hello hello = {
       .magic = MAGIC,
       .version = VERSION,
       .kind = kind,
       .protocol = (uint32_t)protocol,
       .pid = pid,
-      .cookie_low = (uint32_t)cookie,
-      .cookie_high = (uint32_t)(cookie >> 32),
       .receive_length = receive_length,
-      .flags = OWN_NAMESPACE | (box == NULL ? 0 : MAILBOX),
+      .flags = HELLO_OWN_NAMESPACE | (box == NULL ? 0 : HELLO_MAILBOX) | (descriptors[0] < 0 ? 0 : HELLO_PROOF) |
+               (descriptors[1] < 0 ? 0 : HELLO_SELF),
   };
   struct iovec part = {&hello, sizeof hello};
   int memory = -1;
-  int error = send_record(fd, &part, 1);
+  int error = send_record(fd, &part, 1, descriptors, RIGHTS_MAX);
+  if (descriptors[0] >= 0) syscall(SYS_close, descriptors[0]);
   if (error == 0) error = receive_answer(fd, answer, NULL, box == NULL ? NULL : &memory);
   if (error != 0) return error;
   if (memory >= 0) {
     void *mapped = mmap(NULL, MAILBOX_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
     syscall(SYS_close, memory);
-    if (mapped != MAP_FAILED) *box = mapped;
+    // What is posted there is this process's word: no child may have it, whatever it may do then.
+    if (mapped != MAP_FAILED && madvise(mapped, MAILBOX_BYTES, MADV_DONTFORK) == 0) *box = mapped;
+    else if (mapped != MAP_FAILED) munmap(mapped, MAILBOX_BYTES);
   }
   return -(int)answer->error;
 }
@@ -216,7 +221,7 @@ int channel_open(int protocol, int flags, uint32_t pid, uint32_t receive_length,
   return fd;
 }
 
-bool channel_is_ours(int fd, uint64_t *cookie) {
+bool channel_is_ours(int fd) {
   int value;
   socklen_t length = sizeof value;
   if (syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_DOMAIN, &value, &length) != 0 || value != AF_UNIX) return false;
@@ -225,9 +230,7 @@ bool channel_is_ours(int fd, uint64_t *cookie) {
   struct sockaddr_un server, peer = {0};
   length = sizeof peer;
   if (!server_address(&server) || syscall(SYS_getpeername, fd, &peer, &length) != 0) return false;
-  if (strncmp(server.sun_path, peer.sun_path, sizeof peer.sun_path) != 0) return false;
-  *cookie = cookie_of(fd);
-  return true;
+  return strncmp(server.sun_path, peer.sun_path, sizeof peer.sun_path) == 0;
 }
 
 int channel_hide(int fd) {
@@ -243,6 +246,8 @@ int channel_hide(int fd) {
 // One control channel for each thread: requests of two threads do not wait for one another here.
 static _Thread_local int control = -1;
 static _Thread_local struct mailbox *mailbox;
+/// The process that has it.
+static _Thread_local pid_t mailbox_of;
 static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -250,7 +255,8 @@ static void drop_control(void) {
   // Somebody may have put another file in its place (dup2), or this may be a child that has closed it.
   if (control >= 0 && fds_unhide(control, &control)) syscall(SYS_close, control);
   control = -1;
-  if (mailbox != NULL) munmap(mailbox, MAILBOX_BYTES);
+  // A child has another thing at that address.
+  if (mailbox != NULL && mailbox_of == (pid_t)syscall(SYS_getpid)) munmap(mailbox, MAILBOX_BYTES);
   mailbox = NULL;
 }
 
@@ -271,6 +277,7 @@ static int control_channel(void) {
   if (fd < 0) return fd;
   struct answer answer;
   const int error = greet(fd, KIND_CONTROL, 0, 0, 0, &answer, &mailbox);
+  mailbox_of = (pid_t)syscall(SYS_getpid);
   if (error != 0) {
     syscall(SYS_close, fd);
     return error;
@@ -284,19 +291,20 @@ static int control_channel(void) {
   return control = fd;
 }
 
-/// A request on the calling thread's control channel: 0 or a negative errno.
-static int ask(struct iovec *parts, size_t count, struct answer *answer, struct iovec *reply) {
+/// A request on the calling thread's control channel, with a descriptor unless that is negative: 0 or a negative errno.
+static int ask(struct iovec *parts, size_t count, int descriptor, struct answer *answer, struct iovec *reply) {
   int error = -ECONNREFUSED;
   // The second time if the server is another one than last time.
   for (int attempt = 0; attempt < 2; attempt++) {
     const int fd = control_channel();
     if (fd < 0) return fd;
-    error = mailbox == NULL || reply != NULL ? -EAGAIN : exchange_posted(fd, mailbox, parts, count, answer);
-    if (error == -EAGAIN) error = exchange(fd, parts, count, answer, reply);
+    const bool by_socket = mailbox == NULL || reply != NULL || descriptor >= 0;
+    error = by_socket ? -EAGAIN : exchange_posted(fd, mailbox, parts, count, answer);
+    if (error == -EAGAIN) error = exchange(fd, parts, count, descriptor, answer, reply);
     if (error == -EMSGSIZE) {
       const int bytes = 2 * REQUEST_MAX;
       if (syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes) != 0) return error;
-      error = exchange(fd, parts, count, answer, reply);
+      error = exchange(fd, parts, count, descriptor, answer, reply);
     }
     if (error != -EPIPE && error != -ECONNRESET) return error;
     drop_control();
@@ -311,7 +319,13 @@ int channel_request(enum op op, struct id id, uint32_t a, uint32_t b, const stru
   if (count >= IOV_MAX) return -EMSGSIZE;
   parts[0] = (struct iovec){&request, sizeof request};
   if (count != 0) memcpy(parts + 1, payload, count * sizeof *payload);
-  return ask(parts, count + 1, answer, NULL);
+  return ask(parts, count + 1, -1, answer, NULL);
+}
+
+int channel_find(int fd, struct answer *answer) {
+  struct request request = {.op = OP_FIND, .processor = processor()};
+  struct iovec part = {&request, sizeof request};
+  return ask(&part, 1, fd, answer, NULL);
 }
 
 /// SO_NETNS_COOKIE, 0 where the kernel has none (before Linux 5.14).
@@ -334,7 +348,7 @@ int channel_ask(enum op op, int fd, const void *payload, size_t size, struct ans
   struct request request = {.op = op, .processor = processor()};
   struct iovec parts[2] = {{&request, sizeof request}, {(void *)payload, size}};
   struct iovec rest = {reply, *length};
-  const int error = ask(parts, 2, answer, &rest);
+  const int error = ask(parts, 2, -1, answer, &rest);
   *length = rest.iov_len;
   return error;
 }

@@ -29,6 +29,22 @@ enum op {
 
 enum { ANSWER_DUMPING = 1, MARKER_BYTES = 4, REQUEST_HEADER_BYTES = 24, REQUEST_MAX = 1 << 20 };
 
+/// Of OP_SEND, its b: the sender speaks for somebody who has no CAP_NET_ADMIN.
+enum { SEND_UNPRIVILEGED = 1 };
+
+/// A hello: its length, where its flags lie, and what they are (docs/transport.md).
+enum {
+  HELLO_BYTES = 32,
+  HELLO_FLAGS_AT = 28,
+  /// It asks about the network namespace that the connection was made in.
+  HELLO_OWN_NAMESPACE = 1,
+  HELLO_MAILBOX = 2,
+  /// It brings a socket that proves CAP_NET_ADMIN (proof.h).
+  HELLO_PROOF = 4,
+  /// Then it brings the connection's own descriptor, so that whoever holds that can find the socket again.
+  HELLO_SELF = 8,
+};
+
 /// 64 random bits that the server gave a socket.
 struct id {
   uint32_t low, high;
@@ -42,8 +58,11 @@ struct answer {
 /// negative errno: -ECONNREFUSED or -ENOENT when no server listens.
 int channel_open(int protocol, int flags, uint32_t pid, uint32_t receive_length, struct id *id);
 
-/// Whether the descriptor is a data channel to the server's path; `cookie` is then its SO_COOKIE.
-bool channel_is_ours(int fd, uint64_t *cookie);
+/// Whether the descriptor is a data channel to the server's path.
+bool channel_is_ours(int fd);
+/// The id of the socket that a data channel is. As channel_request(); the server gives it to the user who opened the socket,
+/// with the same privilege, and to nobody else.
+int channel_find(int fd, struct answer *answer);
 
 /// One request on the calling thread's control channel. 0 when it was answered (answer->error may hold an errno), or a
 /// negative errno when there is no server.

@@ -507,13 +507,9 @@ void sockets_adopt(int fd) {
     return;
   }
   // A data channel: the server tells what it is.
-  uint64_t cookie;
-  if (!channel_is_ours(fd, &cookie)) return;
+  if (!channel_is_ours(fd)) return;
   struct answer answer;
-  if (channel_request(OP_FIND, (struct id){0, 0}, (uint32_t)cookie, (uint32_t)(cookie >> 32), NULL, 0, &answer) != 0 ||
-      answer.error != 0) {
-    return;
-  }
+  if (channel_find(fd, &answer) != 0 || answer.error != 0) return;
   const struct id id = {answer.a, answer.b};
   for (int other = 0; other < fds_end(); other++) {
     struct netlink_socket *socket = sockets_get(other);

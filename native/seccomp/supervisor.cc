@@ -350,7 +350,7 @@ Fd Supervisor::OpenChannel(const Call& call, int protocol, const TaskStatus& sta
     msghdr message{};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
-    if (opened >= 0) rights_attach(&message, &control, opened);
+    rights_attach(&message, &control, &opened, 1);
     sendmsg(far.get(), &message, MSG_NOSIGNAL);
     _exit(0);
   }
@@ -362,13 +362,15 @@ Fd Supervisor::OpenChannel(const Call& call, int protocol, const TaskStatus& sta
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
-  rights_attach(&message, &control, -1);
+  rights_room(&message, &control);
   const ssize_t length = recvmsg(near.get(), &message, MSG_CMSG_CLOEXEC);
   waitpid(child, nullptr, 0);
   if (length != sizeof report) return Fd();
   *id = report.id;
   *error = report.error;
-  return Fd(rights_received(&message));
+  int received[RIGHTS_MAX];
+  rights_received(&message, received);
+  return Fd(received[0]);
 }
 
 /// A free number of the caller's, not below `lowest`; -EMFILE when there is none. Numbers are mostly in use without a gap:
@@ -691,7 +693,10 @@ Supervisor::Outcome Supervisor::Transmit(const Call& call, Target& target, const
   if (destination != 0) return -ECONNREFUSED;  // Only the kernel listens here.
   const iovec payload{buffer_.data(), message.length};
   answer told;
-  error = Request(call, target, OP_SEND, socket.receive_length, 0, &payload, &told);
+  // The server sees us, and what we may; what the program may counts, too.
+  const auto status = ReadStatus(call.tid);
+  const bool privileged = status && (status->capabilities & kNetAdmin) != 0;
+  error = Request(call, target, OP_SEND, socket.receive_length, privileged ? 0 : SEND_UNPRIVILEGED, &payload, &told);
   return error != 0 ? Outcome(error) : Outcome(static_cast<int64_t>(message.length));
 }
 

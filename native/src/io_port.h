@@ -27,7 +27,8 @@ constexpr uint8_t kVnetGsoTcpV6 = 4;
 constexpr uint8_t kVnetGsoUdpL4 = 5;
 constexpr uint8_t kVnetGsoEcn = 0x80;
 
-// The records that native code and JavaScript share in two Int32Arrays; src/port/native.ts names the same words.
+// The records that native code and JavaScript share in two Int32Arrays; src/port/native/packet-io.ts names the same
+// words.
 struct RxDescriptor {
   int32_t port;      // handle
   int32_t off;       // first byte of the frame in the arena

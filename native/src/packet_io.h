@@ -15,7 +15,7 @@
 
 namespace nokmod {
 
-// JavaScript class PacketIo; src/port/native.ts describes its methods and is its only user.
+// JavaScript class PacketIo; src/port/native/packet-io.ts describes its methods; src/port/native is its only user.
 //
 // One call moves one batch each way: exchange(nTx) sends the nTx records of `tx`, gives the frames of the last batch back
 // to the kernel, and fills `rx` with the next. Frames stay where they are until then.

@@ -22,9 +22,12 @@
 #include <utility>
 #include <vector>
 
+#include "../preload/channel.h"
+#include "../preload/proof.h"
 #include "../preload/rights.h"
 #include "busy_poll.h"
 #include "mailbox.h"
+#include "peer.h"
 #include "poller.h"
 #include "sys.h"
 #include "system_error.h"
@@ -100,17 +103,16 @@ int SendPacket(int fd, const uint8_t* data, size_t size) {
   return sent < 0 ? -errno : 0;
 }
 
-/// The same with a descriptor for the receiver.
-int SendPacketWith(int fd, const uint8_t* data, size_t size, int passed) {
-  iovec part{const_cast<uint8_t*>(data), size};
+/// The same with descriptors for the receiver; negative ones are left out.
+int SendPacketWith(int fd, iovec* parts, size_t count, std::initializer_list<int> passed, int flags) {
   rights control;
   msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  rights_attach(&message, &control, passed);
+  message.msg_iov = parts;
+  message.msg_iovlen = count;
+  rights_attach(&message, &control, passed.begin(), passed.size());
   ssize_t sent;
   do {
-    sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    sent = sendmsg(fd, &message, MSG_NOSIGNAL | flags);
   } while (sent < 0 && errno == EINTR);
   return sent < 0 ? -errno : 0;
 }
@@ -122,6 +124,51 @@ ssize_t ReceivePacket(int fd, uint8_t* data, size_t size, int flags) {
     received = recv(fd, data, size, flags | MSG_TRUNC);
   } while (received < 0 && errno == EINTR);
   return received < 0 ? -errno : received;
+}
+
+/// What came with a record beside its bytes.
+struct Arrival {
+  Sender sender;
+  Fd descriptors[RIGHTS_MAX];
+  /// Descriptors were lost: we have no room for more.
+  bool truncated = false;
+};
+
+/// Receives one record without waiting, as ReceivePacket() does, from a socket with SO_PASSCRED.
+ssize_t ReceiveRecord(int fd, uint8_t* data, size_t size, Arrival* arrival) {
+  iovec part{data, size};
+  rights control;
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  rights_room(&message, &control);
+  ssize_t received;
+  do {
+    received = recvmsg(fd, &message, MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
+  } while (received < 0 && errno == EINTR);
+  if (received < 0) return -errno;
+  int descriptors[RIGHTS_MAX];
+  if (rights_received(&message, descriptors) != 0) {
+    for (size_t i = 0; i < RIGHTS_MAX; i++) arrival->descriptors[i] = Fd(descriptors[i]);
+  }
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_CREDENTIALS) continue;
+    ucred credentials;
+    memcpy(&credentials, CMSG_DATA(header), sizeof credentials);
+    arrival->sender = {credentials.pid, credentials.uid};
+  }
+  arrival->truncated = (message.msg_flags & MSG_CTRUNC) != 0;
+  return received;
+}
+
+/// SO_COOKIE: a number that the kernel gives a socket and never gives again; 0 for what is no socket of our kind.
+uint64_t ChannelCookie(const Fd& fd) {
+  int value = 0;
+  socklen_t size = sizeof value;
+  if (!fd || getsockopt(fd.get(), SOL_SOCKET, SO_DOMAIN, &value, &size) != 0 || value != AF_UNIX) return 0;
+  uint64_t cookie = 0;
+  size = sizeof cookie;
+  return getsockopt(fd.get(), SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0 ? cookie : 0;
 }
 
 /// Takes the path for one server: an flock() on PATH.lock, which a dead server cannot hold.
@@ -144,11 +191,12 @@ Fd LockPath(Napi::Env env, const std::string& path) {
 
 /// The listening end.
 ///
-///   new SeqpacketServer(path, mode, input, output, { accept(id, pid, uid, gid, netns), packet(id, length, posted),
+///   new SeqpacketServer(path, mode, input, output, { accept(id, pid, uid, gid, netns), packet(id, length, flags),
 ///                       drained(id), closed(id) })
 ///
-/// A packet lies in `input` when packet() is called; a length above input.length tells of one that was cut off. `posted`: it
-/// came by the connection's mailbox. What packet() returns is how much of `output` it is answered with; 0: nothing.
+/// A packet lies in `input` when packet() is called; a length above input.length tells of one that was cut off. Flags:
+/// kPosted, it came by the connection's mailbox; kPrivileged, its sender has CAP_NET_ADMIN (see privileged()); kTruncated,
+/// descriptors that came with it were lost. What packet() returns is how much of `output` it is answered with; 0: nothing.
 class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
  public:
   static Napi::Function Define(Napi::Env env) {
@@ -159,6 +207,8 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
                            InstanceMethod("watchDrain", &SeqpacketServer::WatchDrain),
                            InstanceMethod("setSendBuffer", &SeqpacketServer::SetSendBuffer),
                            InstanceMethod("netns", &SeqpacketServer::Netns),
+                           InstanceMethod("privileged", &SeqpacketServer::Privileged),
+                           InstanceMethod("held", &SeqpacketServer::Held),
                            InstanceMethod("prompt", &SeqpacketServer::Prompt),
                            InstanceMethod("disconnect", &SeqpacketServer::Disconnect),
                            InstanceMethod("close", &SeqpacketServer::CloseMethod),
@@ -192,9 +242,18 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
 
  private:
   static constexpr uint64_t kListener = ~uint64_t{0};
+  /// Of packet().
+  static constexpr uint32_t kPosted = 1, kPrivileged = 2, kTruncated = 4;
 
   struct Connection {
     Fd fd;
+    Peer peer;
+    bool greeted = false;
+    /// SO_COOKIE of the client's end, by the descriptor that its hello brought; 0: it brought none.
+    uint64_t cookie = 0;
+    /// Whose records are privileged: who sent the hello of a peer that is.
+    bool privileged = false;
+    Sender trusted;
     uint32_t generation = 0;
     bool watching = false;
     /// Of a connection whose packets are waited for by the event loop itself.
@@ -217,6 +276,9 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
       throw SystemError(env, errno, path_);
     }
     bound_ = true;
+    // Records that come before their connection is accepted name their sender, too.
+    const int on = 1;
+    if (setsockopt(listener_.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0) throw SystemError(env, errno, path_);
     // The mode last: who watches the directory for a server may connect then.
     if (listen(listener_.get(), kBacklog) != 0 || chmod(path_.c_str(), mode) != 0) throw SystemError(env, errno, path_);
     reserve_ = Fd(open("/dev/null", O_RDONLY | O_CLOEXEC));
@@ -301,10 +363,8 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
         if (errno == ECONNABORTED || errno == EINTR) continue;
         return;
       }
-      ucred peer{};
-      socklen_t size = sizeof peer;
-      getsockopt(fd.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size);
-      const double netns = PeerNetns(fd.get());
+      const int on = 1;
+      if (setsockopt(fd.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0) continue;
       uint32_t id;
       if (free_.empty()) {
         id = static_cast<uint32_t>(connections_.size());
@@ -316,6 +376,9 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
       Connection& connection = connections_[id];
       connection.fd = std::move(fd);
       connection.generation++;
+      connection.peer.Accepted(connection.fd.get());
+      connection.greeted = connection.privileged = false;
+      connection.cookie = 0;
       connection.watching = false;
       connection.looked_at = false;
       if (!Control(EPOLL_CTL_ADD, connection.fd.get(), EPOLLIN | EPOLLRDHUP, Tag(id))) {
@@ -324,17 +387,30 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
         continue;
       }
       const Napi::Env env = Env();
+      const ucred& peer = connection.peer.credentials();
+      const ino_t netns = NamespaceInode(NetnsOfSocket(connection.fd.get()));
       Call(accept_, {Id(id), Napi::Number::New(env, peer.pid), Napi::Number::New(env, peer.uid),
-                     Napi::Number::New(env, peer.gid), Napi::Number::New(env, netns)});
+                     Napi::Number::New(env, peer.gid), Napi::Number::New(env, static_cast<double>(netns))});
     }
   }
 
-  /// Inode of the peer's network namespace; 0 where we may not know (it takes CAP_NET_ADMIN there).
-  static double PeerNetns(int fd) {
-    const Fd netns(ioctl(fd, SIOCGSKNS));
-    struct stat status;
-    if (!netns || fstat(netns.get(), &status) != 0) return 0;
-    return static_cast<double>(status.st_ino);
+  /// Whether a record of a connection comes from somebody who may change things: the sender of its hello, who was privileged
+  /// then, is the same process of the same user, and has CAP_NET_ADMIN still.
+  static bool MayChange(const Connection& connection, const Sender& sender) {
+    // A process outside our pid namespace has no number to ask by.
+    return connection.privileged && sender == connection.trusted && (sender.pid == 0 || HasNetAdmin(sender.pid));
+  }
+
+  /// What a hello brings is taken before anybody reads the hello itself.
+  void TakeHello(Connection& connection, size_t size, Arrival& arrival) {
+    connection.greeted = true;
+    connection.trusted = arrival.sender;
+    if (size != HELLO_BYTES) return;
+    uint32_t flags;
+    memcpy(&flags, input_.data + HELLO_FLAGS_AT, sizeof flags);
+    Fd* next = arrival.descriptors;
+    if ((flags & HELLO_PROOF) != 0) connection.peer.Prove(*next++);
+    if ((flags & HELLO_SELF) != 0) connection.cookie = ChannelCookie(*next);
   }
 
   /// As a request tells it: the number + 1.
@@ -347,10 +423,10 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     return sender != 0 && sender != Processor();
   }
 
-  void Take(uint32_t id, size_t size, bool posted) {
+  void Take(uint32_t id, size_t size, uint32_t flags) {
     const uint64_t tag = Tag(id);
     const Napi::Value answer = Call(
-        packet_, {Id(id), Napi::Number::New(Env(), static_cast<double>(size)), Napi::Boolean::New(Env(), posted)});
+        packet_, {Id(id), Napi::Number::New(Env(), static_cast<double>(size)), Napi::Number::New(Env(), flags)});
     const uint32_t length = answer.IsNumber() ? answer.As<Napi::Number>().Uint32Value() : 0;
     if (length == 0 || !Alive(tag)) return;
     // One request, one answer: who lets answers pile up is not speaking this protocol.
@@ -363,11 +439,11 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
   }
 
   /// A packet of a prompt() connection. The next one may be looked for.
-  void TakePrompt(uint64_t tag, size_t size, bool posted) {
+  void TakePrompt(uint64_t tag, size_t size, uint32_t flags) {
     const auto id = static_cast<uint32_t>(tag);
     const bool elsewhere = FromElsewhere(input_.data, static_cast<ssize_t>(size));
     busy_.Begin();
-    Take(id, size, posted);
+    Take(id, size, flags);
     if (!open_ || !busy_.End(elsewhere) || !Alive(tag)) return;
     Connection& connection = connections_[id];
     if (!connection.mailbox || connection.looked_at || looked_at_.size() == kMailboxes) return;
@@ -410,23 +486,32 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
   }
 
   void LookInto(uint64_t tag) {
-    const size_t size = connections_[static_cast<uint32_t>(tag)].mailbox->Take(input_.data, input_.size);
+    Connection& connection = connections_[static_cast<uint32_t>(tag)];
+    const size_t size = connection.mailbox->Take(input_.data, input_.size);
     if (size == 0) return;
     const Napi::HandleScope scope(Env());
-    TakePrompt(tag, size, true);
+    // The memory is its process's own: no child inherits it.
+    TakePrompt(tag, size, kPosted | (MayChange(connection, connection.trusted) ? kPrivileged : 0));
   }
 
   void Read(uint32_t id, uint64_t tag) {
     const bool prompt = connections_[id].poller != nullptr;
     for (int i = 0; i < kPacketsPerTurn; i++) {
       const Napi::HandleScope scope(Env());
-      const ssize_t size = ReceivePacket(connections_[id].fd.get(), input_.data, input_.size, MSG_DONTWAIT);
-      if (size == -EAGAIN) return;
-      if (size <= 0) {
+      Connection& connection = connections_[id];
+      Arrival arrival;
+      const ssize_t received = ReceiveRecord(connection.fd.get(), input_.data, input_.size, &arrival);
+      if (received == -EAGAIN) return;
+      if (received <= 0) {
         Hang(id);
         return;
       }
-      prompt ? TakePrompt(tag, static_cast<size_t>(size), false) : Take(id, static_cast<size_t>(size), false);
+      const auto size = static_cast<size_t>(received);
+      if (!connection.greeted) TakeHello(connection, size, arrival);
+      held_cookie_ = ChannelCookie(arrival.descriptors[0]);
+      const uint32_t flags =
+          (MayChange(connection, arrival.sender) ? kPrivileged : 0) | (arrival.truncated ? kTruncated : 0);
+      prompt ? TakePrompt(tag, size, flags) : Take(id, size, flags);
       // A request at a time: the next one cannot be there yet, and to look for it would cost as much as to wait. The same
       // where a hello has just made it so: what follows is its poller's.
       if (!Alive(tag) || connections_[id].poller) return;
@@ -491,7 +576,8 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     if (mailbox == nullptr) return SendPacket(fd, output_.data, size);
     if (mailbox->Answer(output_.data, size)) return 0;
     if (mailbox->fd() < 0) return SendPacket(fd, output_.data, size);
-    const int result = SendPacketWith(fd, output_.data, size, mailbox->fd());
+    iovec part{output_.data, size};
+    const int result = SendPacketWith(fd, &part, 1, {mailbox->fd()}, MSG_DONTWAIT);
     mailbox->Sent();
     return result;
   }
@@ -537,6 +623,25 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     const Connection* connection = Find(Argument(info, 0));
     const int fd = connection == nullptr ? -1 : ioctl(connection->fd.get(), SIOCGSKNS);
     return Napi::Number::New(info.Env(), fd >= 0 ? fd : connection == nullptr ? -EBADF : -errno);
+  }
+
+  /// privileged(id, own): whether the peer had CAP_NET_ADMIN when it connected: over its own network namespace, or over the
+  /// one that the server was made in. If so, its records are privileged from now on.
+  Napi::Value Privileged(const Napi::CallbackInfo& info) {
+    Connection* connection = Find(Argument(info, 0));
+    if (connection == nullptr) return Napi::Boolean::New(info.Env(), false);
+    const bool own = info[1].ToBoolean();
+    const ino_t owner = own ? OwnerOf(NetnsOfSocket(connection->fd.get())) : home_owner_;
+    connection->privileged = connection->peer.IsPrivilegedIn(owner);
+    return Napi::Boolean::New(info.Env(), connection->privileged);
+  }
+
+  /// held(): id of the connection whose client's end came with the packet that is being taken; -1: none did, or it is unknown.
+  Napi::Value Held(const Napi::CallbackInfo& info) {
+    for (uint32_t id = 0; held_cookie_ != 0 && id < connections_.size(); id++) {
+      if (connections_[id].fd && connections_[id].cookie == held_cookie_) return Id(id);
+    }
+    return Napi::Number::New(info.Env(), -1);
   }
 
   /// prompt(id, mailbox): packets of this connection come one at a time, and somebody waits for what they bring about. The
@@ -594,6 +699,10 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
   /// Tags of connections whose mailboxes are looked at, and the processor that their clients were told.
   std::vector<uint64_t> looked_at_;
   uint32_t looking_from_ = 0;
+  /// Of the first descriptor that the packet being taken brought.
+  uint64_t held_cookie_ = 0;
+  /// Inode of the user namespace that owns our network namespace.
+  const ino_t home_owner_ = OwnerOf(Fd(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)));
 };
 
 /// The connecting end: `new SeqpacketClient(path)`.
@@ -602,12 +711,12 @@ class SeqpacketClient : public Napi::ObjectWrap<SeqpacketClient> {
   static Napi::Function Define(Napi::Env env) {
     return DefineClass(env, "SeqpacketClient",
                        {
+                           InstanceMethod("hello", &SeqpacketClient::Hello),
                            InstanceMethod("request", &SeqpacketClient::Request),
                            InstanceMethod("receive", &SeqpacketClient::Receive),
                            InstanceMethod("onReadable", &SeqpacketClient::OnReadable),
                            InstanceMethod("setRef", &SeqpacketClient::SetRef),
                            InstanceMethod("close", &SeqpacketClient::CloseMethod),
-                           InstanceAccessor<&SeqpacketClient::Cookie>("cookie"),
                        });
   }
 
@@ -634,10 +743,25 @@ class SeqpacketClient : public Napi::ObjectWrap<SeqpacketClient> {
   Napi::Value Request(const Napi::CallbackInfo& info) {
     const Bytes header(info[0]), payload(info[1]), answer(info[2]);
     const int64_t timeout = info[3].As<Napi::Number>().Int64Value();
-    return Napi::Number::New(info.Env(), static_cast<double>(Exchange(header, payload, answer, timeout)));
+    return Napi::Number::New(info.Env(), static_cast<double>(Exchange(header, payload, answer, timeout, -1)));
   }
 
-  ssize_t Exchange(const Bytes& header, const Bytes& payload, const Bytes& answer, int64_t timeout) {
+  /// hello(record, answer, timeoutMs): the same, and the record brings proof of what we may do (its flag
+  /// HELLO_PROOF is set here where there is one).
+  Napi::Value Hello(const Napi::CallbackInfo& info) {
+    const Bytes record(info[0]), none(info.Env().Undefined()), answer(info[1]);
+    const int64_t timeout = info[2].As<Napi::Number>().Int64Value();
+    const Fd proof(proof_make());
+    if (proof && record.size >= HELLO_BYTES) {
+      uint32_t flags;
+      memcpy(&flags, record.data + HELLO_FLAGS_AT, sizeof flags);
+      flags |= HELLO_PROOF;
+      memcpy(record.data + HELLO_FLAGS_AT, &flags, sizeof flags);
+    }
+    return Napi::Number::New(info.Env(), static_cast<double>(Exchange(record, none, answer, timeout, proof.get())));
+  }
+
+  ssize_t Exchange(const Bytes& header, const Bytes& payload, const Bytes& answer, int64_t timeout, int passed) {
     if (!fd_) return -EBADF;
     if (timeout != timeout_) {
       const timeval limit{timeout / 1000, (timeout % 1000) * 1000};
@@ -646,14 +770,8 @@ class SeqpacketClient : public Napi::ObjectWrap<SeqpacketClient> {
       timeout_ = timeout;
     }
     iovec parts[2] = {{header.data, header.size}, {payload.data, payload.size}};
-    msghdr message{};
-    message.msg_iov = parts;
-    message.msg_iovlen = payload.size == 0 ? 1 : 2;
-    ssize_t sent;
-    do {
-      sent = sendmsg(fd_.get(), &message, MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    if (sent < 0) return -errno;
+    const int error = SendPacketWith(fd_.get(), parts, payload.size == 0 ? 1 : 2, {passed}, 0);
+    if (error != 0) return error;
     return ReceivePacket(fd_.get(), answer.data, answer.size, 0);
   }
 
@@ -693,18 +811,6 @@ class SeqpacketClient : public Napi::ObjectWrap<SeqpacketClient> {
   Napi::Value SetRef(const Napi::CallbackInfo& info) {
     poller_.SetRef(info[0].ToBoolean());
     return info.Env().Undefined();
-  }
-
-  /// SO_COOKIE, which the server can find us by, as [low, high].
-  Napi::Value Cookie(const Napi::CallbackInfo& info) {
-    const Napi::Env env = info.Env();
-    uint64_t cookie = 0;
-    socklen_t size = sizeof cookie;
-    getsockopt(fd_.get(), SOL_SOCKET, SO_COOKIE, &cookie, &size);
-    Napi::Array result = Napi::Array::New(env, 2);
-    result[0u] = Napi::Number::New(env, static_cast<uint32_t>(cookie));
-    result[1u] = Napi::Number::New(env, static_cast<uint32_t>(cookie >> 32));
-    return result;
   }
 
   Napi::Value CloseMethod(const Napi::CallbackInfo& info) {

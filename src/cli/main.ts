@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { Command, Option } from "commander";
-import { NokmodError } from "../errors.ts";
-import { KERNEL_RELEASES, NEWEST_KERNEL } from "../kernel-profile.ts";
+import { NokmodError } from "../core/errors.ts";
+import { KERNEL_RELEASES, NEWEST_KERNEL } from "../core/kernel-profile.ts";
 import { conntrack, flushConntrack } from "./commands/conntrack.ts";
 import { demo } from "./commands/demo.ts";
 import { exec } from "./commands/exec.ts";

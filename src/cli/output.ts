@@ -1,5 +1,5 @@
 import { styleText } from "node:util";
-import { Errno, NokmodError } from "../errors.ts";
+import { Errno, NokmodError } from "../core/errors.ts";
 import * as errno from "../uapi/errno.ts";
 
 type Style = Parameters<typeof styleText>[0];

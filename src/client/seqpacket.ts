@@ -1,5 +1,5 @@
-import { Errno, NokmodError } from "../errors.ts";
-import { native } from "../native.ts";
+import { Errno, NokmodError } from "../core/errors.ts";
+import { native } from "../native/addon.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import {
   ANSWER_BYTES,
@@ -18,7 +18,8 @@ import type { SocketOpener } from "./requester.ts";
 
 /** The connecting half of native/src/seqpacket.cc. */
 interface NativeClient {
-  readonly cookie: [low: number, high: number];
+  /** request() with proof of what this process may do. */
+  hello(record: Uint8Array, answer: Uint8Array, timeoutMs: number): number;
   request(header: Uint8Array, payload: Uint8Array | undefined, answer: Uint8Array, timeoutMs: number): number;
   receive(buffer: Uint8Array): number;
   onReadable(callback: (() => void) | null): void;
@@ -129,12 +130,9 @@ export class Client implements SocketOpener {
     view.setUint16(6, kind, true);
     view.setUint32(8, protocol, true);
     view.setUint32(12, process.pid, true);
-    const [low, high] = channel.cookie;
-    view.setUint32(16, low, true);
-    view.setUint32(20, high, true);
     view.setUint32(24, DUMP_RECEIVE_LENGTH, true);
     try {
-      this.exchange(channel, bytes, undefined);
+      this.conclude(channel, channel.hello(bytes, this.answerBytes, this.timeout));
     } catch (cause) {
       if (!(cause instanceof Errno)) throw cause;
       throw new NokmodError("ERR_TRANSPORT", `${this.path} speaks another protocol (errno ${cause.errno})`, { cause });
@@ -142,7 +140,11 @@ export class Client implements SocketOpener {
   }
 
   private exchange(channel: NativeClient, header: Uint8Array, payload: Uint8Array | undefined): void {
-    const length = channel.request(header, payload, this.answerBytes, this.timeout);
+    this.conclude(channel, channel.request(header, payload, this.answerBytes, this.timeout));
+  }
+
+  /** @param length what the addon made of a request @throws Errno, NokmodError */
+  private conclude(channel: NativeClient, length: number): void {
     if (length === ANSWER_BYTES) {
       const errno = this.answer.getUint32(0, true);
       if (errno !== 0) throw new Errno(errno);

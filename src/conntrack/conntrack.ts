@@ -1,8 +1,8 @@
-import type { Clock } from "../clock.ts";
-import type { ConntrackPort } from "../datapath/conntrack-port.ts";
-import { extractHeaders, isNd } from "../datapath/extract.ts";
-import { K } from "../datapath/flow-key.ts";
-import { Errno } from "../errors.ts";
+import type { Clock } from "../core/clock.ts";
+import { Errno } from "../core/errors.ts";
+import type { Random } from "../core/random.ts";
+import { extractHeaders, isNd } from "../flow/extract.ts";
+import { K } from "../flow/key.ts";
 import { checksum } from "../packet/checksum.ts";
 import { ensureWritable, trimToIpLength } from "../packet/edit.ts";
 import { ETH_P_IP, ETH_P_IPV6 } from "../packet/ethernet.ts";
@@ -17,7 +17,6 @@ import { Csum, CtRef, type Packet } from "../packet/packet.ts";
 import { Reassembler } from "../packet/reassembly.ts";
 import * as sctp from "../packet/sctp.ts";
 import * as udp from "../packet/udp.ts";
-import type { Random } from "../random.ts";
 import { EBUSY, EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC } from "../uapi/errno.ts";
 import {
   IP_CT_ESTABLISHED,
@@ -60,24 +59,25 @@ import {
   OVS_CS_F_TRACKED,
 } from "../uapi/openvswitch.ts";
 import type { CtAction, NatAction } from "./action.ts";
-import { dccpClosing, dccpCoverage, dccpHeaderValid } from "./dccp.ts";
+import type { ConntrackPort } from "./conntrack-port.ts";
 import type { ConntrackListener } from "./events.ts";
 import { type Expectation, ExpectationTable, type ExpectFunction } from "./expect.ts";
 import { GreKeymap } from "./gre-keymap.ts";
-import { FOLLOW_MASTER, type Helper, type HelperContext } from "./helper.ts";
 import { builtinHelpers } from "./helpers/builtin.ts";
+import { FOLLOW_MASTER, type Helper, type HelperContext } from "./helpers/helper.ts";
 import { AF_INET, AF_INET6, E, Ext, Slot, T, Tcp } from "./layout.ts";
 import { ZoneLimits } from "./limits.ts";
 import { Manip, manipIcmpError, manipPacket, statusBit } from "./manip.ts";
 import { allowsClash, NatMapper, NatRange } from "./nat.ts";
 import { type ConntrackOptions, defaultOptions, IPPROTO_DCCP, TimeoutTable } from "./options.ts";
-import { trackOther, trackUdp } from "./protocols.ts";
-import { shuttingDown } from "./sctp.ts";
 import { adjustSegment, seqOffset } from "./seqadj.ts";
 import { ConnectionTable, sameTuple } from "./table.ts";
-import { closing, finished, isEstablished, setLiberal, tcpHeaderValid, trackTcp } from "./tcp.ts";
+import { dccpClosing, dccpCoverage, dccpHeaderValid } from "./trackers/dccp.ts";
+import { trackOther, trackUdp } from "./trackers/protocols.ts";
+import { shuttingDown } from "./trackers/sctp.ts";
+import { closing, finished, isEstablished, setLiberal, tcpHeaderValid, trackTcp } from "./trackers/tcp.ts";
+import { Tracked, Verdict } from "./trackers/verdict.ts";
 import { copyTuple, findTransport, invert, newTuple, protoOf, setZone, Transport, tupleOf, zoneOf } from "./tuple.ts";
-import { Tracked, Verdict } from "./verdict.ts";
 
 /** Counters of CTNETLINK GET_STATS_CPU (spec/ctnetlink N-145), named as there. */
 export interface ConntrackStats {

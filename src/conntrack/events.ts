@@ -1,4 +1,4 @@
-/** Somebody who wants to know what happens to connections: ctnetlink (src/kernel/ctnetlink.ts). */
+/** Somebody who wants to know what happens to connections: ctnetlink (src/kernel/ctnetlink/ctnetlink.ts). */
 export interface ConntrackListener {
   /**
    * False if nobody is subscribed: entries made now get no event cache when nf_conntrack_events is 2

@@ -1,5 +1,5 @@
+import type { Random } from "../core/random.ts";
 import { IpProto } from "../packet/ip.ts";
-import type { Random } from "../random.ts";
 import {
   IPS_CONFIRMED,
   IPS_DST_NAT,

@@ -1,4 +1,4 @@
-import { Errno } from "../errors.ts";
+import { Errno } from "../core/errors.ts";
 import { EACCES, EINVAL, ENOENT } from "../uapi/errno.ts";
 import type { Conntrack } from "./conntrack.ts";
 import { REPLIED, TCP_RETRANS, TCP_UNACK, TIMEOUT, UNREPLIED } from "./options.ts";

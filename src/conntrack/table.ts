@@ -1,4 +1,4 @@
-import type { Random } from "../random.ts";
+import type { Random } from "../core/random.ts";
 import { IPS_CONFIRMED, IPS_DYING } from "../uapi/nfnetlink.ts";
 import { AF_INET, E, Ext, Slot, T } from "./layout.ts";
 

@@ -1,4 +1,4 @@
-import type { Clock } from "../clock.ts";
+import type { Clock } from "../core/clock.ts";
 
 /**
  * The data path's clock: reads the source once a batch. `invalidate()` at the end of each batch makes the next reader

@@ -1,4 +1,4 @@
-import { Errno } from "../errors.ts";
+import { Errno } from "../core/errors.ts";
 import type { Port } from "../port/port.ts";
 import { EAFNOSUPPORT, EBUSY, EEXIST, EFBIG, EINVAL, ENODEV } from "../uapi/errno.ts";
 import {

@@ -1,6 +1,6 @@
+import { jhash1word } from "../flow/hash.ts";
+import { K } from "../flow/key.ts";
 import type { Program } from "./actions/program.ts";
-import { K } from "./flow-key.ts";
-import { jhash1word } from "./hash.ts";
 import { kernelSort } from "./kernel-sort.ts";
 
 /** Entries of the exact-match cache; a power of two. Two words each: hash, flow. */

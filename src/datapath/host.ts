@@ -1,7 +1,7 @@
-import type { Clock } from "../clock.ts";
+import type { ConntrackPort } from "../conntrack/conntrack-port.ts";
+import type { Clock } from "../core/clock.ts";
+import type { Random } from "../core/random.ts";
 import type { Packet } from "../packet/packet.ts";
-import type { Random } from "../random.ts";
-import type { ConntrackPort } from "./conntrack-port.ts";
 import type { DropReason } from "./drop-reason.ts";
 
 /** An upcall of the userspace action (OVS_PACKET_CMD_ACTION), as the action asks for it. */

@@ -1,5 +1,5 @@
-import type { Clock } from "../clock.ts";
-import { Errno } from "../errors.ts";
+import type { Clock } from "../core/clock.ts";
+import { Errno } from "../core/errors.ts";
 import { EBUSY, EFBIG } from "../uapi/errno.ts";
 import { OVS_METER_BAND_TYPE_DROP } from "../uapi/openvswitch.ts";
 

@@ -1,3 +1,6 @@
+import { putKey, putTunnel } from "../flow/codec.ts";
+import { HASH_L4, HASH_SOFTWARE } from "../flow/hash.ts";
+import { K } from "../flow/key.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import { segment } from "../packet/gso.ts";
 import { Csum, Gso, type Packet } from "../packet/packet.ts";
@@ -17,10 +20,7 @@ import {
   OVS_PACKET_CMD_MISS,
   OVS_PACKET_VERSION,
 } from "../uapi/openvswitch.ts";
-import { K } from "./flow-key.ts";
-import { HASH_L4, HASH_SOFTWARE } from "./hash.ts";
 import type { UserspaceUpcall } from "./host.ts";
-import { putKey, putTunnel } from "./key-codec.ts";
 
 /**
  * Where upcalls go: unicast to a netlink port id of the datapath's namespace.

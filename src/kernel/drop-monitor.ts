@@ -1,6 +1,6 @@
+import { Errno } from "../core/errors.ts";
 import { type DropReason, type DropSink, dropLocation, dropReasonName } from "../datapath/drop-reason.ts";
 import type { Vport } from "../datapath/vport.ts";
-import { Errno } from "../errors.ts";
 import type { NetlinkBus } from "../netlink/bus.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import type { Packet } from "../packet/packet.ts";

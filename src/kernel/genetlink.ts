@@ -1,4 +1,4 @@
-import { Errno } from "../errors.ts";
+import { Errno } from "../core/errors.ts";
 import type { BusSocket, Dump, NetlinkBus, NetlinkMessage, NetlinkProtocol } from "../netlink/bus.ts";
 import type { ExtAck } from "../netlink/extack.ts";
 import type { AnyAttributeSet, AttributeSet, AttributeTable, Definitions } from "../netlink/schema.ts";

@@ -1,7 +1,7 @@
 import { T } from "../conntrack/layout.ts";
 import { AF_INET, AF_INET6, findTransport, invert, newTuple, protoOf, Transport, tupleOf } from "../conntrack/tuple.ts";
 import type { BatchClock } from "../datapath/batch-clock.ts";
-import { K } from "../datapath/flow-key.ts";
+import { K } from "../flow/key.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import { ETH_P_IP, ETH_P_IPV6 } from "../packet/ethernet.ts";
 import { IpProto } from "../packet/ip.ts";
@@ -29,7 +29,7 @@ import {
   NFGENMSG_LEN,
   parseTuple,
   putTuple,
-} from "./ctnetlink-codec.ts";
+} from "./ctnetlink/codec.ts";
 
 const GET = (nf.NFNL_SUBSYS_CTNETLINK << 8) | nf.IPCTNL_MSG_CT_GET;
 const GET_STATS = (nf.NFNL_SUBSYS_CTNETLINK << 8) | nf.IPCTNL_MSG_CT_GET_STATS;

@@ -1,6 +1,6 @@
+import { Errno } from "../core/errors.ts";
 import type { Datapaths } from "../datapath/datapaths.ts";
 import type { Vport } from "../datapath/vport.ts";
-import { Errno } from "../errors.ts";
 import type { LinkHost } from "../netlink/host.ts";
 import { AttributeReader } from "../netlink/reader.ts";
 import type { TunnelDevices } from "../tunnel/devices.ts";

@@ -1,4 +1,4 @@
-import { Errno } from "../errors.ts";
+import { Errno } from "../core/errors.ts";
 import { type AnyAttributeSet, putPolicy } from "../netlink/schema.ts";
 import type { MessageWriter } from "../netlink/writer.ts";
 import { getFamily, getPolicy } from "../schema/genetlink.ts";

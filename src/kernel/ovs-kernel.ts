@@ -1,33 +1,33 @@
 import { availableParallelism } from "node:os";
-import type { Clock } from "../clock.ts";
+import type { ConntrackPort } from "../conntrack/conntrack-port.ts";
 import { ZoneLimits } from "../conntrack/limits.ts";
+import type { Clock } from "../core/clock.ts";
+import { type KernelProfile, kernelProfile } from "../core/kernel-profile.ts";
+import type { Random } from "../core/random.ts";
 import { BatchClock } from "../datapath/batch-clock.ts";
-import type { ConntrackPort } from "../datapath/conntrack-port.ts";
 import { type DatapathEnvironment, endBatch, receiveFromTunnel } from "../datapath/datapath.ts";
 import { Datapaths } from "../datapath/datapaths.ts";
 import type { Vport } from "../datapath/vport.ts";
-import { type KernelProfile, kernelProfile } from "../kernel-profile.ts";
 import { NetlinkBus } from "../netlink/bus.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import type { PacketMemory } from "../packet/memory.ts";
 import type { Port, PortProvider } from "../port/port.ts";
-import type { Random } from "../random.ts";
 import { TunnelDevices } from "../tunnel/devices.ts";
 import { TunnelPorts } from "../tunnel/tunnels.ts";
 import { NETLINK_GENERIC } from "../uapi/netlink.ts";
 import { OVS_VPORT_CMD_DEL, OVS_VPORT_VERSION } from "../uapi/openvswitch.ts";
-import { ctLimitFamily } from "./ct-limit-family.ts";
-import { datapathFamily } from "./datapath-family.ts";
 import { DropMonitor } from "./drop-monitor.ts";
-import { flowFamily } from "./flow-family.ts";
+import { ctLimitFamily } from "./families/ct-limit.ts";
+import { datapathFamily } from "./families/datapath.ts";
+import { flowFamily } from "./families/flow.ts";
+import { meterFamily } from "./families/meter.ts";
+import { packetFamily } from "./families/packet.ts";
+import { Psample } from "./families/psample.ts";
+import { putVport, vportFamily } from "./families/vport.ts";
 import { GenericNetlink, type RegisteredFamily } from "./genetlink.ts";
 import { HostConntrack } from "./host-conntrack.ts";
 import { Links } from "./links.ts";
-import { meterFamily } from "./meter-family.ts";
 import { addController } from "./nlctrl.ts";
-import { packetFamily } from "./packet-family.ts";
-import { Psample } from "./psample-family.ts";
-import { putVport, vportFamily } from "./vport-family.ts";
 
 /** What the kernel side of a network namespace is made of. */
 export interface OvsKernelOptions {

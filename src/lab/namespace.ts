@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readlinkSync } from "node:fs";
-import { NokmodError } from "../errors.ts";
+import { NokmodError } from "../core/errors.ts";
 
 /** A command in a namespace failed, or could not be started. */
 export class CommandError extends NokmodError {

@@ -1,5 +1,5 @@
-import { Errno } from "../errors.ts";
-import type { Random } from "../random.ts";
+import { Errno } from "../core/errors.ts";
+import type { Random } from "../core/random.ts";
 import {
   EADDRINUSE,
   EAGAIN,
@@ -114,6 +114,28 @@ export interface NetlinkSink {
   overrun(errno: number): void;
 }
 
+/** The flags of SOL_NETLINK that a socket keeps. */
+const FLAG_OPTIONS: ReadonlySet<number> = new Set([
+  NETLINK_EXT_ACK,
+  NETLINK_CAP_ACK,
+  NETLINK_NO_ENOBUFS,
+  NETLINK_BROADCAST_ERROR,
+  NETLINK_PKTINFO,
+  NETLINK_GET_STRICT_CHK,
+  NETLINK_LISTEN_ALL_NSID,
+]);
+
+/**
+ * Refuses what setsockopt(SOL_NETLINK) refuses whatever the socket's state: so an option can be checked before the socket is
+ * bound.
+ * @param privileged the caller has CAP_NET_ADMIN
+ * @throws Errno ENOPROTOOPT for an option that is no flag; EPERM
+ */
+export function checkFlagOption(option: number, privileged: boolean): void {
+  if (!FLAG_OPTIONS.has(option)) throw new Errno(ENOPROTOOPT);
+  if (option === NETLINK_LISTEN_ALL_NSID && !privileged) throw new Errno(EPERM);
+}
+
 /** How a socket is opened. */
 export interface BusSocketOptions {
   readonly sink: NetlinkSink;
@@ -133,6 +155,8 @@ export class BusSocket {
   receiveLength = 0;
   readonly groups = new Set<number>();
   closed = false;
+  /** Whether whoever acts on the socket now has CAP_NET_ADMIN. A transport that knows sets it before each act. */
+  senderPrivileged = true;
   private extAck = false;
   private capAck = false;
   /** NETLINK_NO_ENOBUFS */
@@ -150,10 +174,15 @@ export class BusSocket {
     readonly bus: NetlinkBus,
     readonly protocol: number,
     readonly portId: number,
-    readonly privileged: boolean,
+    private readonly openerPrivileged: boolean,
     private readonly sink: NetlinkSink,
     private readonly handler: NetlinkProtocol,
   ) {}
+
+  /** CAP_NET_ADMIN: the opener had it, and the sender has it (netlink_capable(); spec/families F-027 to F-029). */
+  get privileged(): boolean {
+    return this.openerPrivileged && this.senderPrivileged;
+  }
 
   /**
    * A datagram from user space: executes its messages one after the other. When it returns, all answers have been
@@ -281,14 +310,9 @@ export class BusSocket {
       case NETLINK_DROP_MEMBERSHIP:
         this.leave(Number(value));
         break;
-      case NETLINK_PKTINFO:
-      case NETLINK_GET_STRICT_CHK:
-        break;
-      case NETLINK_LISTEN_ALL_NSID:
-        if (!this.privileged) throw new Errno(EPERM);
-        break;
       default:
-        throw new Errno(ENOPROTOOPT);
+        // PKTINFO, GET_STRICT_CHK and LISTEN_ALL_NSID change nothing here.
+        checkFlagOption(option, this.privileged);
     }
   }
 

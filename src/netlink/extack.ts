@@ -1,4 +1,4 @@
-import type { Errno } from "../errors.ts";
+import type { Errno } from "../core/errors.ts";
 import {
   NLMSGERR_ATTR_MISS_NEST,
   NLMSGERR_ATTR_MISS_TYPE,

@@ -1,4 +1,4 @@
-import { Errno } from "../errors.ts";
+import { Errno } from "../core/errors.ts";
 import { EBADF } from "../uapi/errno.ts";
 import type { BusSocket, NetlinkBus, NetlinkSink } from "./bus.ts";
 import type { NetlinkSocket } from "./socket.ts";

@@ -1,4 +1,4 @@
-import { Errno } from "../errors.ts";
+import { Errno } from "../core/errors.ts";
 import { EINVAL, ERANGE } from "../uapi/errno.ts";
 import {
   NL_POLICY_TYPE_ATTR_MAX_LENGTH,

@@ -3,7 +3,7 @@
  * order unless a width is given.
  *
  * ```
- * hello    | magic | version u16, kind u16 | protocol | pid | cookie low | cookie high | receive length | flags |  32 bytes
+ * hello    | magic | version u16, kind u16 | protocol | pid | reserved | reserved | receive length | flags |  32 bytes
  * request  | op | socket id low | socket id high | a | b | processor | payload …                                  24 bytes +
  * answer   | errno | flags | a | b | payload …                                                                    16 bytes +
  * ```
@@ -22,6 +22,13 @@ export const ANSWER_BYTES = 16;
 export const HELLO_OWN_NAMESPACE = 1;
 /** Flag of a control channel's hello: the answer may bring a descriptor of memory that requests can be posted in. */
 export const HELLO_MAILBOX = 2;
+/** Flag of a hello: it brings a NETLINK_ROUTE socket that proves what its sender may do (docs/transport.md, Credentials). */
+export const HELLO_PROOF = 4;
+/** Flag of a data channel's hello: it brings the client's own end, by which Find will know it. */
+export const HELLO_SELF = 8;
+
+/** Argument b of TransportOp.Send: the sender speaks for somebody without CAP_NET_ADMIN. */
+export const SEND_UNPRIVILEGED = 1;
 
 /** What a connection is for; told by its first packet. */
 export const enum ChannelKind {
@@ -33,8 +40,8 @@ export const enum ChannelKind {
 
 export const enum TransportOp {
   /**
-   * Payload: one netlink datagram; a: largest buffer that the socket receives with, 0 = as before. Answered once every
-   * message in it has been executed.
+   * Payload: one netlink datagram; a: largest buffer that the socket receives with, 0 = as before; b: 0 or
+   * SEND_UNPRIVILEGED. Answered once every message in it has been executed.
    */
   Send = 1,
   /** The reader has found its queue empty in a dump. a: largest buffer that it receives with, 0 = as before. */
@@ -49,7 +56,10 @@ export const enum TransportOp {
   Option = 6,
   /** SO_RCVBUF, or with b = 1 SO_RCVBUFFORCE, of a bytes. Answer a: what getsockopt() tells. */
   ReceiveBuffer = 7,
-  /** Finds a data channel again by the SO_COOKIE (a, b) that its hello told. Answer a, b: its socket id. */
+  /**
+   * Finds the socket of a data channel whose client's end the request brings (SCM_RIGHTS), for the same user with the same
+   * privilege. Answer a, b: its socket id.
+   */
   Find = 8,
   /** Answer a: the port id (0 = unbound), b: the protocol. */
   Describe = 9,

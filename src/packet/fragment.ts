@@ -1,4 +1,4 @@
-import type { Random } from "../random.ts";
+import type { Random } from "../core/random.ts";
 import { E2BIG, EINVAL, EMSGSIZE, ENOMEM, EPROTONOSUPPORT } from "../uapi/errno.ts";
 import { ETH_P_IP, ETH_P_IPV6, isMpls } from "./ethernet.ts";
 import { IpProto } from "./ip.ts";

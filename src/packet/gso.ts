@@ -1,4 +1,4 @@
-import { type Random, SystemRandom } from "../random.ts";
+import { type Random, SystemRandom } from "../core/random.ts";
 import { EINVAL, ENOMEM, EPROTONOSUPPORT } from "../uapi/errno.ts";
 import { checksum, fold, sum } from "./checksum.ts";
 import * as ethernet from "./ethernet.ts";

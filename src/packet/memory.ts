@@ -1,6 +1,7 @@
 /**
  * All packet bytes live in one ArrayBuffer, the arena, so that a packet is an offset and one DataView reads every frame:
- * no view object is made per packet. The native side maps packet rings into the same address range (src/port/native.ts).
+ * no view object is made per packet. The native side maps packet rings into the same address range
+ * (src/port/native/ports.ts).
  *
  * ```
  * 0            SCRATCH_BYTES          + POOL                        byteLength

@@ -1,4 +1,4 @@
-import type { Clock } from "../clock.ts";
+import type { Clock } from "../core/clock.ts";
 import { E2BIG, EINPROGRESS, EINVAL, ENOMEM } from "../uapi/errno.ts";
 import { IpProto } from "./ip.ts";
 import * as ipv4 from "./ipv4.ts";

@@ -1,2 +1,1 @@
-export { hasNetAdmin } from "./credentials.ts";
 export { NetlinkServer, type NetlinkServerOptions, type NetlinkServerStats, type Peer } from "./seqpacket-server.ts";

@@ -1,8 +1,10 @@
 import { closeSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
-import { Errno, NokmodError } from "../errors.ts";
-import { native } from "../native.ts";
-import type { BusSocket, NetlinkSink } from "../netlink/bus.ts";
+import { Errno, NokmodError } from "../core/errors.ts";
+import { type Random, SystemRandom } from "../core/random.ts";
+import { native } from "../native/addon.ts";
+import { netnsInode } from "../native/netns.ts";
+import { type BusSocket, checkFlagOption, type NetlinkSink } from "../netlink/bus.ts";
 import type { NetlinkHost } from "../netlink/host.ts";
 import {
   ANSWER_BYTES,
@@ -12,19 +14,21 @@ import {
   HELLO_BYTES,
   HELLO_MAILBOX,
   HELLO_OWN_NAMESPACE,
+  HELLO_PROOF,
+  HELLO_SELF,
   MARKER_BYTES,
   REQUEST_BYTES,
   REQUEST_MAX,
+  SEND_UNPRIVILEGED,
   TRANSPORT_MAGIC,
   TRANSPORT_VERSION,
   TransportOp,
 } from "../netlink/transport.ts";
-import { netnsInode } from "../netns.ts";
-import { type Random, SystemRandom } from "../random.ts";
 import {
   EBADF,
   EINVAL,
   EIO,
+  EMFILE,
   EMSGSIZE,
   ENOBUFS,
   ENODATA,
@@ -34,7 +38,7 @@ import {
   EPROTO,
   EPROTONOSUPPORT,
 } from "../uapi/errno.ts";
-import { hasNetAdmin } from "./credentials.ts";
+import { NETLINK_ADD_MEMBERSHIP, NETLINK_DROP_MEMBERSHIP } from "../uapi/netlink.ts";
 
 /** The listening half of native/src/seqpacket.cc. */
 interface NativeServer {
@@ -44,6 +48,10 @@ interface NativeServer {
   watchDrain(id: number): void;
   setSendBuffer(id: number, bytes: number, force: boolean): number;
   netns(id: number): number;
+  /** Whether the peer had CAP_NET_ADMIN when it connected, over its own network namespace or over the server's. */
+  privileged(id: number, own: boolean): boolean;
+  /** During packet(): id of the connection whose client's end came with it, or -1. */
+  held(): number;
   prompt(id: number, mailbox: boolean): void;
   disconnect(id: number): void;
   close(): void;
@@ -52,7 +60,7 @@ interface NativeServer {
 interface NativeHandlers {
   accept(id: number, pid: number, uid: number, gid: number, netns: number): void;
   /** @returns how much of the output it is to be answered with */
-  packet(id: number, length: number, posted: boolean): number;
+  packet(id: number, length: number, flags: number): number;
   drained(id: number): void;
   closed(id: number): void;
 }
@@ -67,6 +75,15 @@ interface SeqpacketAddon {
   ) => NativeServer;
 }
 
+/** Flags of NativeHandlers.packet(). */
+const enum Packet {
+  Posted = 1,
+  /** The sender is who sent the hello, was privileged then, and has CAP_NET_ADMIN still. */
+  Privileged = 2,
+  /** It brought descriptors for which there was no room. */
+  Truncated = 4,
+}
+
 /** Who is at the other end of a connection (SO_PEERCRED, taken when it was made). */
 export interface Peer {
   readonly pid: number;
@@ -74,8 +91,6 @@ export interface Peer {
   readonly gid: number;
   /** Inode of its network namespace; 0 where the server may not know. */
   readonly netns: number;
-  /** CAP_NET_ADMIN in the server's user namespace. */
-  readonly privileged: boolean;
 }
 
 /** Options of NetlinkServer. */
@@ -84,8 +99,6 @@ export interface NetlinkServerOptions {
   readonly path?: string;
   /** Mode of the socket file. Default 0666: who may do what is decided by credentials, as with the kernel. */
   readonly mode?: number;
-  /** Overrides the test for CAP_NET_ADMIN. */
-  readonly isPrivileged?: (pid: number) => boolean;
   /**
    * What programs of another network namespace than the server's get, if they ask for what is theirs.
    * @param inode of the namespace
@@ -128,7 +141,6 @@ export class NetlinkServer {
   /** By the low half of their id. */
   private readonly sockets = new Map<number, ServerSocket>();
   private readonly random: Random;
-  private readonly isPrivileged: (pid: number) => boolean;
   private readonly foreign: NetlinkServerOptions["foreign"];
   private readonly inode = netnsInode();
 
@@ -143,16 +155,15 @@ export class NetlinkServer {
     this.foreign = options.foreign;
     this.path = options.path ?? defaultSocketPath();
     this.random = options.random ?? new SystemRandom();
-    this.isPrivileged = options.isPrivileged ?? hasNetAdmin;
     const { SeqpacketServer } = native<SeqpacketAddon>();
     const handlers: NativeHandlers = {
       accept: (id, pid, uid, gid, netns) => {
         this.stats.connections++;
-        this.channels.set(id, new Channel({ pid, uid, gid, netns, privileged: this.isPrivileged(pid) }, this.host));
+        this.channels.set(id, new Channel({ pid, uid, gid, netns }, this.host));
       },
-      packet: (id, length, posted) => {
-        if (posted) this.stats.posted++;
-        return this.onPacket(id, length);
+      packet: (id, length, flags) => {
+        if ((flags & Packet.Posted) !== 0) this.stats.posted++;
+        return this.onPacket(id, length, flags);
       },
       drained: (id) => this.channels.get(id)?.socket?.onDrained(),
       closed: (id) => this.forget(id),
@@ -181,15 +192,16 @@ export class NetlinkServer {
   }
 
   /** @returns length of the answer, which lies in the output; 0: there is none */
-  private onPacket(id: number, length: number): number {
+  private onPacket(id: number, length: number, flags: number): number {
     const channel = this.channels.get(id) as Channel;
-    if (channel.kind === undefined) return this.onHello(id, channel, length);
-    if (channel.kind === ChannelKind.Control) return this.onRequest(channel, length);
-    this.onDatagram(channel.socket as ServerSocket, length);
+    if (channel.kind === undefined) return this.onHello(id, channel, length, flags);
+    const privileged = (flags & Packet.Privileged) !== 0;
+    if (channel.kind === ChannelKind.Control) return this.onRequest(channel, length, privileged);
+    this.onDatagram(channel.socket as ServerSocket, length, privileged);
     return 0;
   }
 
-  private onHello(id: number, channel: Channel, length: number): number {
+  private onHello(id: number, channel: Channel, length: number, arrival: number): number {
     const { view } = this;
     const kind = length === HELLO_BYTES ? view.getUint16(6, true) : -1;
     if (view.getUint32(0, true) !== TRANSPORT_MAGIC || (kind !== ChannelKind.Control && kind !== ChannelKind.Data)) {
@@ -198,6 +210,9 @@ export class NetlinkServer {
     }
     if (view.getUint16(4, true) !== TRANSPORT_VERSION) return this.reject(id, EPROTONOSUPPORT);
     const flags = view.getUint32(28, true);
+    // Proof that was lost on its way here must not make root nobody.
+    if ((arrival & Packet.Truncated) !== 0 && (flags & (HELLO_PROOF | HELLO_SELF)) !== 0)
+      return this.reject(id, EMFILE);
     try {
       channel.host = this.hostFor(id, channel.peer, flags);
     } catch (error) {
@@ -205,6 +220,7 @@ export class NetlinkServer {
       return this.reject(id, error instanceof Errno ? error.errno : EIO);
     }
     channel.kind = kind;
+    channel.privileged = this.server.privileged(id, channel.host !== this.host);
     if (kind === ChannelKind.Control) {
       this.server.prompt(id, (flags & HELLO_MAILBOX) !== 0);
       return this.answer(0, 0, TRANSPORT_VERSION, 0);
@@ -214,14 +230,12 @@ export class NetlinkServer {
       this.server,
       this.output,
       id,
-      channel.peer,
+      channel.privileged,
       this.freeId(),
       this.random.u32(),
       {
         protocol: view.getUint32(8, true),
         pid: view.getUint32(12, true),
-        cookieLow: view.getUint32(16, true),
-        cookieHigh: view.getUint32(20, true),
         receiveLength: view.getUint32(24, true),
       },
     );
@@ -231,14 +245,15 @@ export class NetlinkServer {
   }
 
   /** A data channel itself was written to, by somebody who takes it for a netlink socket: a send that is not waited for. */
-  private onDatagram(socket: ServerSocket, length: number): void {
+  private onDatagram(socket: ServerSocket, length: number, privileged: boolean): void {
     this.stats.requests++;
     const { host } = socket;
+    socket.senderPrivileged = privileged;
     const send = (): void => socket.send(this.input, 0, Math.min(length, REQUEST_MAX), 0);
     this.attempt(() => (host.run === undefined ? send() : host.run(send)));
   }
 
-  private onRequest(channel: Channel, length: number): number {
+  private onRequest(channel: Channel, length: number, privileged: boolean): number {
     this.stats.requests++;
     if (length < REQUEST_BYTES || length > REQUEST_MAX) {
       this.stats.malformed++;
@@ -249,14 +264,17 @@ export class NetlinkServer {
     const a = view.getUint32(12, true);
     const b = view.getUint32(16, true);
     if (op === TransportOp.Find) {
-      const found = this.find(channel.peer, a, b);
+      const found = this.find(channel);
       return found === undefined ? this.answer(ENOENT) : this.answer(0, found.flags, found.idLow, found.idHigh);
     }
-    if (op === TransportOp.NewLink || op === TransportOp.Links) return this.onLinks(channel, op, length);
+    if (op === TransportOp.NewLink || op === TransportOp.Links) {
+      return this.onLinks(channel, op, length, privileged);
+    }
     const socket = this.sockets.get(view.getUint32(4, true));
     if (socket === undefined || socket.idHigh !== view.getUint32(8, true)) return this.answer(EBADF);
     socket.answerA = 0;
     socket.answerB = 0;
+    socket.senderPrivileged = privileged && !(op === TransportOp.Send && b === SEND_UNPRIVILEGED);
     const { host } = socket;
     const errno = this.attempt(() => {
       if (host.run === undefined) this.carryOut(socket, op, a, b, length);
@@ -299,7 +317,7 @@ export class NetlinkServer {
     }
   }
 
-  private onLinks({ host, peer }: Channel, op: TransportOp, length: number): number {
+  private onLinks({ host }: Channel, op: TransportOp, length: number, privileged: boolean): number {
     let payload: Uint8Array | undefined;
     const errno = this.attempt(() => {
       const { links } = host;
@@ -309,7 +327,7 @@ export class NetlinkServer {
         payload = links.describe(new Uint32Array(bytes.buffer, 0, bytes.length >> 2));
         return;
       }
-      if (!peer.privileged) throw new Errno(EPERM);
+      if (!privileged) throw new Errno(EPERM);
       if (host.run === undefined) links.create(bytes);
       else host.run(() => links.create(bytes));
     });
@@ -342,14 +360,14 @@ export class NetlinkServer {
     }
   }
 
-  /** After exec or when a descriptor was passed on: the same user may pick its socket up again. */
-  private find(peer: Peer, cookieLow: number, cookieHigh: number): ServerSocket | undefined {
-    for (const socket of this.sockets.values()) {
-      const { hello } = socket;
-      if (hello.cookieLow !== cookieLow || hello.cookieHigh !== cookieHigh) continue;
-      if (socket.peer.uid === peer.uid || peer.privileged) return socket;
-    }
-    return undefined;
+  /**
+   * The socket of the data channel whose client's end came with the request: after exec(), or when a descriptor was passed
+   * on, who holds it picks it up again. Nobody gets a socket that may more than it may itself, or that others think theirs.
+   */
+  private find({ peer, privileged }: Channel): ServerSocket | undefined {
+    const held = this.channels.get(this.server.held());
+    if (held === undefined || held.peer.uid !== peer.uid || held.privileged !== privileged) return undefined;
+    return held.socket;
   }
 
   /** Writes an answer into the output. @returns its length */
@@ -396,6 +414,8 @@ export class NetlinkServer {
 class Channel {
   kind: ChannelKind | undefined = undefined;
   socket: ServerSocket | undefined = undefined;
+  /** CAP_NET_ADMIN over the network namespace of its host, when the connection was made. */
+  privileged = false;
   constructor(
     readonly peer: Peer,
     public host: NetlinkHost,
@@ -413,8 +433,6 @@ class Output {
 interface Hello {
   readonly protocol: number;
   readonly pid: number;
-  readonly cookieLow: number;
-  readonly cookieHigh: number;
   readonly receiveLength: number;
 }
 
@@ -426,8 +444,10 @@ class ServerSocket implements NetlinkSink {
   answerA = 0;
   answerB = 0;
   private handle: BusSocket | undefined = undefined;
-  /** Options set before bind(). */
-  private readonly options: [option: number, value: number][] = [];
+  /** Whether whoever sent the request has CAP_NET_ADMIN. Set before each of the methods that carry one out. */
+  senderPrivileged = false;
+  /** Flags set before bind(). */
+  private readonly flagOptions = new Map<number, boolean>();
   private sendBuffer: number;
   /** Errno that the reader is to be told once its queue is empty. */
   private pendingError = 0;
@@ -437,7 +457,7 @@ class ServerSocket implements NetlinkSink {
     private readonly server: NativeServer,
     private readonly output: Output,
     private readonly connection: number,
-    readonly peer: Peer,
+    private readonly privileged: boolean,
     readonly idLow: number,
     readonly idHigh: number,
     readonly hello: Hello,
@@ -453,7 +473,9 @@ class ServerSocket implements NetlinkSink {
 
   /** The socket, bound to a port id by now. */
   bound(): BusSocket {
-    return this.handle ?? this.open(0);
+    const handle = this.handle ?? this.open(0);
+    handle.senderPrivileged = this.senderPrivileged;
+    return handle;
   }
 
   bind(portId: number, groups: number): void {
@@ -482,12 +504,17 @@ class ServerSocket implements NetlinkSink {
   }
 
   setOption(option: number, value: number): void {
-    if (this.handle === undefined) this.options.push([option, value]);
-    else this.handle.setOption(option, value);
+    // A member of a group is bound, as after Join.
+    if (this.handle !== undefined || option === NETLINK_ADD_MEMBERSHIP || option === NETLINK_DROP_MEMBERSHIP) {
+      this.bound().setOption(option, value);
+      return;
+    }
+    checkFlagOption(option, this.privileged && this.senderPrivileged);
+    this.flagOptions.set(option, value !== 0);
   }
 
   setReceiveBuffer(bytes: number, force: boolean): void {
-    if (force && !this.peer.privileged) throw new Errno(EPERM);
+    if (force && !(this.privileged && this.senderPrivileged)) throw new Errno(EPERM);
     const wanted = Math.max(MIN_BUFFER / 2, Math.min(bytes, force ? 0x3fff_ffff : UNPRIVILEGED_BUFFER_MAX));
     this.sendBuffer = this.server.setSendBuffer(this.connection, wanted, true);
     this.answerA = this.sendBuffer;
@@ -557,9 +584,11 @@ class ServerSocket implements NetlinkSink {
 
   private open(portId: number): BusSocket {
     const { protocol, pid, receiveLength } = this.hello;
-    const handle = this.host.bus.open(protocol, { sink: this, privileged: this.peer.privileged, portId, pid });
+    const handle = this.host.bus.open(protocol, { sink: this, privileged: this.privileged, portId, pid });
     handle.receiveLength = receiveLength;
-    for (const [option, value] of this.options.splice(0)) handle.setOption(option, value);
+    // They were checked when they were set: nothing can fail between open() and here that would leave the socket behind.
+    for (const [option, on] of this.flagOptions) handle.setOption(option, on);
+    this.flagOptions.clear();
     this.handle = handle;
     return handle;
   }

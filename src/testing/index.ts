@@ -10,8 +10,8 @@
  * const nokmod = new Nokmod({ ports, clock, random: new SeededRandom(1), tickInterval: 0 });
  * ```
  */
-export { ManualClock } from "../clock.ts";
-export { Nokmod, type NokmodOptions } from "../nokmod.ts";
-export { type MemoryDevice, type MemoryPort, MemoryPorts, type Offload } from "../port/memory.ts";
-export { SeededRandom } from "../random.ts";
+export { ManualClock } from "../core/clock.ts";
+export { SeededRandom } from "../core/random.ts";
+export { type MemoryDevice, type MemoryPort, MemoryPorts, type Offload } from "../port/memory/ports.ts";
+export { Nokmod, type NokmodOptions } from "../runtime/nokmod.ts";
 export { manualScheduler } from "../vswitch/index.ts";

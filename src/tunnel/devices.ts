@@ -1,4 +1,4 @@
-import { Errno } from "../errors.ts";
+import { Errno } from "../core/errors.ts";
 import type { Port, PortProvider } from "../port/port.ts";
 import { EBUSY, EEXIST, EOPNOTSUPP } from "../uapi/errno.ts";
 import { collectsMetadata, isL3, type LinkData, ownedBy, parseLinkInfo, toldLinkInfo, validate } from "./link-info.ts";

@@ -1,4 +1,4 @@
-import { Errno } from "../errors.ts";
+import { Errno } from "../core/errors.ts";
 import { AttributeReader } from "../netlink/reader.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import { ETH_P_IP, ETH_P_MPLS_UC } from "../packet/ethernet.ts";

@@ -1,4 +1,4 @@
-import { K } from "../datapath/flow-key.ts";
+import { K } from "../flow/key.ts";
 import { checksum } from "../packet/checksum.ts";
 import * as ipv4 from "../packet/ipv4.ts";
 import * as ipv6 from "../packet/ipv6.ts";

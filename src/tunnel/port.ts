@@ -1,5 +1,6 @@
-import { K, TunnelFlag } from "../datapath/flow-key.ts";
-import { Errno } from "../errors.ts";
+import { Errno } from "../core/errors.ts";
+import type { Random } from "../core/random.ts";
+import { K, TunnelFlag } from "../flow/key.ts";
 import { checksum } from "../packet/checksum.ts";
 import * as ethernet from "../packet/ethernet.ts";
 import { ETH_P_IP, ETH_P_IPV6, ETH_P_TEB, isVlan } from "../packet/ethernet.ts";
@@ -14,7 +15,6 @@ import * as tcp from "../packet/tcp.ts";
 import * as udp from "../packet/udp.ts";
 import type { DeviceStats, Port } from "../port/port.ts";
 import { AF_INET, AF_INET6, type Route, type Underlay, type UnderlayPort } from "../port/underlay.ts";
-import type { Random } from "../random.ts";
 import { EAFNOSUPPORT, EINVAL, ENOMEM } from "../uapi/errno.ts";
 import * as ecn from "./ecn.ts";
 import { type Encapsulation, Pull } from "./encapsulation.ts";

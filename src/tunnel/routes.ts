@@ -1,5 +1,5 @@
-import type { Clock } from "../clock.ts";
-import { K } from "../datapath/flow-key.ts";
+import type { Clock } from "../core/clock.ts";
+import { K } from "../flow/key.ts";
 import { AF_INET, type Route, type Underlay } from "../port/underlay.ts";
 
 /** Entries; a power of two. */

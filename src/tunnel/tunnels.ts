@@ -1,25 +1,25 @@
-import type { Clock } from "../clock.ts";
-import { K } from "../datapath/flow-key.ts";
-import { Errno } from "../errors.ts";
+import type { Clock } from "../core/clock.ts";
+import { Errno } from "../core/errors.ts";
+import type { Random } from "../core/random.ts";
+import { K } from "../flow/key.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import type { PacketMemory } from "../packet/memory.ts";
 import { Packet } from "../packet/packet.ts";
 import type { Port, PortProvider } from "../port/port.ts";
 import { AF_INET, AF_INET6, type Underlay } from "../port/underlay.ts";
-import type { Random } from "../random.ts";
 import { EAFNOSUPPORT, EBUSY, EINVAL } from "../uapi/errno.ts";
 import { OVS_VPORT_TYPE_GENEVE, OVS_VPORT_TYPE_GRE, OVS_VPORT_TYPE_VXLAN } from "../uapi/openvswitch.ts";
 import * as rt from "../uapi/rtnetlink.ts";
-import { Bareudp } from "./bareudp.ts";
 import type { TunnelDevice, TunnelDevices } from "./devices.ts";
-import { Erspan } from "./erspan.ts";
-import { Geneve } from "./geneve.ts";
-import { VxlanGpe } from "./gpe.ts";
-import { Gre, GreKind } from "./gre.ts";
+import { Bareudp } from "./kinds/bareudp.ts";
+import { Erspan } from "./kinds/erspan.ts";
+import { Geneve } from "./kinds/geneve.ts";
+import { VxlanGpe } from "./kinds/gpe.ts";
+import { Gre, GreKind } from "./kinds/gre.ts";
+import { Vxlan } from "./kinds/vxlan.ts";
 import { be16, flag, genevePort, type LinkData, parseLinkInfo, u16, vxlanPort } from "./link-info.ts";
 import { type TunnelHost, TunnelPort, type TunnelSettings } from "./port.ts";
 import { RouteCache } from "./routes.ts";
-import { Vxlan } from "./vxlan.ts";
 
 /** OVS_VPORT_ATTR_OPTIONS of a tunnel vport. */
 export interface TunnelOptions {

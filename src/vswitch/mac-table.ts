@@ -1,5 +1,5 @@
 /** Learned addresses: which port an Ethernet address of a VLAN was last seen at. */
-import type { Clock } from "../clock.ts";
+import type { Clock } from "../core/clock.ts";
 
 export interface MacEntry {
   readonly mac: string;

@@ -13,12 +13,12 @@ import {
   type SocketOpener,
   type Upcall,
 } from "../../src/client/index.ts";
-import { ManualClock } from "../../src/clock.ts";
-import { Errno } from "../../src/errors.ts";
+import { ManualClock } from "../../src/core/clock.ts";
+import { Errno } from "../../src/core/errors.ts";
+import { SeededRandom } from "../../src/core/random.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
-import { Nokmod } from "../../src/nokmod.ts";
-import { MemoryPorts } from "../../src/port/memory.ts";
-import { SeededRandom } from "../../src/random.ts";
+import { MemoryPorts } from "../../src/port/memory/ports.ts";
+import { Nokmod } from "../../src/runtime/nokmod.ts";
 import { EEXIST, EINVAL, ENODEV, ENOENT, EPERM } from "../../src/uapi/errno.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import { forkScript, message, TemporaryDirectory } from "../support/child.ts";

@@ -1,8 +1,8 @@
 /** FTP and TFTP by curl through ct with helper and NAT, and conntrack(8) of conntrack-tools looking on. */
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { preloadEnvironment } from "../../src/exec/preload.ts";
 import type { CommandResult } from "../../src/lab/namespace.ts";
-import { preloadEnvironment } from "../../src/preload.ts";
 import { type Host, Lab, root, Script, until } from "../support/lab.ts";
 
 const PYTHON = "/usr/bin/python3";

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vites
 import { Requester } from "../../src/client/requester.ts";
 import { connect } from "../../src/client/seqpacket.ts";
 import { Namespace } from "../../src/lab/namespace.ts";
-import { netnsInode, netnsPath, withNetns } from "../../src/netns.ts";
+import { netnsInode, netnsPath, withNetns } from "../../src/native/netns.ts";
 import { NETLINK_GENERIC } from "../../src/uapi/netlink.ts";
 import { TemporaryDirectory, TYPESCRIPT_ARGV } from "../support/child.ts";
 import { Echo } from "../support/echo-protocol.ts";

@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { preloadEnvironment } from "../../src/exec/preload.ts";
 import { type CommandResult, Namespace } from "../../src/lab/namespace.ts";
-import { preloadEnvironment } from "../../src/preload.ts";
 import { Lab, root, Script, until } from "../support/lab.ts";
 import { OvsLab } from "../support/ovs-lab.ts";
 

@@ -2,8 +2,8 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { preloadEnvironment } from "../../src/exec/preload.ts";
 import type { CommandResult } from "../../src/lab/namespace.ts";
-import { preloadEnvironment } from "../../src/preload.ts";
 import { type Host, Lab, root, type Script, until } from "../support/lab.ts";
 
 const PYTHON = "/usr/bin/python3";

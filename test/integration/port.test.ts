@@ -1,10 +1,10 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import type { Errno } from "../../src/errors.ts";
+import type { Errno } from "../../src/core/errors.ts";
 import { Namespace } from "../../src/lab/namespace.ts";
-import { native } from "../../src/native.ts";
+import { native } from "../../src/native/addon.ts";
 import { Csum, Gso, Packet } from "../../src/packet/packet.ts";
-import { type NativePort, NativePorts } from "../../src/port/native.ts";
+import { type NativePort, NativePorts } from "../../src/port/native/ports.ts";
 import type { Port } from "../../src/port/port.ts";
 import { EBUSY, EEXIST, EINVAL, ENODEV } from "../../src/uapi/errno.ts";
 import { forkScript, message, TYPESCRIPT_ARGV } from "../support/child.ts";

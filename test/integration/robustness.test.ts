@@ -5,8 +5,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTes
 import type { GenlMessage, OvsClient, VportInfo } from "../../src/client/index.ts";
 import { decodeVport } from "../../src/client/ovs.ts";
 import { connect } from "../../src/client/seqpacket.ts";
+import { SeededRandom } from "../../src/core/random.ts";
 import { Namespace } from "../../src/lab/namespace.ts";
-import { SeededRandom } from "../../src/random.ts";
 import { ENODEV } from "../../src/uapi/errno.ts";
 import { NETLINK_GENERIC, NETLINK_NETFILTER } from "../../src/uapi/netlink.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";

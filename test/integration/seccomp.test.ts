@@ -3,10 +3,10 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ProgramKind, programKind } from "../../src/exec/elf.ts";
+import { preloadEnvironment } from "../../src/exec/preload.ts";
+import { seccompSupervisor } from "../../src/exec/seccomp.ts";
 import type { CommandResult } from "../../src/lab/namespace.ts";
-import { preloadEnvironment } from "../../src/preload.ts";
-import { ProgramKind, programKind } from "../../src/program.ts";
-import { seccompSupervisor } from "../../src/seccomp.ts";
 import { TemporaryDirectory } from "../support/child.ts";
 import { Lab, root, Script, until } from "../support/lab.ts";
 
@@ -513,7 +513,9 @@ describe.skipIf(!root)("ovs-vswitchd", () => {
     await plain("ovsdb-tool", "create", file("conf.db"), "/usr/share/openvswitch/vswitch.ovsschema");
     await plain("ovsdb-server", file("conf.db"), `--remote=p${database}`, ...daemon("ovsdb-server"));
     await vsctl("--no-wait", "init");
-    const { status, stderr } = await on(lab, "ovs-vswitchd", database, ...daemon("ovs-vswitchd"));
+    // Its management sockets belong there: the machine's own run directory may be missing.
+    const here = `OVS_RUNDIR=${lab.directory.path}`;
+    const { status, stderr } = await on(lab, "env", here, "ovs-vswitchd", database, ...daemon("ovs-vswitchd"));
     expect(status, stderr).toBe(0);
     await vsctl("add-br", "br0");
     for (const { device } of lab.hosts) await vsctl("add-port", "br0", device);

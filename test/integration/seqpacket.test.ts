@@ -6,10 +6,10 @@ import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { messagesOf, Requester } from "../../src/client/requester.ts";
 import { type Client, connect, type SeqpacketSocket } from "../../src/client/seqpacket.ts";
-import { Errno, NokmodError } from "../../src/errors.ts";
-import { native } from "../../src/native.ts";
+import { Errno, NokmodError } from "../../src/core/errors.ts";
+import { preloadEnvironment } from "../../src/exec/preload.ts";
+import { native } from "../../src/native/addon.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
-import { preloadEnvironment } from "../../src/preload.ts";
 import {
   EADDRINUSE,
   EBADF,

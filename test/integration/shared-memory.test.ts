@@ -3,9 +3,9 @@ import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { Namespace } from "../../src/lab/namespace.ts";
-import { native, sharedUnit } from "../../src/native.ts";
-import { NativePorts } from "../../src/port/native.ts";
-import { shareMemory } from "../../src/shared-memory.ts";
+import { native, sharedUnit } from "../../src/native/addon.ts";
+import { shareMemory } from "../../src/native/shared-memory.ts";
+import { NativePorts } from "../../src/port/native/ports.ts";
 import { TYPESCRIPT_ARGV } from "../support/child.ts";
 
 const unit = sharedUnit();

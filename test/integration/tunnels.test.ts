@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { release } from "node:os";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
-import { preloadEnvironment } from "../../src/preload.ts";
+import { preloadEnvironment } from "../../src/exec/preload.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import { attr, le32, output, set, setMark } from "../support/actions.ts";
 import { concat, ip4, ip6, u16, u32 } from "../support/frames.ts";

@@ -1,7 +1,7 @@
 /** Upcalls of real packets, to sockets of another process than the one that switches them. */
 import { afterAll, afterEach, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import type { Connection, OvsClient, Upcall, UpcallSocket } from "../../src/client/index.ts";
-import { Errno } from "../../src/errors.ts";
+import { Errno } from "../../src/core/errors.ts";
 import { EEXIST, ENOBUFS } from "../../src/uapi/errno.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import * as a from "../support/actions.ts";

@@ -1,8 +1,8 @@
 import { execFileSync } from "node:child_process";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Namespace } from "../../src/lab/namespace.ts";
-import { Nokmod } from "../../src/nokmod.ts";
-import { NativePorts } from "../../src/port/native.ts";
+import { NativePorts } from "../../src/port/native/ports.ts";
+import { Nokmod } from "../../src/runtime/nokmod.ts";
 import { VSwitch } from "../../src/vswitch/index.ts";
 
 /** Two hosts in namespaces of their own, on a bridge of the built-in userspace: real devices, real stacks. Needs root. */

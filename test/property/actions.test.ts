@@ -1,10 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { Errno } from "../../src/core/errors.ts";
+import { kernelProfile } from "../../src/core/kernel-profile.ts";
 import { ActionExecutor, dumpActions, type Program, validateActions } from "../../src/datapath/actions/index.ts";
-import { extractKey } from "../../src/datapath/extract.ts";
-import { K, newKey } from "../../src/datapath/flow-key.ts";
-import { Errno } from "../../src/errors.ts";
-import { kernelProfile } from "../../src/kernel-profile.ts";
+import { extractKey } from "../../src/flow/extract.ts";
+import { K, newKey } from "../../src/flow/key.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { HEADROOM, PacketMemory } from "../../src/packet/memory.ts";
 import { Packet } from "../../src/packet/packet.ts";

@@ -5,10 +5,10 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import type { Program } from "../../src/datapath/actions/program.ts";
-import { K, newKey } from "../../src/datapath/flow-key.ts";
 import { FlowTable, type Ufid, ufidOf } from "../../src/datapath/flow-table.ts";
-import { jhash1word } from "../../src/datapath/hash.ts";
 import { kernelSort } from "../../src/datapath/kernel-sort.ts";
+import { jhash1word } from "../../src/flow/hash.ts";
+import { K, newKey } from "../../src/flow/key.ts";
 
 const program = {} as Program;
 

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { extractHeaders, extractKey } from "../../src/datapath/extract.ts";
-import { K, newKey } from "../../src/datapath/flow-key.ts";
-import { parseKey, parseMatch, parseMetadata, putKey, putMask } from "../../src/datapath/key-codec.ts";
-import { Errno } from "../../src/errors.ts";
+import { Errno } from "../../src/core/errors.ts";
+import { parseKey, parseMatch, parseMetadata, putKey, putMask } from "../../src/flow/codec.ts";
+import { extractHeaders, extractKey } from "../../src/flow/extract.ts";
+import { K, newKey } from "../../src/flow/key.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { Packet } from "../../src/packet/packet.ts";
 import { EINVAL } from "../../src/uapi/errno.ts";

@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { PacketMemory } from "../../src/packet/memory.ts";
-import { MemoryPorts } from "../../src/port/memory.ts";
+import { MemoryPorts } from "../../src/port/memory/ports.ts";
 import { NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR } from "../../src/uapi/netlink.ts";
 import { messagesIn, type TestClient, TestKernel } from "../support/kernel.ts";
 

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { beforeEach, describe, expect, it } from "vitest";
-import { ManualClock } from "../../src/clock.ts";
+import { ManualClock } from "../../src/core/clock.ts";
+import { SeededRandom } from "../../src/core/random.ts";
 import { checksum, diff16, diff32, diff128, sum, update } from "../../src/packet/checksum.ts";
 import { crc32c } from "../../src/packet/crc32c.ts";
 import * as edit from "../../src/packet/edit.ts";
@@ -15,7 +16,6 @@ import { PacketMemory } from "../../src/packet/memory.ts";
 import { Gso, Packet } from "../../src/packet/packet.ts";
 import { Reassembler } from "../../src/packet/reassembly.ts";
 import * as sctpHeader from "../../src/packet/sctp.ts";
-import { SeededRandom } from "../../src/random.ts";
 import {
   ethernet,
   extension,

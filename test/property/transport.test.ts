@@ -1,11 +1,11 @@
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { errorOf, messagesOf } from "../../src/client/requester.ts";
-import { native } from "../../src/native.ts";
+import { SeededRandom } from "../../src/core/random.ts";
+import { native } from "../../src/native/addon.ts";
 import { NetlinkBus } from "../../src/netlink/bus.ts";
 import { defaultSocketPath } from "../../src/netlink/transport.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
-import { SeededRandom } from "../../src/random.ts";
 import { NetlinkServer } from "../../src/server/seqpacket-server.ts";
 import { NETLINK_GENERIC, NLMSG_ERROR } from "../../src/uapi/netlink.ts";
 import { TemporaryDirectory } from "../support/child.ts";

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { Errno } from "../../src/errors.ts";
+import { Errno } from "../../src/core/errors.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import type { TunnelDevice } from "../../src/tunnel/devices.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { formatActions } from "../../src/client/format.ts";
-import { ManualClock } from "../../src/clock.ts";
+import { ManualClock } from "../../src/core/clock.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { F, FLOW_WORDS, Flow, type Match } from "../../src/vswitch/flow.ts";
 import { Classifier, executeWithHelp } from "../../src/vswitch/index.ts";

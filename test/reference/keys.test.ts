@@ -7,7 +7,7 @@ import { execFileSync } from "node:child_process";
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { SeededRandom } from "../../src/random.ts";
+import { SeededRandom } from "../../src/core/random.ts";
 import { hex } from "../support/frames.ts";
 import { executeCases, extractionCases, frames, maskPairs, matchCases, oddFrames } from "../support/key-cases.ts";
 import { type Answer, FIXTURE, type KeyFixture, keysOf, pack } from "../support/key-fixture.ts";

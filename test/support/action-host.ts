@@ -1,14 +1,14 @@
-import { systemClock } from "../../src/clock.ts";
+import { systemClock } from "../../src/core/clock.ts";
+import { SeededRandom } from "../../src/core/random.ts";
 import type { ActionExecutor } from "../../src/datapath/actions/index.ts";
 import { type DropReason, dropReasonName } from "../../src/datapath/drop-reason.ts";
-import { extractHeaders } from "../../src/datapath/extract.ts";
-import { K } from "../../src/datapath/flow-key.ts";
 import type { ActionHost, UserspaceUpcall } from "../../src/datapath/host.ts";
-import { putKey } from "../../src/datapath/key-codec.ts";
+import { putKey } from "../../src/flow/codec.ts";
+import { extractHeaders } from "../../src/flow/extract.ts";
+import { K } from "../../src/flow/key.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import type { PacketMemory } from "../../src/packet/memory.ts";
 import { CtRef, type Packet } from "../../src/packet/packet.ts";
-import { SeededRandom } from "../../src/random.ts";
 import { hex } from "./frames.ts";
 
 /** What an action asked of its host, as readable values. */

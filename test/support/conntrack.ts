@@ -1,14 +1,14 @@
-import { ManualClock } from "../../src/clock.ts";
 import { CtAction, NatAction } from "../../src/conntrack/action.ts";
 import { Conntrack } from "../../src/conntrack/conntrack.ts";
 import type { ConntrackListener } from "../../src/conntrack/events.ts";
 import { AF_INET, AF_INET6, E, T } from "../../src/conntrack/layout.ts";
 import type { ConntrackOptions } from "../../src/conntrack/options.ts";
-import { extractKey } from "../../src/datapath/extract.ts";
-import { K, newKey } from "../../src/datapath/flow-key.ts";
+import { ManualClock } from "../../src/core/clock.ts";
+import { SeededRandom } from "../../src/core/random.ts";
+import { extractKey } from "../../src/flow/extract.ts";
+import { K, newKey } from "../../src/flow/key.ts";
 import { PacketMemory } from "../../src/packet/memory.ts";
 import { Packet } from "../../src/packet/packet.ts";
-import { SeededRandom } from "../../src/random.ts";
 import { IPCT_DESTROY, IPCT_NEW, IPCT_RELATED, IPS_CONFIRMED, TCP_CONNTRACK_CLOSE } from "../../src/uapi/nfnetlink.ts";
 import * as f from "./frames.ts";
 

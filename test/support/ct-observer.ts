@@ -1,7 +1,7 @@
 /** The ct action seen from outside: packets and netlink messages in, upcalls, dumps and events out. */
 import { type Connection, ConntrackClient, formatConnection } from "../../src/client/index.ts";
 import type { Conntrack } from "../../src/conntrack/conntrack.ts";
-import { Ctnetlink } from "../../src/kernel/ctnetlink.ts";
+import { Ctnetlink } from "../../src/kernel/ctnetlink/ctnetlink.ts";
 import { PairSocket } from "../../src/netlink/pair.ts";
 import { NETLINK_NETFILTER, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE } from "../../src/uapi/netlink.ts";
 import * as nf from "../../src/uapi/nfnetlink.ts";

@@ -1,4 +1,4 @@
-import { Errno } from "../../src/errors.ts";
+import { Errno } from "../../src/core/errors.ts";
 import type { BusSocket, Dump, NetlinkMessage, NetlinkProtocol } from "../../src/netlink/bus.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { EPERM } from "../../src/uapi/errno.ts";

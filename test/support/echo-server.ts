@@ -1,6 +1,7 @@
 // A server of EchoProtocol, in a process of its own: `echo-server.ts SOCKET`. Tells "ready" and its statistics.
+
+import { SeededRandom } from "../../src/core/random.ts";
 import { NetlinkBus } from "../../src/netlink/bus.ts";
-import { SeededRandom } from "../../src/random.ts";
 import { NetlinkServer } from "../../src/server/seqpacket-server.ts";
 import { NETLINK_GENERIC } from "../../src/uapi/netlink.ts";
 import { EchoProtocol } from "./echo-protocol.ts";

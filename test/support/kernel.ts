@@ -1,13 +1,14 @@
 /** A whole kernel side in memory, and a client of it: for tests of the netlink families. */
-import { ManualClock } from "../../src/clock.ts";
+
 import { Conntrack } from "../../src/conntrack/conntrack.ts";
+import { ManualClock } from "../../src/core/clock.ts";
+import { type KernelRelease, kernelProfile } from "../../src/core/kernel-profile.ts";
+import { SeededRandom } from "../../src/core/random.ts";
 import { endBatch, receiveFrom } from "../../src/datapath/datapath.ts";
 import { OvsKernel } from "../../src/kernel/ovs-kernel.ts";
-import { type KernelRelease, kernelProfile } from "../../src/kernel-profile.ts";
 import { PairSocket } from "../../src/netlink/pair.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
-import { type MemoryPort, MemoryPorts } from "../../src/port/memory.ts";
-import { SeededRandom } from "../../src/random.ts";
+import { type MemoryPort, MemoryPorts } from "../../src/port/memory/ports.ts";
 import {
   NETLINK_GENERIC,
   NLM_F_ACK,

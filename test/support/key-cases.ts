@@ -2,14 +2,15 @@
  * Questions about flow keys, asked of the reference once (test/reference) and of nokmod in every run. The lists are
  * deterministic; the answers are in test/fixtures.
  */
-import { extractKey } from "../../src/datapath/extract.ts";
-import { newKey } from "../../src/datapath/flow-key.ts";
-import { putKey } from "../../src/datapath/key-codec.ts";
+
+import { SeededRandom } from "../../src/core/random.ts";
+import { putKey } from "../../src/flow/codec.ts";
+import { extractKey } from "../../src/flow/extract.ts";
+import { newKey } from "../../src/flow/key.ts";
 import { AttributeReader } from "../../src/netlink/reader.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { PacketMemory } from "../../src/packet/memory.ts";
 import { Packet } from "../../src/packet/packet.ts";
-import { SeededRandom } from "../../src/random.ts";
 import {
   arp,
   bytesOf,

@@ -1,16 +1,9 @@
 /** What nokmod answers to the questions of key-cases.ts, in the form of the reference's answers. */
 
-import { extractKey } from "../../src/datapath/extract.ts";
-import { newKey } from "../../src/datapath/flow-key.ts";
-import {
-  extractUserspace,
-  parseKey,
-  parseMatch,
-  parseMetadata,
-  putKey,
-  putMask,
-} from "../../src/datapath/key-codec.ts";
-import { Errno } from "../../src/errors.ts";
+import { Errno } from "../../src/core/errors.ts";
+import { extractUserspace, parseKey, parseMatch, parseMetadata, putKey, putMask } from "../../src/flow/codec.ts";
+import { extractKey } from "../../src/flow/extract.ts";
+import { newKey } from "../../src/flow/key.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { Packet } from "../../src/packet/packet.ts";
 import { EINVAL, ENOENT } from "../../src/uapi/errno.ts";

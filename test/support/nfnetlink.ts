@@ -1,12 +1,12 @@
 import { AF_INET6, T } from "../../src/conntrack/layout.ts";
-import { Ctnetlink } from "../../src/kernel/ctnetlink.ts";
-import { putTuple } from "../../src/kernel/ctnetlink-codec.ts";
-import type { KernelProfile } from "../../src/kernel-profile.ts";
+import type { KernelProfile } from "../../src/core/kernel-profile.ts";
+import { SeededRandom } from "../../src/core/random.ts";
+import { putTuple } from "../../src/kernel/ctnetlink/codec.ts";
+import { Ctnetlink } from "../../src/kernel/ctnetlink/ctnetlink.ts";
 import { NetlinkBus } from "../../src/netlink/bus.ts";
 import { PairSocket } from "../../src/netlink/pair.ts";
 import { AttributeReader } from "../../src/netlink/reader.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
-import { SeededRandom } from "../../src/random.ts";
 import { NETLINK_NETFILTER, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR } from "../../src/uapi/netlink.ts";
 import { addressWords, CtLab } from "./conntrack.ts";
 import { hex } from "./frames.ts";

@@ -1,8 +1,8 @@
 // The whole module over ports in memory, served to other processes: `nokmod-server.ts SOCKET`.
-import { ManualClock } from "../../src/clock.ts";
-import { Nokmod } from "../../src/nokmod.ts";
-import { MemoryPorts } from "../../src/port/memory.ts";
-import { SeededRandom } from "../../src/random.ts";
+import { ManualClock } from "../../src/core/clock.ts";
+import { SeededRandom } from "../../src/core/random.ts";
+import { MemoryPorts } from "../../src/port/memory/ports.ts";
+import { Nokmod } from "../../src/runtime/nokmod.ts";
 import { NetlinkServer } from "../../src/server/index.ts";
 
 const ports = new MemoryPorts();

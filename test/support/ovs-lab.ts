@@ -1,6 +1,6 @@
 /** A lab in which Debian's ovsdb-server and ovs-vswitchd run on nokmod. */
 import { readFileSync } from "node:fs";
-import { preloadEnvironment } from "../../src/preload.ts";
+import { preloadEnvironment } from "../../src/exec/preload.ts";
 import { type Host, Lab, Script, until } from "./lab.ts";
 
 const SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema";

@@ -1,7 +1,7 @@
 // A client that runs without privilege: `plain-client.ts SOCKET`. Tells the errnos it met.
 import { Requester } from "../../src/client/requester.ts";
 import { connect } from "../../src/client/seqpacket.ts";
-import { Errno } from "../../src/errors.ts";
+import { Errno } from "../../src/core/errors.ts";
 import { TransportOp } from "../../src/netlink/transport.ts";
 import { NETLINK_GENERIC } from "../../src/uapi/netlink.ts";
 import { Echo } from "./echo-protocol.ts";

@@ -1,5 +1,5 @@
 // A process that owns devices and forwards between them, to be killed. Arguments: the two devices.
-import { NativePorts } from "../../src/port/native.ts";
+import { NativePorts } from "../../src/port/native/ports.ts";
 
 const ports = new NativePorts();
 const [a, b] = process.argv.slice(2).map((name) => ports.openNetdev(name));

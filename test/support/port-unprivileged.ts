@@ -2,7 +2,7 @@
 // what happened. There BPF is not for us, and often /dev/net/tun neither.
 import { execFileSync } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
-import { NativePorts } from "../../src/port/native.ts";
+import { NativePorts } from "../../src/port/native/ports.ts";
 
 function run(command: string, ...args: string[]): string {
   return execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });

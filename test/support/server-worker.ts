@@ -1,7 +1,7 @@
 // Serves EchoProtocol from a worker thread: workerData is the path.
 import { parentPort, workerData } from "node:worker_threads";
+import { SeededRandom } from "../../src/core/random.ts";
 import { NetlinkBus } from "../../src/netlink/bus.ts";
-import { SeededRandom } from "../../src/random.ts";
 import { NetlinkServer } from "../../src/server/seqpacket-server.ts";
 import { NETLINK_GENERIC } from "../../src/uapi/netlink.ts";
 import { EchoProtocol } from "./echo-protocol.ts";

@@ -1,5 +1,5 @@
 /** A datapath with tunnel ports over an underlay in memory. */
-import type { KernelRelease } from "../../src/kernel-profile.ts";
+import type { KernelRelease } from "../../src/core/kernel-profile.ts";
 import type { Route, RouteQuery } from "../../src/port/underlay.ts";
 import { AF_INET } from "../../src/port/underlay.ts";
 import { NLM_F_ECHO } from "../../src/uapi/netlink.ts";

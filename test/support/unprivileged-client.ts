@@ -1,6 +1,6 @@
 // A client without CAP_NET_ADMIN asks for everything: `unprivileged-client.ts SOCKET DATAPATH`. Tells the errno of each.
 import { ConntrackClient, connect, OvsClient } from "../../src/client/index.ts";
-import { Errno } from "../../src/errors.ts";
+import { Errno } from "../../src/core/errors.ts";
 
 const opener = connect(process.argv[2]);
 const client = new OvsClient(opener);

@@ -1,11 +1,11 @@
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
+import { Errno } from "../../src/core/errors.ts";
+import { kernelProfile } from "../../src/core/kernel-profile.ts";
 import { ActionExecutor, ProgramCache } from "../../src/datapath/actions/index.ts";
-import { newKey } from "../../src/datapath/flow-key.ts";
-import { extractUserspace, parseMetadata } from "../../src/datapath/key-codec.ts";
-import { Errno } from "../../src/errors.ts";
-import { kernelProfile } from "../../src/kernel-profile.ts";
+import { extractUserspace, parseMetadata } from "../../src/flow/codec.ts";
+import { newKey } from "../../src/flow/key.ts";
 import { PacketMemory } from "../../src/packet/memory.ts";
 import { Packet } from "../../src/packet/packet.ts";
 import { RecordingHost } from "../support/action-host.ts";

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { ActionExecutor } from "../../src/datapath/actions/index.ts";
-import { K } from "../../src/datapath/flow-key.ts";
-import { dpHash, skbHash, symmetricL4Hash } from "../../src/datapath/hash.ts";
+import { dpHash, skbHash, symmetricL4Hash } from "../../src/flow/hash.ts";
+import { K } from "../../src/flow/key.ts";
 import { PacketMemory } from "../../src/packet/memory.ts";
 import { Csum, CtRef, Gso, type Packet } from "../../src/packet/packet.ts";
 import { EINPROGRESS, EINVAL, ENETDOWN, ENOMEM } from "../../src/uapi/errno.ts";

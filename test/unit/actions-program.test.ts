@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
+import { Errno } from "../../src/core/errors.ts";
+import { kernelProfile } from "../../src/core/kernel-profile.ts";
 import { dumpActions, type Program, ProgramCache, validateActions } from "../../src/datapath/actions/index.ts";
 import { Op } from "../../src/datapath/actions/program.ts";
-import { K, newKey } from "../../src/datapath/flow-key.ts";
-import { Errno } from "../../src/errors.ts";
-import { kernelProfile } from "../../src/kernel-profile.ts";
+import { K, newKey } from "../../src/flow/key.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { EINVAL, EMSGSIZE, ENOENT, EOVERFLOW, ERANGE } from "../../src/uapi/errno.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";

@@ -1,11 +1,11 @@
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
+import { Errno } from "../../src/core/errors.ts";
+import { type KernelRelease, kernelProfile } from "../../src/core/kernel-profile.ts";
 import { dumpActions, validateActions } from "../../src/datapath/actions/index.ts";
-import { newKey } from "../../src/datapath/flow-key.ts";
-import { parseMatch } from "../../src/datapath/key-codec.ts";
-import { Errno } from "../../src/errors.ts";
-import { type KernelRelease, kernelProfile } from "../../src/kernel-profile.ts";
+import { parseMatch } from "../../src/flow/codec.ts";
+import { newKey } from "../../src/flow/key.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { hex, unhex } from "../support/frames.ts";
 import { rowsOfCases } from "../support/rows.ts";

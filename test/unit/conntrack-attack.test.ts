@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { E } from "../../src/conntrack/layout.ts";
-import { SeededRandom } from "../../src/random.ts";
+import { SeededRandom } from "../../src/core/random.ts";
 import { IPS_ASSURED, TCP_CONNTRACK_CLOSE, TCP_CONNTRACK_ESTABLISHED } from "../../src/uapi/nfnetlink.ts";
 import { CtLab, verifyFrame } from "../support/conntrack.ts";
 import {

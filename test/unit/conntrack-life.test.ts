@@ -2,7 +2,7 @@
  * Connections as packets and action lists see them: rows of spec/conntrack that no recording of the module has in it.
  */
 import { describe, expect, it } from "vitest";
-import type { HelperContext } from "../../src/conntrack/helper.ts";
+import type { HelperContext } from "../../src/conntrack/helpers/helper.ts";
 import { E, Ext } from "../../src/conntrack/layout.ts";
 import { EINVAL } from "../../src/uapi/errno.ts";
 import { IPS_CONFIRMED, IPS_SRC_NAT } from "../../src/uapi/nfnetlink.ts";

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { ConntrackSysctl } from "../../src/conntrack/sysctl.ts";
-import type { Errno } from "../../src/errors.ts";
-import { Nokmod } from "../../src/nokmod.ts";
-import { MemoryPorts } from "../../src/port/memory.ts";
+import type { Errno } from "../../src/core/errors.ts";
+import { MemoryPorts } from "../../src/port/memory/ports.ts";
+import { Nokmod } from "../../src/runtime/nokmod.ts";
 import { EACCES, EINVAL, ENOENT } from "../../src/uapi/errno.ts";
 import { CtLab } from "../support/conntrack.ts";
 import { ethernet, fragmentIpv4, frame, icmp, icmpv6, ipv4, ipv6, tcp, udp } from "../support/frames.ts";

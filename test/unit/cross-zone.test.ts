@@ -1,7 +1,7 @@
 /** Connections between two zones (docs/cross-zone-nat.md): nokmod's extension, so there are no rows of the module to hold. */
 import { beforeEach, describe, expect, it } from "vitest";
 import { ConntrackClient, OvsClient } from "../../src/client/index.ts";
-import type { Errno } from "../../src/errors.ts";
+import type { Errno } from "../../src/core/errors.ts";
 import { ManualClock, type MemoryPort, MemoryPorts, Nokmod, SeededRandom } from "../../src/testing/index.ts";
 import { EINVAL } from "../../src/uapi/errno.ts";
 import * as own from "../../src/uapi/nokmod.ts";

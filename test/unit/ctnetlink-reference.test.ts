@@ -1,12 +1,12 @@
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
-import { Ctnetlink } from "../../src/kernel/ctnetlink.ts";
+import { SeededRandom } from "../../src/core/random.ts";
+import { Ctnetlink } from "../../src/kernel/ctnetlink/ctnetlink.ts";
 import { NetlinkBus } from "../../src/netlink/bus.ts";
 import { PairSocket } from "../../src/netlink/pair.ts";
 import { AttributeReader } from "../../src/netlink/reader.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
-import { SeededRandom } from "../../src/random.ts";
 import { NETLINK_NETFILTER, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR } from "../../src/uapi/netlink.ts";
 import * as nf from "../../src/uapi/nfnetlink.ts";
 import { CtLab } from "../support/conntrack.ts";

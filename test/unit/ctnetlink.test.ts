@@ -1,12 +1,12 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { AF_INET, AF_INET6, T } from "../../src/conntrack/layout.ts";
-import { Ctnetlink } from "../../src/kernel/ctnetlink.ts";
-import { Attributes, CT_POLICY, nest, parseTuple, putTuple } from "../../src/kernel/ctnetlink-codec.ts";
+import { SeededRandom } from "../../src/core/random.ts";
+import { Attributes, CT_POLICY, nest, parseTuple, putTuple } from "../../src/kernel/ctnetlink/codec.ts";
+import { Ctnetlink } from "../../src/kernel/ctnetlink/ctnetlink.ts";
 import { NetlinkBus } from "../../src/netlink/bus.ts";
 import { PairSocket } from "../../src/netlink/pair.ts";
 import { AttributeReader } from "../../src/netlink/reader.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
-import { SeededRandom } from "../../src/random.ts";
 import * as errno from "../../src/uapi/errno.ts";
 import {
   NETLINK_NETFILTER,

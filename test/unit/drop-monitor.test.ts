@@ -1,9 +1,9 @@
 /** Why packets are dropped, as the drop monitor tells (spec/actions section 12). */
 import { describe, expect, it } from "vitest";
+import type { KernelRelease } from "../../src/core/kernel-profile.ts";
 import { DropReason, dropReasonName } from "../../src/datapath/drop-reason.ts";
-import type { KernelRelease } from "../../src/kernel-profile.ts";
 import type { MessageWriter } from "../../src/netlink/writer.ts";
-import type { MemoryDevice } from "../../src/port/memory.ts";
+import type { MemoryDevice } from "../../src/port/memory/ports.ts";
 import { MessageDecoder } from "../../src/schema/decode.ts";
 import { nlctrl } from "../../src/schema/genetlink.ts";
 import { dropMonitorAttributes } from "../../src/schema/net-dropmon.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { extractHeaders, extractKey } from "../../src/datapath/extract.ts";
-import { K, newKey } from "../../src/datapath/flow-key.ts";
+import { extractHeaders, extractKey } from "../../src/flow/extract.ts";
+import { K, newKey } from "../../src/flow/key.ts";
 import { PacketMemory } from "../../src/packet/memory.ts";
 import { Csum, Gso, Packet } from "../../src/packet/packet.ts";
 import { EINVAL } from "../../src/uapi/errno.ts";

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { ManualClock } from "../../src/clock.ts";
+import { ManualClock } from "../../src/core/clock.ts";
 import { Meter, MeterBand, MeterTable } from "../../src/datapath/meter.ts";
 import type { SetValues } from "../../src/netlink/schema.ts";
 import type { MessageWriter } from "../../src/netlink/writer.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { KERNEL_RELEASES } from "../../src/kernel-profile.ts";
+import { KERNEL_RELEASES } from "../../src/core/kernel-profile.ts";
 import type { SetValues } from "../../src/netlink/schema.ts";
 import type { MessageWriter } from "../../src/netlink/writer.ts";
 import { type flowAttributes, packetAttributes } from "../../src/schema/openvswitch.ts";

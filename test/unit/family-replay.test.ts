@@ -4,7 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { type MemoryPort, MemoryPorts } from "../../src/port/memory.ts";
+import { type MemoryPort, MemoryPorts } from "../../src/port/memory/ports.ts";
 import { datapathAttributes, vportAttributes } from "../../src/schema/openvswitch.ts";
 import { comparable, setFor } from "../support/compare.ts";
 import { messagesIn, type Reply, TestKernel } from "../support/kernel.ts";

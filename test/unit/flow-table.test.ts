@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Program } from "../../src/datapath/actions/program.ts";
-import { K, newKey } from "../../src/datapath/flow-key.ts";
 import { FlowTable, ufidOf } from "../../src/datapath/flow-table.ts";
+import { K, newKey } from "../../src/flow/key.ts";
 
 const program = {} as Program;
 

@@ -1,6 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { extractKey } from "../../src/datapath/extract.ts";
-import { K, newKey } from "../../src/datapath/flow-key.ts";
+import { extractKey } from "../../src/flow/extract.ts";
 import {
   dpHash,
   HASH_L4,
@@ -13,7 +12,8 @@ import {
   skbHash,
   skbHashFlags,
   symmetricL4Hash,
-} from "../../src/datapath/hash.ts";
+} from "../../src/flow/hash.ts";
+import { K, newKey } from "../../src/flow/key.ts";
 import { Packet } from "../../src/packet/packet.ts";
 import { ethernet, frame, icmp, ipv4, ipv6, type Layer, mpls, tcp, udp, vlan } from "../support/frames.ts";
 import { sharedMemory } from "../support/key-cases.ts";

@@ -1,13 +1,13 @@
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
-import { Ctnetlink } from "../../src/kernel/ctnetlink.ts";
+import { SeededRandom } from "../../src/core/random.ts";
+import { Ctnetlink } from "../../src/kernel/ctnetlink/ctnetlink.ts";
 import { NetlinkBus } from "../../src/netlink/bus.ts";
 import { PairSocket } from "../../src/netlink/pair.ts";
 import { AttributeReader } from "../../src/netlink/reader.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { completePartial } from "../../src/packet/l4-checksum.ts";
-import { SeededRandom } from "../../src/random.ts";
 import { NETLINK_NETFILTER, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE } from "../../src/uapi/netlink.ts";
 import * as nf from "../../src/uapi/nfnetlink.ts";
 import { type Ct, CtLab } from "../support/conntrack.ts";

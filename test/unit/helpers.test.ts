@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { AddResult, type Expectation } from "../../src/conntrack/expect.ts";
-import { expectationOf, type Helper } from "../../src/conntrack/helper.ts";
 import { builtinHelpers } from "../../src/conntrack/helpers/builtin.ts";
+import { expectationOf, type Helper } from "../../src/conntrack/helpers/helper.ts";
 import { decimal, tcpPayload, text } from "../../src/conntrack/helpers/payload.ts";
 import { AF_INET, AF_INET6, E, Ext, T } from "../../src/conntrack/layout.ts";
-import { Nokmod } from "../../src/nokmod.ts";
 import { IpProto } from "../../src/packet/ip.ts";
+import { Nokmod } from "../../src/runtime/nokmod.ts";
 import { MemoryPorts } from "../../src/testing/index.ts";
 import { EBUSY, EINVAL, ENOENT } from "../../src/uapi/errno.ts";
 import { IP_CT_ESTABLISHED_REPLY, IPS_HELPER } from "../../src/uapi/nfnetlink.ts";

@@ -1,8 +1,8 @@
 import { expect, it } from "vitest";
-import { ManualClock } from "../../src/clock.ts";
+import { ManualClock } from "../../src/core/clock.ts";
 import { BatchClock } from "../../src/datapath/batch-clock.ts";
-import { extractKey } from "../../src/datapath/extract.ts";
-import { K, newKey } from "../../src/datapath/flow-key.ts";
+import { extractKey } from "../../src/flow/extract.ts";
+import { K, newKey } from "../../src/flow/key.ts";
 import { HostConntrack } from "../../src/kernel/host-conntrack.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { PacketMemory } from "../../src/packet/memory.ts";

@@ -1,10 +1,10 @@
 /** `--kernel`: what is there and what is refused, by release (docs/kernels.md). */
 import { describe, expect, it } from "vitest";
-import { K, newKey } from "../../src/datapath/flow-key.ts";
-import { type Errno, NokmodError } from "../../src/errors.ts";
-import { KERNEL_RELEASES, type KernelRelease, kernelProfile, NEWEST_KERNEL } from "../../src/kernel-profile.ts";
-import { Nokmod } from "../../src/nokmod.ts";
-import { MemoryPorts } from "../../src/port/memory.ts";
+import { type Errno, NokmodError } from "../../src/core/errors.ts";
+import { KERNEL_RELEASES, type KernelRelease, kernelProfile, NEWEST_KERNEL } from "../../src/core/kernel-profile.ts";
+import { K, newKey } from "../../src/flow/key.ts";
+import { MemoryPorts } from "../../src/port/memory/ports.ts";
+import { Nokmod } from "../../src/runtime/nokmod.ts";
 import { nlctrl } from "../../src/schema/genetlink.ts";
 import { vportAttributes } from "../../src/schema/openvswitch.ts";
 import { EINVAL, ENODEV } from "../../src/uapi/errno.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { K, NO_PORT, newKey } from "../../src/datapath/flow-key.ts";
+import { Errno } from "../../src/core/errors.ts";
 import {
   attrLengthOk,
   extractUserspace,
@@ -12,8 +12,8 @@ import {
   putKey,
   putMask,
   putTunnel,
-} from "../../src/datapath/key-codec.ts";
-import { Errno } from "../../src/errors.ts";
+} from "../../src/flow/codec.ts";
+import { K, NO_PORT, newKey } from "../../src/flow/key.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { Packet } from "../../src/packet/packet.ts";
 import { EINVAL } from "../../src/uapi/errno.ts";

@@ -1,6 +1,6 @@
 /** nokmod against what Linux 6.12's openvswitch.ko answered (test/fixtures/extract-6.12.json, test/reference). */
 import { describe, expect, it } from "vitest";
-import { dpHash } from "../../src/datapath/hash.ts";
+import { dpHash } from "../../src/flow/hash.ts";
 import { hex } from "../support/frames.ts";
 import { executeCases, extractionCases, maskPairs, matchCases } from "../support/key-cases.ts";
 import { keysOf, readFixture, unpack } from "../support/key-fixture.ts";

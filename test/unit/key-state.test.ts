@@ -3,7 +3,7 @@
  * (spec/keys section 16).
  */
 import { describe, expect, it } from "vitest";
-import { K } from "../../src/datapath/flow-key.ts";
+import { K } from "../../src/flow/key.ts";
 import type { MessageWriter } from "../../src/netlink/writer.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import * as a from "../support/actions.ts";

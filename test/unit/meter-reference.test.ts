@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { expect, it } from "vitest";
-import { ManualClock } from "../../src/clock.ts";
+import { ManualClock } from "../../src/core/clock.ts";
 import { Meter, MeterBand, MeterTable } from "../../src/datapath/meter.ts";
 
 type Step = [length: number, used: number, packets: number, bytes: number, bandPackets: number, bandBytes: number];

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Errno } from "../../src/errors.ts";
+import { Errno } from "../../src/core/errors.ts";
 import { ExtAck } from "../../src/netlink/extack.ts";
 import { toJson, toText } from "../../src/netlink/print.ts";
 import * as s from "../../src/netlink/schema.ts";

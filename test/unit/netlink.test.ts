@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { Errno } from "../../src/errors.ts";
+import { Errno } from "../../src/core/errors.ts";
+import { SeededRandom } from "../../src/core/random.ts";
 import {
   type BusSocket,
   type Dump,
@@ -9,7 +10,6 @@ import {
 } from "../../src/netlink/bus.ts";
 import { PairSocket } from "../../src/netlink/pair.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
-import { SeededRandom } from "../../src/random.ts";
 import { EBUSY, EINVAL, EIO, ENOBUFS, ENODEV, ENOPROTOOPT, EPERM } from "../../src/uapi/errno.ts";
 import * as nl from "../../src/uapi/netlink.ts";
 import { messagesIn } from "../support/kernel.ts";

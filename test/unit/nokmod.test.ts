@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { OvsClient, type Upcall } from "../../src/client/index.ts";
-import { ManualClock } from "../../src/clock.ts";
+import { ManualClock } from "../../src/core/clock.ts";
+import { SeededRandom } from "../../src/core/random.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
-import { Nokmod } from "../../src/nokmod.ts";
-import { type MemoryPort, MemoryPorts } from "../../src/port/memory.ts";
-import { SeededRandom } from "../../src/random.ts";
+import { type MemoryPort, MemoryPorts } from "../../src/port/memory/ports.ts";
+import { Nokmod } from "../../src/runtime/nokmod.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import { ethernet, frame, ipv4, udp } from "../support/frames.ts";
 

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { SeededRandom } from "../../src/core/random.ts";
 import { gsoFrameLength, segment } from "../../src/packet/gso.ts";
 import { PacketMemory } from "../../src/packet/memory.ts";
 import { Csum, Gso, Packet } from "../../src/packet/packet.ts";
-import { SeededRandom } from "../../src/random.ts";
 import { EINVAL, EPROTONOSUPPORT } from "../../src/uapi/errno.ts";
 import { type GsoVector, gsoVectors } from "./packet-gso.vectors.ts";
 

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { Errno } from "../../src/errors.ts";
+import { Errno } from "../../src/core/errors.ts";
 import { PacketMemory } from "../../src/packet/memory.ts";
 import { Csum, Gso, type Packet } from "../../src/packet/packet.ts";
-import { MemoryPorts } from "../../src/port/memory.ts";
+import { MemoryPorts } from "../../src/port/memory/ports.ts";
 import type { Port } from "../../src/port/port.ts";
 import { isDeviceName } from "../../src/port/provider.ts";
 import { EBUSY, EEXIST, EINVAL, ENODEV } from "../../src/uapi/errno.ts";

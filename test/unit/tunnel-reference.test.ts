@@ -5,7 +5,7 @@
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
-import { Errno } from "../../src/errors.ts";
+import { Errno } from "../../src/core/errors.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { checksum } from "../../src/packet/checksum.ts";
 import { NLM_F_CREATE } from "../../src/uapi/netlink.ts";

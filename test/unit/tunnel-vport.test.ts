@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { KernelRelease } from "../../src/kernel-profile.ts";
+import type { KernelRelease } from "../../src/core/kernel-profile.ts";
 import { EADDRINUSE, EBUSY, EEXIST, EINVAL, ENODEV } from "../../src/uapi/errno.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import * as rt from "../../src/uapi/rtnetlink.ts";

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { checksum } from "../../src/packet/checksum.ts";
 import { Csum, Gso } from "../../src/packet/packet.ts";
-import type { MemoryPort } from "../../src/port/memory.ts";
+import type { MemoryPort } from "../../src/port/memory/ports.ts";
 import { NLM_F_CREATE } from "../../src/uapi/netlink.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import * as rt from "../../src/uapi/rtnetlink.ts";

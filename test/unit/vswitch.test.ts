@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { formatActions, formatKey } from "../../src/client/format.ts";
-import { ManualClock } from "../../src/clock.ts";
-import { Nokmod } from "../../src/nokmod.ts";
-import { type MemoryPort, MemoryPorts } from "../../src/port/memory.ts";
-import { SeededRandom } from "../../src/random.ts";
+import { ManualClock } from "../../src/core/clock.ts";
+import { SeededRandom } from "../../src/core/random.ts";
+import { type MemoryPort, MemoryPorts } from "../../src/port/memory/ports.ts";
+import { Nokmod } from "../../src/runtime/nokmod.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import { type FlowEvent, manualScheduler, VSwitch, type VSwitchOptions } from "../../src/vswitch/index.ts";
 import {

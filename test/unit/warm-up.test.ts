@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
-import { K, newKey } from "../../src/datapath/flow-key.ts";
-import { skbHash } from "../../src/datapath/hash.ts";
-import { warmUp } from "../../src/warm-up.ts";
+import { skbHash } from "../../src/flow/hash.ts";
+import { K, newKey } from "../../src/flow/key.ts";
+import { warmUp } from "../../src/runtime/warm-up.ts";
 
 it("warmUp() puts flows and makes connections, and leaves the hashes of this process as they were", async () => {
   const key = newKey();

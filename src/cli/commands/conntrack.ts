@@ -1,5 +1,5 @@
 import { ConntrackClient, connect, formatConnection, formatProc } from "../../client/index.ts";
-import { NokmodError } from "../../errors.ts";
+import { NokmodError } from "../../core/errors.ts";
 import { print, printJson } from "../output.ts";
 
 /** Options of `nokmod conntrack`. */

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { NokmodError } from "../../errors.ts";
+import { NokmodError } from "../../core/errors.ts";
 import { walkThrough } from "../demo/walk-through.ts";
 
 /** Set in the process that already has a namespace of its own. */

@@ -2,10 +2,10 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { constants } from "node:os";
 import { resolve } from "node:path";
+import { ProgramKind, programKind } from "../../exec/elf.ts";
+import { preloadEnvironment } from "../../exec/preload.ts";
+import { seccompSupervisor } from "../../exec/seccomp.ts";
 import { defaultSocketPath } from "../../netlink/transport.ts";
-import { preloadEnvironment } from "../../preload.ts";
-import { ProgramKind, programKind } from "../../program.ts";
-import { seccompSupervisor } from "../../seccomp.ts";
 
 /** Options of `nokmod exec`. */
 export interface ExecOptions {

@@ -1,6 +1,6 @@
 import { formatActions, formatFlow, formatKey, formatUfid } from "../../client/format.ts";
 import { connect, type FlowInfo, OvsClient } from "../../client/index.ts";
-import { systemClock } from "../../clock.ts";
+import { systemClock } from "../../core/clock.ts";
 import { print, printJson } from "../output.ts";
 import { unknownDatapath } from "./lookup.ts";
 

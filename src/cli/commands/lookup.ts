@@ -1,5 +1,5 @@
 import type { DatapathInfo } from "../../client/index.ts";
-import { NokmodError } from "../../errors.ts";
+import { NokmodError } from "../../core/errors.ts";
 import { nearest } from "../output.ts";
 
 /** A datapath that is not there: says which are, and which was meant. */

@@ -2,16 +2,16 @@ import { spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { setPriority } from "node:os";
 import type { Readable } from "node:stream";
-import { Errno, NokmodError } from "../../errors.ts";
-import { Namespaces } from "../../namespaces.ts";
-import { Nokmod } from "../../nokmod.ts";
-import { NativePorts } from "../../port/native.ts";
+import { Errno, NokmodError } from "../../core/errors.ts";
+import { NativePorts } from "../../port/native/ports.ts";
+import { Namespaces } from "../../runtime/namespaces.ts";
+import { Nokmod } from "../../runtime/nokmod.ts";
+import { StateFile } from "../../runtime/state-file.ts";
+import { warmUp } from "../../runtime/warm-up.ts";
 import { NetlinkServer } from "../../server/index.ts";
 import { ENOENT } from "../../uapi/errno.ts";
 import { VSwitch } from "../../vswitch/index.ts";
-import { warmUp } from "../../warm-up.ts";
 import { describeError, nearest, print } from "../output.ts";
-import { StateFile } from "../state.ts";
 
 /** Options of `nokmod start`. */
 export interface StartOptions {

@@ -1,10 +1,10 @@
 import { execFileSync } from "node:child_process";
 import { ConntrackClient, formatActions, formatConnection, formatKey, OvsClient } from "../../client/index.ts";
 import { Namespace } from "../../lab/namespace.ts";
-import { Nokmod } from "../../nokmod.ts";
-import { NativePorts } from "../../port/native.ts";
+import { NativePorts } from "../../port/native/ports.ts";
+import { Nokmod } from "../../runtime/nokmod.ts";
+import { warmUp } from "../../runtime/warm-up.ts";
 import { type FlowEvent, type UpcallEvent, VSwitch } from "../../vswitch/index.ts";
-import { warmUp } from "../../warm-up.ts";
 import { paint, print } from "../output.ts";
 import { describeFrame } from "./describe.ts";
 

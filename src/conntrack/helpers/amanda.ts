@@ -2,8 +2,8 @@ import { IpProto } from "../../packet/ip.ts";
 import type { Packet } from "../../packet/packet.ts";
 import { IP_CT_IS_REPLY, IPS_NAT_MASK } from "../../uapi/nfnetlink.ts";
 import { AddResult } from "../expect.ts";
-import { expectationOf, FOLLOW_MASTER, type Helper, type HelperContext } from "../helper.ts";
 import { E, T } from "../layout.ts";
+import { expectationOf, FOLLOW_MASTER, type Helper, type HelperContext } from "./helper.ts";
 import { addAtFreePort, decimal, digitsEnd, replace, text, udpPayload } from "./payload.ts";
 
 /** Streams that the answer "CONNECT DATA 1 MESG 2 INDEX 3\n" gives ports for. */

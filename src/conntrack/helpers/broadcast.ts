@@ -1,6 +1,6 @@
 import { IpProto } from "../../packet/ip.ts";
-import type { Helper } from "../helper.ts";
 import { AF_INET } from "../layout.ts";
+import type { Helper } from "./helper.ts";
 
 /**
  * NetBIOS name service (RFC 1002): a host that asks by broadcast expects answers from anyone in its network. The kernel

@@ -1,8 +1,8 @@
-import type { Helper } from "../helper.ts";
 import { amandaHelper } from "./amanda.ts";
 import { netbiosNsHelper } from "./broadcast.ts";
 import { ftpHelper } from "./ftp.ts";
 import { h245Helper, q931Helper, rasHelper } from "./h323/h323.ts";
+import type { Helper } from "./helper.ts";
 import { ircHelper } from "./irc.ts";
 import { pptpHelper } from "./pptp.ts";
 import { saneHelper } from "./sane.ts";

@@ -3,9 +3,9 @@ import type { Packet } from "../../packet/packet.ts";
 import * as tcp from "../../packet/tcp.ts";
 import { IP_CT_ESTABLISHED, IP_CT_ESTABLISHED_REPLY, IPS_NAT_MASK } from "../../uapi/nfnetlink.ts";
 import { AddResult } from "../expect.ts";
-import { expectationOf, FOLLOW_MASTER, type Helper, type HelperContext } from "../helper.ts";
 import { AF_INET, E, T } from "../layout.ts";
 import { dotted, MAX_IPV6, parseIpv6 } from "./address.ts";
+import { expectationOf, FOLLOW_MASTER, type Helper, type HelperContext } from "./helper.ts";
 import { addAtFreePort, replaceInStream, tcpPayload } from "./payload.ts";
 
 /**

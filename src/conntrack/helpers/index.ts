@@ -1,7 +1,7 @@
 /** What it takes to write a helper of one's own (docs/helpers.md). */
 export { AddResult, type Expectation, type ExpectFunction, type ExpectPolicy } from "../expect.ts";
-export { expectationOf, FOLLOW_MASTER, type Helper, type HelperContext } from "../helper.ts";
 export { E as EntryWord, T as TupleWord } from "../layout.ts";
+export { expectationOf, FOLLOW_MASTER, type Helper, type HelperContext } from "./helper.ts";
 export {
   addAtFreePort,
   decimal,

@@ -2,8 +2,8 @@ import { IpProto } from "../../packet/ip.ts";
 import type { Packet } from "../../packet/packet.ts";
 import { IP_CT_ESTABLISHED, IPS_NAT_MASK } from "../../uapi/nfnetlink.ts";
 import { AddResult } from "../expect.ts";
-import { expectationOf, FOLLOW_MASTER, type Helper, type HelperContext } from "../helper.ts";
 import { AF_INET, E, T } from "../layout.ts";
+import { expectationOf, FOLLOW_MASTER, type Helper, type HelperContext } from "./helper.ts";
 import { addAtFreePort, decimal, digitsEnd, replaceInStream, tcpPayload, text } from "./payload.ts";
 
 /** Bytes of a segment that are looked at. */

@@ -9,9 +9,9 @@ import { Csum, type Packet } from "../../packet/packet.ts";
 import * as tcp from "../../packet/tcp.ts";
 import * as udp from "../../packet/udp.ts";
 import { AddResult, type Expectation } from "../expect.ts";
-import type { HelperContext } from "../helper.ts";
 import { E } from "../layout.ts";
 import { setSeqAdjust } from "../seqadj.ts";
+import type { HelperContext } from "./helper.ts";
 
 /** Payloads of packets as helpers see them: where they stand, their text, and how to replace a piece of them. */
 

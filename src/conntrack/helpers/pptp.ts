@@ -2,11 +2,11 @@ import { IpProto } from "../../packet/ip.ts";
 import type { Packet } from "../../packet/packet.ts";
 import { IP_CT_ESTABLISHED, IP_CT_ESTABLISHED_REPLY, IPS_NAT_MASK } from "../../uapi/nfnetlink.ts";
 import { AddResult, type Expectation } from "../expect.ts";
-import { expectationOf, type Helper, type HelperContext } from "../helper.ts";
 import { AF_INET, E, T } from "../layout.ts";
 import { Manip } from "../manip.ts";
 import { NatRange } from "../nat.ts";
 import { invert, newTuple } from "../tuple.ts";
+import { expectationOf, type Helper, type HelperContext } from "./helper.ts";
 import { replaceInStream, tcpPayload } from "./payload.ts";
 
 /**

@@ -2,8 +2,8 @@ import { IpProto } from "../../packet/ip.ts";
 import type { Packet } from "../../packet/packet.ts";
 import { IP_CT_ESTABLISHED, IP_CT_ESTABLISHED_REPLY } from "../../uapi/nfnetlink.ts";
 import { AddResult } from "../expect.ts";
-import { expectationOf, type Helper, type HelperContext } from "../helper.ts";
 import { E, T } from "../layout.ts";
+import { expectationOf, type Helper, type HelperContext } from "./helper.ts";
 import { tcpPayload } from "./payload.ts";
 
 /** Helper word of the entry: 1 after a request to start scanning, until it is answered. */

@@ -12,13 +12,13 @@ import {
   NF_CT_EXPECT_PERMANENT,
 } from "../../uapi/nfnetlink.ts";
 import { AddResult, type Expectation, type ExpectPolicy } from "../expect.ts";
-import { expectationOf, type Helper, type HelperContext } from "../helper.ts";
 import { AF_INET, E, Ext, T } from "../layout.ts";
 import { Manip } from "../manip.ts";
 import { NatRange } from "../nat.ts";
 import { setSeqAdjust } from "../seqadj.ts";
 import { newTuple } from "../tuple.ts";
 import { formatAddress, sameAddress } from "./address.ts";
+import { expectationOf, type Helper, type HelperContext } from "./helper.ts";
 import { addAtFreePort, replace, tcpPayload, text, udpPayload } from "./payload.ts";
 import {
   address,

@@ -3,8 +3,8 @@ import type { Packet } from "../../packet/packet.ts";
 import * as udp from "../../packet/udp.ts";
 import { IPS_NAT_MASK } from "../../uapi/nfnetlink.ts";
 import { AddResult } from "../expect.ts";
-import { expectationOf, FOLLOW_MASTER, type Helper, type HelperContext } from "../helper.ts";
 import { E, T } from "../layout.ts";
+import { expectationOf, FOLLOW_MASTER, type Helper, type HelperContext } from "./helper.ts";
 
 /** Read and write request (RFC 1350 section 5). */
 const OPCODE_RRQ = 1;

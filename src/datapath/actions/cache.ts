@@ -1,5 +1,5 @@
+import { K } from "../../flow/key.ts";
 import { ETH_P_NSH, isMpls } from "../../packet/ethernet.ts";
-import { K } from "../flow-key.ts";
 import type { Program } from "./program.ts";
 import { type ValidationContext, validateActions } from "./validate.ts";
 

@@ -1,5 +1,6 @@
 import { CtAction, NatAction } from "../../conntrack/action.ts";
-import { Errno } from "../../errors.ts";
+import type { ConntrackPort } from "../../conntrack/conntrack-port.ts";
+import { Errno } from "../../core/errors.ts";
 import type { AttributeReader } from "../../netlink/reader.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";
 import { EINVAL, ERANGE } from "../../uapi/errno.ts";
@@ -26,7 +27,6 @@ import {
   OVS_NAT_ATTR_PROTO_RANDOM,
   OVS_NAT_ATTR_SRC,
 } from "../../uapi/openvswitch.ts";
-import type { ConntrackPort } from "../conntrack-port.ts";
 
 /** The nested OVS_ACTION_ATTR_CT: parsing and dumping (spec/conntrack sections 1 and 2). */
 

@@ -1,3 +1,5 @@
+import { dpHash, packetHash, symmetricL4Hash } from "../../flow/hash.ts";
+import { K, newKey } from "../../flow/key.ts";
 import {
   decTtl,
   networkOffset,
@@ -37,8 +39,6 @@ import * as udp from "../../packet/udp.ts";
 import { EHOSTUNREACH, EINPROGRESS, ENETDOWN } from "../../uapi/errno.ts";
 import { OVS_HASH_ALG_L4 } from "../../uapi/openvswitch.ts";
 import { DropReason } from "../drop-reason.ts";
-import { K, newKey } from "../flow-key.ts";
-import { dpHash, packetHash, symmetricL4Hash } from "../hash.ts";
 import type { ActionHost } from "../host.ts";
 import { Nested, Op, type Program, SET_DST, SET_SRC } from "./program.ts";
 

@@ -1,5 +1,8 @@
-import { Errno } from "../../errors.ts";
-import type { KernelProfile } from "../../kernel-profile.ts";
+import type { ConntrackPort } from "../../conntrack/conntrack-port.ts";
+import { Errno } from "../../core/errors.ts";
+import type { KernelProfile } from "../../core/kernel-profile.ts";
+import { parseTunnel, putTunnel } from "../../flow/codec.ts";
+import { K, newKey } from "../../flow/key.ts";
 import { AttributeReader } from "../../netlink/reader.ts";
 import { MessageWriter } from "../../netlink/writer.ts";
 import {
@@ -19,11 +22,8 @@ import { DEI } from "../../packet/vlan.ts";
 import { actionAttributes } from "../../schema/openvswitch.ts";
 import { EINVAL, EMSGSIZE, EOVERFLOW, ERANGE } from "../../uapi/errno.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
-import type { ConntrackPort } from "../conntrack-port.ts";
 import { DropReason } from "../drop-reason.ts";
-import { K, newKey } from "../flow-key.ts";
 import type { UserspaceUpcall } from "../host.ts";
-import { parseTunnel, putTunnel } from "../key-codec.ts";
 import { parseCt, putCt } from "./ct.ts";
 import { Nested, Op, Program, SET_DST, SET_SRC } from "./program.ts";
 

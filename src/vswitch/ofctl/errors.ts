@@ -1,4 +1,4 @@
-import { NokmodError } from "../../errors.ts";
+import { NokmodError } from "../../core/errors.ts";
 
 /**
  * A flow that cannot be understood. `code` is ERR_OFP_SYNTAX (not well formed, unknown name, value out of range) or

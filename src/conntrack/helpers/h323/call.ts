@@ -1,9 +1,9 @@
 import { IpProto } from "../../../packet/ip.ts";
 import type { Expectation } from "../../expect.ts";
-import { FOLLOW_MASTER, type HelperContext } from "../../helper.ts";
 import { E, T } from "../../layout.ts";
 import { Manip } from "../../manip.ts";
 import { NatRange } from "../../nat.ts";
+import { FOLLOW_MASTER, type HelperContext } from "../helper.ts";
 import { control, openChannel } from "./control.ts";
 import { address, type Message, port } from "./message.ts";
 import type { Value } from "./per.ts";

@@ -1,8 +1,8 @@
 import { IpProto } from "../../../packet/ip.ts";
 import { NF_CT_EXPECT_PERMANENT } from "../../../uapi/nfnetlink.ts";
 import { AddResult } from "../../expect.ts";
-import { FOLLOW_MASTER } from "../../helper.ts";
 import { T } from "../../layout.ts";
+import { FOLLOW_MASTER } from "../helper.ts";
 import { type Message, port, RTP_CHANNELS } from "./message.ts";
 import type { Value } from "./per.ts";
 

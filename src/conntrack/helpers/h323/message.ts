@@ -5,9 +5,9 @@ import * as udp from "../../../packet/udp.ts";
 import { IPS_NAT_MASK } from "../../../uapi/nfnetlink.ts";
 import type { Expectation } from "../../expect.ts";
 import { AddResult } from "../../expect.ts";
-import { expectationOf, type HelperContext } from "../../helper.ts";
 import { AF_INET, E, T } from "../../layout.ts";
 import { sameAddress } from "../address.ts";
+import { expectationOf, type HelperContext } from "../helper.ts";
 import { addAtFreePort, replace } from "../payload.ts";
 import type { Value } from "./per.ts";
 

@@ -1,0 +1,15 @@
+/**
+ * The flow key as netlink attributes (spec/keys): parsing in parse.ts and tunnel.ts, output in put.ts, the
+ * attribute tables in attrs.ts. This is the door.
+ */
+export {
+  AttrLength,
+  type AttrLengths,
+  attrLengthOk,
+  KEY_LENGTHS,
+  NSH_KEY_LENGTHS,
+  TUNNEL_KEY_LENGTHS,
+} from "./attrs.ts";
+export { extractUserspace, MetadataKey, parseKey, parseMatch, parseMetadata } from "./parse.ts";
+export { putKey, putMask } from "./put.ts";
+export { nshFromAttributes, parseTunnel, putTunnel } from "./tunnel.ts";

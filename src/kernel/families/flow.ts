@@ -1,0 +1,274 @@
+import { Errno } from "../../core/errors.ts";
+import { ProgramCache } from "../../datapath/actions/cache.ts";
+import { dumpActions, type Program } from "../../datapath/actions/program.ts";
+import type { ValidationContext } from "../../datapath/actions/validate.ts";
+import type { Datapath } from "../../datapath/datapath.ts";
+import type { Datapaths } from "../../datapath/datapaths.ts";
+import { type FlowTable, sameKey, type Ufid, ufidOf } from "../../datapath/flow-table.ts";
+import { parseKey, parseMatch, putKey, putMask } from "../../flow/codec.ts";
+import { K, newKey } from "../../flow/key.ts";
+import type { ExtAck } from "../../netlink/extack.ts";
+import type { AttributeTable } from "../../netlink/schema.ts";
+import type { MessageWriter } from "../../netlink/writer.ts";
+import { flowAttributes } from "../../schema/openvswitch.ts";
+import { EEXIST, EINVAL, ENODEV, ENOENT } from "../../uapi/errno.ts";
+import { GENL_UNS_ADMIN_PERM } from "../../uapi/genetlink.ts";
+import { NLM_F_CREATE, NLM_F_EXCL } from "../../uapi/netlink.ts";
+import * as ovs from "../../uapi/openvswitch.ts";
+import type { GenlFamily, GenlRequest } from "../genetlink.ts";
+import { beginOvs, dpIfindex, OVS_HEADER_SIZE, OvsDump } from "../ovs-header.ts";
+
+const MAX_UFID_LENGTH = 16;
+
+/** The ovs_flow family (spec/families sections 8 and 9). */
+export function flowFamily(datapaths: Datapaths, context: ValidationContext): GenlFamily {
+  // One request at a time: the key and mask being parsed, and the key being written.
+  const programs = new ProgramCache(context);
+  const key = newKey();
+  const mask = newKey();
+  const maskedKey = newKey();
+  const dumpAttrs = flowAttributes.table();
+
+  /** NEW (spec/families F-217 to F-233). */
+  function put(request: GenlRequest): void {
+    const { attrs } = request;
+    if (!attrs.has(ovs.OVS_FLOW_ATTR_KEY) || !attrs.has(ovs.OVS_FLOW_ATTR_ACTIONS)) throw new Errno(EINVAL);
+    const maskRange = parseRequestMatch(attrs);
+    const ufid = ufidIn(attrs);
+    const program = parseActions(attrs);
+    const { flows } = lookup(request);
+
+    let flow = ufid === undefined ? -1 : flows.findUfid(ufid);
+    if (flow < 0) flow = flows.find(key);
+    if (flow < 0) {
+      flow = flows.insert(key, mask, ufid, program, maskRange);
+    } else {
+      if ((request.message.flags & (NLM_F_CREATE | NLM_F_EXCL)) !== 0) throw new Errno(EEXIST);
+      if (!isSameFlow(flows, flow)) {
+        flow = flows.ufid(flow) === undefined ? flows.findExact(key) : -1;
+        if (flow < 0) throw new Errno(ENOENT);
+      }
+      flows.setProgram(flow, program);
+    }
+    if (request.mustNotify) {
+      answer(request, ovs.OVS_FLOW_CMD_NEW, flows, flow);
+      request.notify();
+    }
+  }
+
+  /** Whether the request's key names the flow that it hit: spec/families F-223, F-224, F-226. */
+  function isSameFlow(flows: FlowTable, flow: number): boolean {
+    const own = flows.unmaskedKey(flow);
+    if (own !== undefined) return sameKey(own, key);
+    flows.readMaskedKey(flow, maskedKey);
+    return sameKey(maskedKey, key);
+  }
+
+  /** SET (spec/families F-234 to F-245). */
+  function set(request: GenlRequest): void {
+    const { attrs } = request;
+    const ufid = ufidIn(attrs);
+    const hasKey = attrs.has(ovs.OVS_FLOW_ATTR_KEY);
+    if (!hasKey && ufid === undefined) throw new Errno(EINVAL);
+    if (hasKey) parseRequestMatch(attrs);
+    let program: Program | undefined;
+    if (attrs.has(ovs.OVS_FLOW_ATTR_ACTIONS)) {
+      if (!hasKey) throw new Errno(EINVAL);
+      program = parseActions(attrs);
+    }
+    const { flows } = lookup(request);
+    const flow = findFlow(flows, ufid);
+    if (program !== undefined) flows.setProgram(flow, program);
+    const notify = request.mustNotify;
+    // The message tells the statistics from before they are cleared (spec/families F-243).
+    if (notify) answer(request, ovs.OVS_FLOW_CMD_SET, flows, flow);
+    if (attrs.has(ovs.OVS_FLOW_ATTR_CLEAR)) flows.clearStats(flow);
+    if (notify) request.notify();
+  }
+
+  /** GET (spec/families F-246 to F-253). */
+  function get(request: GenlRequest): void {
+    const { attrs } = request;
+    const ufid = ufidIn(attrs);
+    if (attrs.has(ovs.OVS_FLOW_ATTR_KEY)) parseRequestKey(attrs);
+    else if (ufid === undefined) throw new Errno(EINVAL);
+    const { flows } = lookup(request);
+    answer(request, ovs.OVS_FLOW_CMD_GET, flows, findFlow(flows, ufid));
+    request.reply();
+  }
+
+  /** DEL, and without key and UFID the flush of all flows (spec/families F-254 to F-258). */
+  function remove(request: GenlRequest): void {
+    const { attrs } = request;
+    const ufid = ufidIn(attrs);
+    const hasKey = attrs.has(ovs.OVS_FLOW_ATTR_KEY);
+    if (hasKey) parseRequestKey(attrs);
+    const { flows } = lookup(request);
+    if (!hasKey && ufid === undefined) {
+      flows.flush();
+      return;
+    }
+    const flow = findFlow(flows, ufid);
+    const notify = request.mustNotify;
+    if (notify) answer(request, ovs.OVS_FLOW_CMD_DEL, flows, flow);
+    flows.remove(flow);
+    if (notify) request.notify();
+  }
+
+  /** Parses KEY and MASK into `key` and `mask`. @throws Errno EINVAL */
+  function parseRequestMatch(attrs: AttributeTable): number {
+    const hasMask = attrs.has(ovs.OVS_FLOW_ATTR_MASK);
+    return parseMatch(
+      attrs.view,
+      attrs.offset[ovs.OVS_FLOW_ATTR_KEY],
+      attrs.end(ovs.OVS_FLOW_ATTR_KEY),
+      hasMask ? attrs.offset[ovs.OVS_FLOW_ATTR_MASK] : -1,
+      hasMask ? attrs.end(ovs.OVS_FLOW_ATTR_MASK) : -1,
+      key,
+      mask,
+    );
+  }
+
+  /** Parses KEY alone: GET and DEL look at no mask (spec/families F-248). @throws Errno EINVAL */
+  function parseRequestKey(attrs: AttributeTable): void {
+    parseKey(attrs.view, attrs.offset[ovs.OVS_FLOW_ATTR_KEY], attrs.end(ovs.OVS_FLOW_ATTR_KEY), key);
+  }
+
+  /** Actions are validated against the masked key (spec/families F-220). @throws Errno */
+  function parseActions(attrs: AttributeTable): Program {
+    for (let i = 0; i < K.WORDS; i++) maskedKey[i] = key[i] & mask[i];
+    return programs.compile(
+      attrs.view,
+      attrs.offset[ovs.OVS_FLOW_ATTR_ACTIONS],
+      attrs.end(ovs.OVS_FLOW_ATTR_ACTIONS),
+      maskedKey,
+    );
+  }
+
+  /** By UFID, else by the whole unmasked key among key-identified flows (spec/families F-238). @throws Errno ENOENT */
+  function findFlow(flows: FlowTable, ufid: Ufid | undefined): number {
+    const flow = ufid !== undefined ? flows.findUfid(ufid) : flows.findExact(key);
+    if (flow < 0) throw new Errno(ENOENT);
+    return flow;
+  }
+
+  function lookup(request: GenlRequest): Datapath {
+    const datapath = datapaths.byIfindex(dpIfindex(request));
+    if (datapath === undefined) throw new Errno(ENODEV);
+    return datapath;
+  }
+
+  /** Replies echo the ifindex of the request (spec/families F-105). */
+  function answer(request: GenlRequest, cmd: number, flows: FlowTable, flow: number): void {
+    const writer = beginOvs(request, cmd, dpIfindex(request));
+    const flags = ufidFlagsIn(request.attrs);
+    putFlow(writer, flows, flow, flags);
+    if ((flags & ovs.OVS_UFID_F_OMIT_ACTIONS) === 0) putActions(writer, flows, flow);
+  }
+
+  /** UFID or key, mask and statistics, in the module's order (spec/families F-204 to F-209). */
+  function putFlow(writer: MessageWriter, flows: FlowTable, flow: number, flags: number): void {
+    const own = flows.unmaskedKey(flow);
+    const withMask = (flags & ovs.OVS_UFID_F_OMIT_MASK) === 0;
+    const withKey = own === undefined && (flags & ovs.OVS_UFID_F_OMIT_KEY) === 0;
+    if (own === undefined) writer.raw(ovs.OVS_FLOW_ATTR_UFID, flows.ufid(flow) as Uint8Array);
+    else putKeyNest(writer, own);
+    if (withKey || withMask) flows.readMaskedKey(flow, maskedKey);
+    if (withKey) putKeyNest(writer, maskedKey);
+    if (withMask) {
+      const nest = writer.nest(ovs.OVS_FLOW_ATTR_MASK);
+      putMask(writer, maskedKey, flows.mask(flow).words);
+      writer.endNest(nest);
+    }
+    const packets = flows.packets[flow];
+    const tcpFlags = flows.tcpFlags[flow] & 0xff;
+    if (flows.used[flow] !== 0) writer.u64(ovs.OVS_FLOW_ATTR_USED, flows.usedAt(flow));
+    if (packets !== 0) {
+      const at = writer.attr(ovs.OVS_FLOW_ATTR_STATS, 16);
+      putU64(writer, at, packets);
+      putU64(writer, at + 8, flows.bytes[flow]);
+    }
+    if (tcpFlags !== 0) writer.u8(ovs.OVS_FLOW_ATTR_TCP_FLAGS, tcpFlags);
+  }
+
+  function putKeyNest(writer: MessageWriter, words: Int32Array): void {
+    const nest = writer.nest(ovs.OVS_FLOW_ATTR_KEY);
+    putKey(writer, words);
+    writer.endNest(nest);
+  }
+
+  function putActions(writer: MessageWriter, flows: FlowTable, flow: number): void {
+    const nest = writer.nest(ovs.OVS_FLOW_ATTR_ACTIONS);
+    dumpActions(flows.program(flow), writer);
+    writer.endNest(nest);
+  }
+
+  /** All flows by index: what changes meanwhile may be missed or shown twice (spec/families F-260 to F-265). */
+  class FlowDump extends OvsDump {
+    private readonly ifindex: number;
+    private readonly request: Uint8Array;
+    private flags = -1;
+    private next = 0;
+
+    constructor(request: GenlRequest) {
+      super(request, ovs.OVS_FLOW_CMD_GET);
+      this.ifindex = dpIfindex(request);
+      this.request = request.message.bytes.slice(request.header + OVS_HEADER_SIZE, request.message.end);
+    }
+
+    fill(writer: MessageWriter, room: number, _extack: ExtAck): number {
+      if (this.flags < 0) this.flags = this.parse();
+      const datapath = datapaths.byIfindex(this.ifindex);
+      if (datapath === undefined) return -ENODEV;
+      const { flows } = datapath;
+      for (; this.next < flows.limit; this.next++) {
+        if (!flows.has(this.next)) continue;
+        const at = this.begin(writer, this.ifindex);
+        putFlow(writer, flows, this.next, this.flags);
+        const withoutActions = writer.length;
+        if ((this.flags & ovs.OVS_UFID_F_OMIT_ACTIONS) === 0) putActions(writer, flows, this.next);
+        // Actions that fit in no datagram of a dump are left out; they can be asked for (spec/families F-264).
+        if (writer.length > room && at === 0) writer.cancel(withoutActions);
+        if (!this.end(writer, at, room)) break;
+      }
+      return writer.length;
+    }
+
+    /** Of a dump's attributes only UFID_FLAGS matters, but all are checked (spec/families F-261). @throws Errno */
+    private parse(): number {
+      const view = new DataView(this.request.buffer, this.request.byteOffset, this.request.byteLength);
+      return ufidFlagsIn(flowAttributes.parse(dumpAttrs, view, 0, view.byteLength, 0, undefined));
+    }
+  }
+
+  return {
+    name: ovs.OVS_FLOW_FAMILY,
+    version: ovs.OVS_FLOW_VERSION,
+    headerSize: OVS_HEADER_SIZE,
+    maxAttr: ovs.OVS_FLOW_ATTR_MAX,
+    attributes: flowAttributes,
+    operations: [
+      { cmd: ovs.OVS_FLOW_CMD_NEW, flags: GENL_UNS_ADMIN_PERM, doit: put },
+      { cmd: ovs.OVS_FLOW_CMD_DEL, flags: GENL_UNS_ADMIN_PERM, doit: remove },
+      { cmd: ovs.OVS_FLOW_CMD_GET, flags: 0, doit: get, dumpit: (request) => new FlowDump(request) },
+      { cmd: ovs.OVS_FLOW_CMD_SET, flags: GENL_UNS_ADMIN_PERM, doit: set },
+    ],
+    groups: [ovs.OVS_FLOW_MCGROUP],
+    firstStrictCommand: ovs.OVS_FLOW_CMD_SET + 1,
+  };
+}
+
+/** The UFID of a request; one of more than 16 bytes counts as none (spec/families F-215). */
+function ufidIn(attrs: AttributeTable): Ufid | undefined {
+  if (!attrs.has(ovs.OVS_FLOW_ATTR_UFID) || attrs.length[ovs.OVS_FLOW_ATTR_UFID] > MAX_UFID_LENGTH) return undefined;
+  return ufidOf(attrs.bytes(ovs.OVS_FLOW_ATTR_UFID));
+}
+
+function ufidFlagsIn(attrs: AttributeTable): number {
+  return attrs.has(ovs.OVS_FLOW_ATTR_UFID_FLAGS) ? attrs.u32(ovs.OVS_FLOW_ATTR_UFID_FLAGS) : 0;
+}
+
+function putU64(writer: MessageWriter, at: number, value: number): void {
+  writer.view.setUint32(at, value % 0x1_0000_0000, true);
+  writer.view.setUint32(at + 4, Math.floor(value / 0x1_0000_0000), true);
+}

@@ -1,0 +1,141 @@
+import { Errno } from "../../core/errors.ts";
+import type { Datapath } from "../../datapath/datapath.ts";
+import type { Datapaths } from "../../datapath/datapaths.ts";
+import { MAX_BANDS, Meter, MeterBand } from "../../datapath/meter.ts";
+import { AttributeReader } from "../../netlink/reader.ts";
+import type { AttributeTable } from "../../netlink/schema.ts";
+import type { MessageWriter } from "../../netlink/writer.ts";
+import { bandAttributes, meterAttributes } from "../../schema/openvswitch.ts";
+import { EINVAL, ENODEV, ENOENT } from "../../uapi/errno.ts";
+import { GENL_UNS_ADMIN_PERM } from "../../uapi/genetlink.ts";
+import * as ovs from "../../uapi/openvswitch.ts";
+import type { GenlFamily, GenlRequest } from "../genetlink.ts";
+import { beginOvs, dpIfindex, OVS_HEADER_SIZE } from "../ovs-header.ts";
+
+/** The ovs_meter family (spec/families section 11). `configured` hears of meters set and deleted. */
+export function meterFamily(datapaths: Datapaths, configured: () => void): GenlFamily {
+  const bandTable = bandAttributes.table();
+
+  return {
+    name: ovs.OVS_METER_FAMILY,
+    version: ovs.OVS_METER_VERSION,
+    headerSize: OVS_HEADER_SIZE,
+    maxAttr: ovs.OVS_METER_ATTR_MAX,
+    attributes: meterAttributes,
+    operations: [
+      { cmd: ovs.OVS_METER_CMD_FEATURES, flags: 0, doit: features },
+      { cmd: ovs.OVS_METER_CMD_SET, flags: GENL_UNS_ADMIN_PERM, doit: set },
+      { cmd: ovs.OVS_METER_CMD_GET, flags: 0, doit: get },
+      { cmd: ovs.OVS_METER_CMD_DEL, flags: GENL_UNS_ADMIN_PERM, doit: remove },
+    ],
+    groups: [ovs.OVS_METER_MCGROUP],
+    firstStrictCommand: ovs.OVS_METER_CMD_GET + 1,
+  };
+
+  function features(request: GenlRequest): void {
+    const { meters } = lookup(request);
+    const writer = beginOvs(request, ovs.OVS_METER_CMD_FEATURES, dpIfindex(request));
+    writer.u32(ovs.OVS_METER_ATTR_MAX_METERS, meters.maxMeters);
+    writer.u32(ovs.OVS_METER_ATTR_MAX_BANDS, MAX_BANDS);
+    const bands = writer.nest(ovs.OVS_METER_ATTR_BANDS);
+    const band = writer.nest(ovs.OVS_BAND_ATTR_UNSPEC);
+    writer.u32(ovs.OVS_BAND_ATTR_TYPE, ovs.OVS_METER_BAND_TYPE_DROP);
+    writer.endNest(band);
+    writer.endNest(bands);
+    request.reply();
+  }
+
+  function set(request: GenlRequest): void {
+    const { attrs } = request;
+    const id = idOf(attrs);
+    if (!attrs.has(ovs.OVS_METER_ATTR_BANDS)) throw new Errno(EINVAL);
+    const bands = parseBands(attrs);
+    const { meters } = lookup(request);
+    const keepStats = !attrs.has(ovs.OVS_METER_ATTR_CLEAR);
+    const meter = new Meter(id, attrs.has(ovs.OVS_METER_ATTR_KBPS), keepStats, bands, meters.now());
+    if (keepStats && attrs.has(ovs.OVS_METER_ATTR_STATS)) {
+      const at = attrs.offset[ovs.OVS_METER_ATTR_STATS];
+      meter.packets = readU64(attrs.view, at);
+      meter.bytes = readU64(attrs.view, at + 8);
+    }
+    const old = meters.set(meter);
+    const writer = beginOvs(request, ovs.OVS_METER_CMD_SET, dpIfindex(request));
+    writer.u32(ovs.OVS_METER_ATTR_ID, id);
+    if (old?.keepStats) putStats(writer, old);
+    request.reply();
+    configured();
+  }
+
+  function get(request: GenlRequest): void {
+    const id = idOf(request.attrs);
+    const meter = lookup(request).meters.get(id);
+    if (meter === undefined) throw new Errno(ENOENT);
+    putStats(beginOvs(request, ovs.OVS_METER_CMD_GET, dpIfindex(request)), meter);
+    request.reply();
+  }
+
+  function remove(request: GenlRequest): void {
+    const id = idOf(request.attrs);
+    const meter = lookup(request).meters.remove(id);
+    const writer = beginOvs(request, ovs.OVS_METER_CMD_DEL, dpIfindex(request));
+    if (meter !== undefined) putStats(writer, meter);
+    request.reply();
+    configured();
+  }
+
+  /** spec/families F-299, F-305 to F-309. @throws Errno EINVAL, ERANGE */
+  function parseBands(attrs: AttributeTable): MeterBand[] {
+    const type = ovs.OVS_METER_ATTR_BANDS;
+    const reader = new AttributeReader(attrs.view, attrs.offset[type], attrs.end(type));
+    const places: number[] = [];
+    while (reader.next()) {
+      places.push(reader.offset, reader.offset + reader.length);
+      if (places.length > MAX_BANDS * 2) throw new Errno(EINVAL);
+    }
+    const bands: MeterBand[] = [];
+    for (let i = 0; i < places.length; i += 2) {
+      bandAttributes.parse(bandTable, attrs.view, places[i], places[i + 1], 0, undefined);
+      if (
+        !bandTable.has(ovs.OVS_BAND_ATTR_TYPE) ||
+        !bandTable.has(ovs.OVS_BAND_ATTR_RATE) ||
+        !bandTable.has(ovs.OVS_BAND_ATTR_BURST)
+      )
+        throw new Errno(EINVAL);
+      const rate = bandTable.u32(ovs.OVS_BAND_ATTR_RATE);
+      if (rate === 0) throw new Errno(EINVAL);
+      bands.push(new MeterBand(bandTable.u32(ovs.OVS_BAND_ATTR_TYPE), rate, bandTable.u32(ovs.OVS_BAND_ATTR_BURST)));
+    }
+    return bands;
+  }
+
+  function lookup(request: GenlRequest): Datapath {
+    const datapath = datapaths.byIfindex(dpIfindex(request));
+    if (datapath === undefined) throw new Errno(ENODEV);
+    return datapath;
+  }
+}
+
+function idOf(attrs: AttributeTable): number {
+  if (!attrs.has(ovs.OVS_METER_ATTR_ID)) throw new Errno(EINVAL);
+  return attrs.u32(ovs.OVS_METER_ATTR_ID);
+}
+
+/** ID, STATS, USED, BANDS (spec/families F-317). */
+function putStats(writer: MessageWriter, meter: Meter): void {
+  meterAttributes.encode(writer, {
+    ID: meter.id,
+    STATS: { packets: meter.packets, bytes: meter.bytes },
+    USED: meter.used,
+  });
+  const bands = writer.nest(ovs.OVS_METER_ATTR_BANDS);
+  for (const { packets, bytes } of meter.bands) {
+    const band = writer.nest(ovs.OVS_BAND_ATTR_UNSPEC);
+    bandAttributes.encode(writer, { STATS: { packets, bytes } });
+    writer.endNest(band);
+  }
+  writer.endNest(bands);
+}
+
+function readU64(view: DataView, at: number): number {
+  return view.getUint32(at, true) + view.getUint32(at + 4, true) * 0x1_0000_0000;
+}

@@ -1,0 +1,232 @@
+import { Errno } from "../../core/errors.ts";
+import type { KernelProfile } from "../../core/kernel-profile.ts";
+import type { TunnelOptions } from "../../datapath/datapath.ts";
+import { type Datapaths, MAX_PORTS } from "../../datapath/datapaths.ts";
+import type { Vport } from "../../datapath/vport.ts";
+import { AttributeReader } from "../../netlink/reader.ts";
+import type { MessageWriter } from "../../netlink/writer.ts";
+import { vportAttributes } from "../../schema/openvswitch.ts";
+import { EFBIG, EINVAL, ENODEV, EOPNOTSUPP, ERANGE } from "../../uapi/errno.ts";
+import { GENL_UNS_ADMIN_PERM } from "../../uapi/genetlink.ts";
+import * as ovs from "../../uapi/openvswitch.ts";
+import type { GenlFamily, GenlRequest } from "../genetlink.ts";
+import { beginOvs, dpIfindex, OVS_HEADER_SIZE, OvsDump } from "../ovs-header.ts";
+import { pidsOf } from "./datapath.ts";
+
+const NLA_HDRLEN = 4;
+/** DP_VPORT_HASH_BUCKETS (spec/tables T-097). */
+const BUCKETS = 1024;
+
+/** The ovs_vport family (spec/families sections 6 and 7). */
+export function vportFamily(datapaths: Datapaths, kernel: KernelProfile): GenlFamily {
+  const attributes = vportAttributes.asOf(kernel.version);
+  /** Order of creation: within a bucket, dumps show the newest first (spec/families F-187). */
+  const created = new WeakMap<Vport, number>();
+  let count = 0;
+
+  function create(request: GenlRequest): void {
+    const { attrs } = request;
+    if (
+      !attrs.has(ovs.OVS_VPORT_ATTR_NAME) ||
+      !attrs.has(ovs.OVS_VPORT_ATTR_TYPE) ||
+      !attrs.has(ovs.OVS_VPORT_ATTR_UPCALL_PID)
+    )
+      throw new Errno(EINVAL);
+    const type = attrs.u32(ovs.OVS_VPORT_ATTR_TYPE);
+    const hasIfindex = attrs.has(ovs.OVS_VPORT_ATTR_IFINDEX);
+    if (hasIfindex && type !== ovs.OVS_VPORT_TYPE_INTERNAL) throw new Errno(EOPNOTSUPP);
+    const portNo = attrs.has(ovs.OVS_VPORT_ATTR_PORT_NO) ? attrs.u32(ovs.OVS_VPORT_ATTR_PORT_NO) : 0;
+    if (portNo >= MAX_PORTS) throw new Errno(EFBIG);
+    const datapath = datapaths.byIfindex(dpIfindex(request));
+    if (datapath === undefined) throw new Errno(ENODEV);
+    const vport = datapaths.addVport(
+      datapath,
+      attrs.string(ovs.OVS_VPORT_ATTR_NAME),
+      type,
+      portNo,
+      pidsOf(attrs, ovs.OVS_VPORT_ATTR_UPCALL_PID),
+      hasIfindex ? attrs.s32(ovs.OVS_VPORT_ATTR_IFINDEX) : 0,
+      type === ovs.OVS_VPORT_TYPE_VXLAN || type === ovs.OVS_VPORT_TYPE_GENEVE
+        ? tunnelOptions(request, type)
+        : undefined,
+    );
+    created.set(vport, ++count);
+    answer(request, ovs.OVS_VPORT_CMD_NEW, vport);
+    request.notify();
+  }
+
+  function remove(request: GenlRequest): void {
+    const vport = lookup(request);
+    if (vport.portNo === ovs.OVSP_LOCAL) throw new Errno(EINVAL);
+    answer(request, ovs.OVS_VPORT_CMD_DEL, vport);
+    datapaths.removeVport(vport);
+    request.notify();
+  }
+
+  function get(request: GenlRequest): void {
+    answer(request, ovs.OVS_VPORT_CMD_GET, lookup(request));
+    request.reply();
+  }
+
+  function set(request: GenlRequest): void {
+    const { attrs } = request;
+    const vport = lookup(request);
+    if (attrs.has(ovs.OVS_VPORT_ATTR_TYPE) && attrs.u32(ovs.OVS_VPORT_ATTR_TYPE) !== vport.type)
+      throw new Errno(EINVAL);
+    if (attrs.has(ovs.OVS_VPORT_ATTR_OPTIONS)) throw new Errno(EOPNOTSUPP);
+    if (attrs.has(ovs.OVS_VPORT_ATTR_UPCALL_PID))
+      datapaths.setUpcallPids(vport, pidsOf(attrs, ovs.OVS_VPORT_ATTR_UPCALL_PID));
+    answer(request, ovs.OVS_VPORT_CMD_SET, vport);
+    request.notify();
+  }
+
+  /** spec/families F-177 to F-184. */
+  function lookup(request: GenlRequest): Vport {
+    const { attrs } = request;
+    if (attrs.has(ovs.OVS_VPORT_ATTR_IFINDEX)) throw new Errno(EOPNOTSUPP);
+    const ifindex = dpIfindex(request);
+    let vport: Vport | undefined;
+    if (attrs.has(ovs.OVS_VPORT_ATTR_NAME)) {
+      vport = datapaths.vportByName(attrs.string(ovs.OVS_VPORT_ATTR_NAME));
+      if (vport !== undefined && ifindex !== 0 && ifindex !== vport.datapath.ifindex) vport = undefined;
+    } else if (attrs.has(ovs.OVS_VPORT_ATTR_PORT_NO)) {
+      const portNo = attrs.u32(ovs.OVS_VPORT_ATTR_PORT_NO);
+      if (portNo >= MAX_PORTS) throw new Errno(EFBIG);
+      vport = datapaths.byIfindex(ifindex)?.vports[portNo];
+    } else {
+      throw new Errno(EINVAL);
+    }
+    if (vport === undefined) throw new Errno(ENODEV);
+    return vport;
+  }
+
+  function answer(request: GenlRequest, cmd: number, vport: Vport): void {
+    putVport(beginOvs(request, cmd, vport.datapath.ifindex), vport);
+  }
+
+  /** By bucket of the port number, resumed by (bucket, index in the bucket) (spec/families F-187). */
+  class VportDump extends OvsDump {
+    private readonly ifindex: number;
+    private bucket = 0;
+    private index = 0;
+
+    constructor(request: GenlRequest) {
+      super(request, ovs.OVS_VPORT_CMD_GET);
+      this.ifindex = dpIfindex(request);
+    }
+
+    fill(writer: MessageWriter, room: number): number {
+      const datapath = datapaths.byIfindex(this.ifindex);
+      if (datapath === undefined) return -ENODEV;
+      for (; this.bucket < BUCKETS && this.bucket < datapath.vports.length; this.bucket++) {
+        const chain = chainOf(datapath.vports, this.bucket);
+        for (; this.index < chain.length; this.index++) {
+          const vport = chain[this.index];
+          const at = this.begin(writer, datapath.ifindex);
+          putVport(writer, vport);
+          if (!this.end(writer, at, room)) return writer.length;
+        }
+        this.index = 0;
+      }
+      return writer.length;
+    }
+  }
+
+  function chainOf(vports: readonly (Vport | undefined)[], bucket: number): Vport[] {
+    const chain: Vport[] = [];
+    for (let portNo = bucket; portNo < vports.length; portNo += BUCKETS) {
+      const vport = vports[portNo];
+      if (vport !== undefined) chain.push(vport);
+    }
+    return chain.length < 2 ? chain : chain.sort((a, b) => (created.get(b) ?? 0) - (created.get(a) ?? 0));
+  }
+
+  return {
+    name: ovs.OVS_VPORT_FAMILY,
+    version: ovs.OVS_VPORT_VERSION,
+    headerSize: OVS_HEADER_SIZE,
+    maxAttr: attributes.maxType,
+    attributes,
+    operations: [
+      { cmd: ovs.OVS_VPORT_CMD_NEW, flags: GENL_UNS_ADMIN_PERM, doit: create },
+      { cmd: ovs.OVS_VPORT_CMD_DEL, flags: GENL_UNS_ADMIN_PERM, doit: remove },
+      { cmd: ovs.OVS_VPORT_CMD_GET, flags: 0, doit: get, dumpit: (request) => new VportDump(request) },
+      { cmd: ovs.OVS_VPORT_CMD_SET, flags: GENL_UNS_ADMIN_PERM, doit: set },
+    ],
+    groups: [ovs.OVS_VPORT_MCGROUP],
+    firstStrictCommand: ovs.OVS_VPORT_CMD_SET + 1,
+  };
+}
+
+/**
+ * OVS_VPORT_ATTR_OPTIONS of a new tunnel port, read as liberally as the module does: what it does not look for may be
+ * there (spec/families F-137, F-138, F-162).
+ * @throws Errno EINVAL, ERANGE
+ */
+function tunnelOptions({ attrs, view }: GenlRequest, type: number): TunnelOptions {
+  if (!attrs.has(ovs.OVS_VPORT_ATTR_OPTIONS)) throw new Errno(EINVAL);
+  const end = attrs.end(ovs.OVS_VPORT_ATTR_OPTIONS);
+  const reader = new AttributeReader(view, attrs.offset[ovs.OVS_VPORT_ATTR_OPTIONS], end);
+  let dstPort = -1;
+  let gbp = false;
+  let extension = false;
+  while (reader.next()) {
+    if (reader.type === ovs.OVS_TUNNEL_ATTR_DST_PORT && dstPort < 0) {
+      if (reader.length !== 2) throw new Errno(EINVAL);
+      dstPort = reader.u16();
+    } else if (reader.type === ovs.OVS_TUNNEL_ATTR_EXTENSION && type === ovs.OVS_VPORT_TYPE_VXLAN && !extension) {
+      extension = true;
+      if (reader.length < NLA_HDRLEN) throw new Errno(EINVAL);
+      const inner = reader.nested();
+      while (inner.next()) {
+        if (inner.type !== ovs.OVS_VXLAN_EXT_GBP) continue;
+        if (inner.length !== 0) throw new Errno(ERANGE);
+        gbp = true;
+      }
+    }
+  }
+  if (dstPort < 0) throw new Errno(EINVAL);
+  return { dstPort, gbp };
+}
+
+/** Everything after ovs_header, in the module's order (spec/families F-139 to F-143). */
+export function putVport(writer: MessageWriter, vport: Vport): void {
+  const { port, datapath } = vport;
+  writer.u32(ovs.OVS_VPORT_ATTR_PORT_NO, vport.portNo);
+  writer.u32(ovs.OVS_VPORT_ATTR_TYPE, vport.type);
+  writer.string(ovs.OVS_VPORT_ATTR_NAME, vport.name);
+  writer.u32(ovs.OVS_VPORT_ATTR_IFINDEX, port.ifindex);
+  if (port.netnsid !== undefined) writer.u32(ovs.OVS_VPORT_ATTR_NETNSID, port.netnsid);
+  const stats = port.stats();
+  vportAttributes.encode(writer, {
+    STATS: {
+      rx_packets: stats.rxPackets,
+      tx_packets: stats.txPackets,
+      rx_bytes: stats.rxBytes,
+      tx_bytes: stats.txBytes,
+      rx_errors: stats.rxErrors,
+      tx_errors: stats.txErrors,
+      rx_dropped: stats.rxDropped,
+      tx_dropped: stats.txDropped,
+    },
+  });
+  if (vportAttributes.asOf(datapath.kernel.version).knows(ovs.OVS_VPORT_ATTR_UPCALL_STATS)) {
+    const nest = writer.nest(ovs.OVS_VPORT_ATTR_UPCALL_STATS);
+    writer.u64(ovs.OVS_VPORT_UPCALL_ATTR_SUCCESS, vport.upcallSuccess);
+    writer.u64(ovs.OVS_VPORT_UPCALL_ATTR_FAIL, vport.upcallFail);
+    writer.endNest(nest);
+  }
+  const all = (datapath.userFeatures & ovs.OVS_DP_F_VPORT_PIDS) !== 0;
+  vportAttributes.encode(writer, { UPCALL_PID: all ? vport.upcallPids : vport.upcallPids.subarray(0, 1) });
+  if (vport.type !== ovs.OVS_VPORT_TYPE_VXLAN && vport.type !== ovs.OVS_VPORT_TYPE_GENEVE) return;
+  const options = datapath.tunnelOptions(port);
+  if (options === undefined) return;
+  const nested = writer.nest(ovs.OVS_VPORT_ATTR_OPTIONS);
+  writer.u16(ovs.OVS_TUNNEL_ATTR_DST_PORT, options.dstPort);
+  if (options.gbp) {
+    const extension = writer.nest(ovs.OVS_TUNNEL_ATTR_EXTENSION);
+    writer.flag(ovs.OVS_VXLAN_EXT_GBP);
+    writer.endNest(extension);
+  }
+  writer.endNest(nested);
+}

@@ -1,0 +1,259 @@
+import { Errno } from "../../core/errors.ts";
+import { PacketMemory } from "../../packet/memory.ts";
+import { Csum, Gso, Packet } from "../../packet/packet.ts";
+import { EBUSY, EEXIST, EINVAL, ENODEV } from "../../uapi/errno.ts";
+import type { Port, PortEvents, Receive } from "../port.ts";
+import { isDeviceName, type PortDriver } from "../provider.ts";
+import { attempt } from "./attempt.ts";
+import { createPacketIo, type Link, type PacketIo, Rx, VnetFlag } from "./packet-io.ts";
+import { NativePort, type TransmitQueue } from "./port.ts";
+import { NativeUnderlay } from "./underlay.ts";
+
+export { NativePort } from "./port.ts";
+
+/** Address space for frames: scratch, pool, and a ring of 4 MiB for each netdev port. */
+const ARENA_BYTES = 2 ** 30;
+/** Batches handled before timers and sockets get their turn. */
+const BATCHES_PER_WAKEUP = 8;
+
+/** linux/if_arp.h */
+const ARPHRD_ETHER = 1;
+const ARPHRD_NONE = 0xfffe;
+/** linux/if.h */
+const IFF_UP = 0x1;
+const IFF_LOOPBACK = 0x8;
+const ETH_P_TEB = 0x6558;
+
+/**
+ * Ports on devices of this network namespace: netdev ports by AF_PACKET, internal ports by TAP. Sleeps until a frame
+ * comes; then moves batches of up to 256 frames, one native call each way.
+ *
+ * The namespace is that of the thread when the object is made.
+ */
+export class NativePorts implements PortDriver, TransmitQueue {
+  readonly io: PacketIo;
+  readonly memory: PacketMemory;
+  readonly underlay: NativeUnderlay;
+  queued = 0;
+  private readonly packet: Packet;
+  /** By native handle. */
+  private readonly ports: (NativePort | undefined)[] = [];
+  private receive: Receive = () => {};
+  private endBatch: () => void = () => {};
+  private events: PortEvents | undefined;
+  private listening = false;
+
+  /** @throws Errno ENOMEM (no address space), EMFILE, … */
+  constructor(arenaBytes: number = ARENA_BYTES) {
+    this.io = attempt(() => createPacketIo(arenaBytes));
+    this.memory = new PacketMemory(this.io.buffer);
+    attempt(() => this.io.start(this.memory.ringsOffset));
+    this.packet = new Packet(this.memory);
+    this.underlay = new NativeUnderlay(this);
+  }
+
+  start(receive: Receive, endBatch: () => void, events?: PortEvents): void {
+    this.receive = receive;
+    this.endBatch = endBatch;
+    this.events = events;
+    if (this.listening) return;
+    this.listening = true;
+    this.io.listen(
+      () => this.drain(),
+      (link) => {
+        this.underlay.onChange();
+        this.linkChanged(link);
+      },
+      () => this.underlay.onChange(),
+    );
+  }
+
+  openNetdev(name: string, altNames = false): NativePort {
+    if (!isDeviceName(name)) throw new Errno(ENODEV);
+    const link = attempt(() => this.io.getLink(0, name, -1));
+    // The kernel also finds alternative names (spec/families F-156).
+    if (link.name !== name && !altNames) throw new Errno(ENODEV);
+    if ((link.flags & IFF_LOOPBACK) !== 0) throw new Errno(EINVAL);
+    if (link.type !== ARPHRD_ETHER && link.type !== ARPHRD_NONE) throw new Errno(EINVAL);
+    const own = this.byIfindex(link.ifindex, undefined);
+    if (own !== undefined) throw new Errno(own.kind === "internal" ? EINVAL : EBUSY);
+    if (link.master !== 0) throw new Errno(EBUSY);
+    const opened = attempt(() => this.io.openNetdev(link.ifindex, ""));
+    return this.add("netdev", opened, opened.handle);
+  }
+
+  createInternal(name: string, ifindex: number, l3 = false): NativePort {
+    if (!isDeviceName(name) || ifindex < 0) throw new Errno(EINVAL);
+    if (this.exists(0, name)) throw new Errno(EEXIST);
+    if (ifindex > 0 && this.exists(ifindex, "")) throw new Errno(EBUSY);
+    const opened = attempt(() => this.io.openInternal(name, ifindex, l3));
+    const port = this.add("internal", opened, opened.handle);
+    port.peer = opened.peer ?? 0;
+    return port;
+  }
+
+  configure(port: Port, mtu: number): void {
+    attempt(() => this.io.setUp(port.ifindex, mtu));
+    const link = attempt(() => this.io.getLink(port.ifindex, "", -1));
+    this.update(port as NativePort, link);
+  }
+
+  flush(): void {
+    const { queued } = this;
+    if (queued === 0) return;
+    this.queued = 0;
+    this.io.flush(queued);
+  }
+
+  forget(port: NativePort): void {
+    this.flush();
+    this.io.closePort(port.handle);
+    this.ports[port.handle] = undefined;
+  }
+
+  close(): void {
+    this.flush();
+    for (const port of this.ports) port?.close();
+    this.io.shutdown();
+    this.listening = false;
+  }
+
+  private exists(ifindex: number, name: string): boolean {
+    try {
+      this.io.getLink(ifindex, name, -1);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  private add(kind: "netdev" | "internal", link: Link, handle: number): NativePort {
+    const l3 = link.type === ARPHRD_NONE;
+    const port = new NativePort(this, kind, handle, link.name, link.ifindex, link.mtu, l3);
+    port.running = isRunning(link);
+    this.ports[handle] = port;
+    return port;
+  }
+
+  /** Moves batches until there is nothing more, or others must have their turn. */
+  private drain(): void {
+    const { io } = this;
+    let count = io.exchange(this.takeQueued());
+    for (let batches = 1; count > 0; batches++) {
+      this.handle(count);
+      this.flush();
+      this.endBatch();
+      if (batches === BATCHES_PER_WAKEUP) {
+        io.release(this.takeQueued());
+        return;
+      }
+      count = io.exchange(this.takeQueued());
+    }
+  }
+
+  private takeQueued(): number {
+    const { queued } = this;
+    this.queued = 0;
+    return queued;
+  }
+
+  private handle(count: number): void {
+    const { packet, receive, ports, underlay } = this;
+    const { rx } = this.io;
+    for (let i = 0, at = 0; i < count; i++, at += Rx.WORDS) {
+      const port = ports[rx[at + Rx.PORT]];
+      const off = rx[at + Rx.OFF];
+      packet.reset(off, rx[at + Rx.LEN], rx[at + Rx.HEAD], rx[at + Rx.END]);
+      if (port === undefined) {
+        packet.mark = rx[at + Rx.MARK] >>> 0;
+        packet.priority = rx[at + Rx.PRIORITY] >>> 0;
+        underlay.receive(rx[at + Rx.PORT], packet, rx[at + Rx.GSO]);
+        continue;
+      }
+      const flags = rx[at + Rx.FLAGS];
+      if (flags !== 0) {
+        if ((flags & VnetFlag.NEEDS_CSUM) !== 0) {
+          const csum = rx[at + Rx.CSUM];
+          packet.csum = Csum.PARTIAL;
+          packet.csumStart = off + (csum & 0xffff);
+          packet.csumOffset = csum >>> 16;
+        } else if ((flags & VnetFlag.DATA_VALID) !== 0) packet.csum = Csum.UNNECESSARY;
+        packet.gsoType = flags >> 8;
+        if (packet.gsoType !== Gso.NONE) packet.gsoSize = rx[at + Rx.GSO] & 0xffff;
+      }
+      const vlan = rx[at + Rx.VLAN];
+      if (vlan !== 0) {
+        packet.vlanTci = vlan & 0xffff;
+        packet.vlanTpid = vlan >>> 16;
+      }
+      if (port.l3 && rx[at + Rx.PROTOCOL] !== ETH_P_TEB) {
+        packet.macNone = true;
+        packet.protocol = rx[at + Rx.PROTOCOL];
+      }
+      receive(packet, port);
+    }
+  }
+
+  private byIfindex(ifindex: number, netnsid: number | undefined): NativePort | undefined {
+    for (const port of this.ports) {
+      if (port !== undefined && port.ifindex === ifindex && port.netnsid === netnsid) return port;
+    }
+    return undefined;
+  }
+
+  private linkChanged(link: Link | undefined): void {
+    if (link === undefined) {
+      for (const port of this.ports) if (port !== undefined) this.relocate(port);
+      return;
+    }
+    let port = this.byIfindex(link.ifindex, link.nsid < 0 ? undefined : link.nsid);
+    if (port === undefined && link.deleted && link.nsid < 0) {
+      // Our end of a pair goes with the other, wherever that is.
+      port = this.ports.find((p) => p !== undefined && p.peer === link.ifindex);
+    }
+    if (port === undefined) return;
+    if (!link.deleted) this.update(port, link);
+    else if (port.kind === "netdev") this.gone(port);
+    else this.relocate(port);
+  }
+
+  /** Looks again where a port's device is and how it does. */
+  private relocate(port: NativePort): void {
+    try {
+      if (port.kind === "netdev") this.update(port, this.io.getLink(port.ifindex, "", -1));
+      else {
+        const place = this.io.locateInternal(port.handle);
+        if (place === undefined) {
+          this.gone(port);
+          return;
+        }
+        const link = this.io.getLink(place.ifindex, place.name, place.nsid);
+        port.netnsid = place.nsid < 0 ? undefined : place.nsid;
+        port.ifindex = link.ifindex;
+        this.update(port, link);
+      }
+    } catch {
+      this.gone(port);
+    }
+  }
+
+  private update(port: NativePort, link: Link): void {
+    port.mtu = link.mtu;
+    port.running = isRunning(link);
+    if (port.name === link.name) return;
+    port.name = link.name;
+    if (port.kind === "netdev") attempt(() => this.io.renamed(port.handle, link.name));
+  }
+
+  private gone(port: NativePort): void {
+    if (port.gone) return;
+    port.gone = true;
+    port.running = false;
+    if (this.events === undefined) port.close();
+    else this.events.onGone(port);
+  }
+}
+
+function isRunning(link: Link): boolean {
+  return (link.flags & IFF_UP) !== 0 && link.carrier;
+}

@@ -1,0 +1,135 @@
+import type { SocketOpener } from "../client/requester.ts";
+import { Conntrack } from "../conntrack/conntrack.ts";
+import type { Helper } from "../conntrack/helpers/helper.ts";
+import { ConntrackSysctl } from "../conntrack/sysctl.ts";
+import { type Clock, systemClock } from "../core/clock.ts";
+import { kernelProfile } from "../core/kernel-profile.ts";
+import { type Random, SystemRandom } from "../core/random.ts";
+import { BatchClock } from "../datapath/batch-clock.ts";
+import { endBatch, receiveFrom } from "../datapath/datapath.ts";
+import { seedHash } from "../flow/hash.ts";
+import { Ctnetlink } from "../kernel/ctnetlink/ctnetlink.ts";
+import { OvsKernel } from "../kernel/ovs-kernel.ts";
+import { PairSocket } from "../netlink/pair.ts";
+import type { NetlinkSocket } from "../netlink/socket.ts";
+import type { PortDriver } from "../port/provider.ts";
+
+/** What a Nokmod is made of; all of it may be left out but the ports. */
+export interface NokmodOptions {
+  /** NativePorts for real devices, MemoryPorts for tests. */
+  readonly ports: PortDriver;
+  /** Default: the machine's clock. */
+  readonly clock?: Clock;
+  readonly random?: Random;
+  /** Milliseconds between periodic work (expiry of connections, order of masks); 0: only when tick() is called. */
+  readonly tickInterval?: number;
+  /** Release of the kernel to behave as: one of KERNEL_RELEASES (kernel-profile.ts), the newest by default. */
+  readonly kernel?: string;
+  /** Settings of connection tracking by the names that sysctl(8) has for them (src/conntrack/sysctl.ts). */
+  readonly sysctl?: Readonly<Record<string, number | string>>;
+  /** Helpers beside those of the kernel (docs/helpers.md). */
+  readonly helpers?: readonly Helper[];
+  /** Lets ct actions make connections that cross zones (docs/cross-zone-nat.md), which no kernel does. */
+  readonly crossZoneNat?: boolean;
+  /** Possible processors, as the module would see them; bounds upcall port ids. */
+  readonly processors?: number;
+  /** Leave the seed of packet hashes, which the process has one of, as it is. */
+  readonly keepSeed?: boolean;
+}
+
+/** Periodic work every second, as often as mask use or connection timeouts can be seen from outside. */
+const TICK_INTERVAL = 1000;
+
+/**
+ * The module: datapaths, connection tracking and their netlink families over a set of ports. Netlink sockets are opened on
+ * it in this process (open()), or by other processes through a server (src/server).
+ *
+ * @throws NokmodError ERR_KERNEL_UNKNOWN; Errno ENOENT, EACCES or EINVAL of a setting, EBUSY or EINVAL of a helper
+ *
+ * @example
+ * ```ts
+ * const nokmod = new Nokmod({ ports: new MemoryPorts() });
+ * const client = new OvsClient(nokmod);
+ * const { ifindex } = client.createDatapath("dp0");
+ * ```
+ */
+export class Nokmod implements SocketOpener {
+  readonly kernel: OvsKernel;
+  readonly conntrack: Conntrack;
+  readonly ports: PortDriver;
+  /** Settings of connection tracking by name. */
+  readonly sysctl: ConntrackSysctl;
+  /** Something was configured that no multicast group tells of: meters, limits of zones, timeout policies. */
+  onConfigured: (() => void) | undefined = undefined;
+  private readonly timer: NodeJS.Timeout | undefined;
+  private unfinished: NodeJS.Immediate | undefined;
+
+  constructor(options: NokmodOptions) {
+    const kernel = kernelProfile(options.kernel);
+    const clock = new BatchClock(options.clock ?? systemClock);
+    const random = options.random ?? new SystemRandom();
+    if (!options.keepSeed) seedHash(random.u32());
+    this.ports = options.ports;
+    const { memory } = options.ports;
+    const { expectationsTracked } = kernel;
+    const tracking = { crossZoneNat: options.crossZoneNat ?? false, expectationsTracked };
+    this.conntrack = new Conntrack({ clock, random, memory, options: tracking });
+    for (const helper of options.helpers ?? []) this.conntrack.registerHelper(helper);
+    this.sysctl = new ConntrackSysctl(this.conntrack);
+    for (const [name, value] of Object.entries(options.sysctl ?? {})) this.sysctl.set(name, value);
+    this.kernel = new OvsKernel({
+      kernel,
+      clock,
+      random,
+      memory,
+      conntrack: this.conntrack,
+      ports: options.ports,
+      zoneLimits: this.conntrack.limits,
+      processors: options.processors,
+    });
+    const { environment } = this.kernel;
+    const ctnetlink = new Ctnetlink(this.kernel.bus, this.conntrack, () => clock.realtime(), kernel);
+    ctnetlink.onDatagram = () => endBatch(environment);
+    this.kernel.onConfigured = ctnetlink.onConfigured = () => this.onConfigured?.();
+    options.ports.start(receiveFrom, () => endBatch(environment), {
+      onGone: (port) => this.kernel.deviceGone(port),
+    });
+    const interval = options.tickInterval ?? TICK_INTERVAL;
+    if (interval > 0) this.timer = setInterval(() => this.turn(), interval).unref();
+  }
+
+  /** Opens a netlink socket in this process: NETLINK_GENERIC or NETLINK_NETFILTER. */
+  open(protocol: number): NetlinkSocket {
+    return new PairSocket(this.kernel.bus, protocol);
+  }
+
+  /** Periodic work: called by a timer, or by whoever moves a virtual clock. */
+  tick(): void {
+    this.kernel.environment.clock.invalidate();
+    this.kernel.tick();
+    while (this.conntrack.tick());
+    this.kernel.environment.clock.invalidate();
+  }
+
+  /** tick() in slices, with packets and requests in between. */
+  private turn(): void {
+    if (this.unfinished !== undefined) return;
+    this.kernel.environment.clock.invalidate();
+    this.kernel.tick();
+    this.collect();
+  }
+
+  private collect(): void {
+    this.kernel.environment.clock.invalidate();
+    this.unfinished = this.conntrack.tick() ? setImmediate(() => this.collect()) : undefined;
+    this.kernel.environment.clock.invalidate();
+  }
+
+  /** Takes everything down: datapaths, ports, timer. Devices are as they were found. */
+  close(): void {
+    clearInterval(this.timer);
+    clearImmediate(this.unfinished);
+    this.kernel.shutdown();
+    this.ports.close();
+  }
+}
