@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { SetValues } from "../../src/netlink/schema.ts";
+import type { SetValues } from "../../src/netlink/schema/index.ts";
 import type { MessageWriter } from "../../src/netlink/writer.ts";
 import { datapathAttributes } from "../../src/schema/openvswitch.ts";
 import { EBUSY, EEXIST, EINVAL, ENODEV, ENOENT, EOPNOTSUPP, EPERM, ERANGE } from "../../src/uapi/errno.ts";

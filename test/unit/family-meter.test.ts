@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { ManualClock } from "../../src/core/clock.ts";
 import { Meter, MeterBand, MeterTable } from "../../src/datapath/meter.ts";
-import type { SetValues } from "../../src/netlink/schema.ts";
+import type { SetValues } from "../../src/netlink/schema/index.ts";
 import type { MessageWriter } from "../../src/netlink/writer.ts";
 import { meterAttributes } from "../../src/schema/openvswitch.ts";
 import { EBUSY, EFBIG, EINVAL, ENODEV, ENOENT, ERANGE } from "../../src/uapi/errno.ts";

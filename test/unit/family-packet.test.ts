@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { KERNEL_RELEASES } from "../../src/core/kernel-profile.ts";
-import type { SetValues } from "../../src/netlink/schema.ts";
+import type { SetValues } from "../../src/netlink/schema/index.ts";
 import type { MessageWriter } from "../../src/netlink/writer.ts";
 import { type flowAttributes, packetAttributes } from "../../src/schema/openvswitch.ts";
 import { EINVAL, ENODEV, ENOENT, ERANGE } from "../../src/uapi/errno.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { SetValues } from "../../src/netlink/schema.ts";
+import type { SetValues } from "../../src/netlink/schema/index.ts";
 import type { MessageWriter } from "../../src/netlink/writer.ts";
 import { vportAttributes } from "../../src/schema/openvswitch.ts";
 import { EAFNOSUPPORT, EBUSY, EEXIST, EFBIG, EINVAL, ENODEV, EOPNOTSUPP } from "../../src/uapi/errno.ts";

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { Errno } from "../../src/core/errors.ts";
 import { ExtAck } from "../../src/netlink/extack.ts";
-import { toJson, toText } from "../../src/netlink/print.ts";
-import * as s from "../../src/netlink/schema.ts";
+import * as s from "../../src/netlink/schema/index.ts";
+import { toJson, toText } from "../../src/netlink/schema/index.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { MessageDecoder } from "../../src/schema/decode.ts";
 import { actionAttributes, flowAttributes, keyAttributes } from "../../src/schema/openvswitch.ts";
