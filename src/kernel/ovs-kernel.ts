@@ -8,7 +8,6 @@ import { BatchClock } from "../datapath/batch-clock.ts";
 import { endBatch, receiveFrom, receiveFromTunnel } from "../datapath/datapath.ts";
 import { Datapaths } from "../datapath/datapaths.ts";
 import type { DatapathEnvironment } from "../datapath/environment.ts";
-import type { Vport } from "../datapath/vport.ts";
 import { NetlinkBus } from "../netlink/bus.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import type { PacketMemory } from "../packet/memory.ts";
@@ -149,7 +148,7 @@ export class OvsKernel {
    */
   deviceGone(port: Port): void {
     if (this.tunnelDevices.portGone(port)) return;
-    const vport = port.context as Vport | undefined;
+    const vport = this.datapaths.vportOf(port);
     if (vport === undefined) return;
     const { writer, bus, vports } = this;
     const notify = !vport.internal && bus.hasListeners(NETLINK_GENERIC, vports.firstGroup);
