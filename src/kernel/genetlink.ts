@@ -1,7 +1,7 @@
 import { Errno } from "../core/errors.ts";
 import type { BusSocket, Dump, NetlinkBus, NetlinkMessage, NetlinkProtocol } from "../netlink/bus.ts";
 import type { ExtAck } from "../netlink/extack.ts";
-import type { AnyAttributeSet, AttributeSet, AttributeTable, Definitions } from "../netlink/schema.ts";
+import type { AnyAttributeSet, AttributeSet, AttributeTable, Definitions } from "../netlink/schema/index.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import { EBUSY, EINVAL, EMSGSIZE, ENOENT, EOPNOTSUPP, EPERM } from "../uapi/errno.ts";
 import {

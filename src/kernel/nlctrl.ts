@@ -1,5 +1,5 @@
 import { Errno } from "../core/errors.ts";
-import { type AnyAttributeSet, putPolicy } from "../netlink/schema.ts";
+import { type AnyAttributeSet, putPolicy } from "../netlink/schema/index.ts";
 import type { MessageWriter } from "../netlink/writer.ts";
 import { getFamily, getPolicy } from "../schema/genetlink.ts";
 import { EINVAL, ENODATA, ENOENT } from "../uapi/errno.ts";

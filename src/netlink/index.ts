@@ -12,8 +12,7 @@ export {
 } from "./bus.ts";
 export { ExtAck } from "./extack.ts";
 export { DEFAULT_RECEIVE_BUFFER, type PairOptions, PairSocket } from "./pair.ts";
-export { type Json, toJson, toText } from "./print.ts";
 export { AttributeReader } from "./reader.ts";
-export * from "./schema.ts";
+export * from "./schema/index.ts";
 export type { NetlinkSocket } from "./socket.ts";
 export { MessageWriter } from "./writer.ts";

@@ -1,4 +1,4 @@
-import type { AnyAttributeSet } from "../netlink/schema.ts";
+import type { AnyAttributeSet } from "../netlink/schema/index.ts";
 import { CTRL_CMD_NEWFAMILY, GENL_ID_CTRL } from "../uapi/genetlink.ts";
 import * as nl from "../uapi/netlink.ts";
 import { extendedAck, nlctrl } from "./genetlink.ts";

@@ -1,4 +1,4 @@
-import { attributeSet, list, nested, nulString, s32, u16, u32, u64 } from "../netlink/schema.ts";
+import { attributeSet, list, nested, nulString, s32, u16, u32, u64 } from "../netlink/schema/index.ts";
 import * as nl from "../uapi/genetlink.ts";
 import * as policy from "../uapi/netlink.ts";
 

@@ -12,7 +12,7 @@ import {
   u16,
   u32,
   u64,
-} from "../netlink/schema.ts";
+} from "../netlink/schema/index.ts";
 import * as uapi from "../uapi/net_dropmon.ts";
 
 const port = attributeSet("net_dm_port", { NETDEV_IFINDEX: u32(uapi.NET_DM_ATTR_PORT_NETDEV_IFINDEX) });

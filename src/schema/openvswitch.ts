@@ -34,7 +34,7 @@ import {
   u32s,
   u64,
   unspec,
-} from "../netlink/schema.ts";
+} from "../netlink/schema/index.ts";
 import * as ovs from "../uapi/openvswitch.ts";
 import { kernelVersion } from "../uapi/version.ts";
 

@@ -1,4 +1,4 @@
-import { attributeSet, binary, flag, nested, since, u16, u32, u64 } from "../netlink/schema.ts";
+import { attributeSet, binary, flag, nested, since, u16, u32, u64 } from "../netlink/schema/index.ts";
 import * as uapi from "../uapi/psample.ts";
 import { kernelVersion } from "../uapi/version.ts";
 import { tunnelKeyAttributes } from "./openvswitch.ts";

@@ -1,5 +1,5 @@
 /** What of a recorded answer must be equal: everything but numbers that are the machine's own. */
-import type { AnyAttributeSet } from "../../src/netlink/schema.ts";
+import type { AnyAttributeSet } from "../../src/netlink/schema/index.ts";
 import { nlctrl } from "../../src/schema/genetlink.ts";
 import {
   ctLimitAttributes,

@@ -1,5 +1,5 @@
 /** A datapath with in-memory ports, driven through netlink byte by byte: for tests of forwarding, upcalls and statistics. */
-import type { SetValues } from "../../src/netlink/schema.ts";
+import type { SetValues } from "../../src/netlink/schema/index.ts";
 import type { MessageWriter } from "../../src/netlink/writer.ts";
 import type { MemoryDevice, MemoryPort } from "../../src/port/memory/ports.ts";
 import { datapathAttributes, packetAttributes, vportAttributes } from "../../src/schema/openvswitch.ts";

@@ -1,6 +1,6 @@
 import type { ZoneLimits } from "../../conntrack/zone-limits.ts";
 import { Errno } from "../../core/errors.ts";
-import type { AttributeTable } from "../../netlink/schema.ts";
+import type { AttributeTable } from "../../netlink/schema/index.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";
 import { ctLimitAttributes } from "../../schema/openvswitch.ts";
 import { EINVAL, EMSGSIZE } from "../../uapi/errno.ts";

@@ -1,7 +1,7 @@
 import { Errno } from "../../core/errors.ts";
 import type { Datapath } from "../../datapath/datapath.ts";
 import type { Datapaths } from "../../datapath/datapaths.ts";
-import type { AttributeTable } from "../../netlink/schema.ts";
+import type { AttributeTable } from "../../netlink/schema/index.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";
 import { datapathAttributes } from "../../schema/openvswitch.ts";
 import { EEXIST, EINVAL, ENODEV, EOPNOTSUPP } from "../../uapi/errno.ts";

@@ -8,7 +8,7 @@ import { type FlowTable, sameKey, type Ufid, ufidOf } from "../../datapath/flow-
 import { parseKey, parseMatch, putKey, putMask } from "../../flow/codec.ts";
 import { K, newKey } from "../../flow/key.ts";
 import type { ExtAck } from "../../netlink/extack.ts";
-import type { AttributeTable } from "../../netlink/schema.ts";
+import type { AttributeTable } from "../../netlink/schema/index.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";
 import { flowAttributes } from "../../schema/openvswitch.ts";
 import { EEXIST, EINVAL, ENODEV, ENOENT } from "../../uapi/errno.ts";

@@ -3,7 +3,7 @@ import type { Datapath } from "../../datapath/datapath.ts";
 import type { Datapaths } from "../../datapath/datapaths.ts";
 import { MAX_BANDS, Meter, MeterBand } from "../../datapath/meter.ts";
 import { AttributeReader } from "../../netlink/reader.ts";
-import type { AttributeTable } from "../../netlink/schema.ts";
+import type { AttributeTable } from "../../netlink/schema/index.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";
 import { bandAttributes, meterAttributes } from "../../schema/openvswitch.ts";
 import { EINVAL, ENODEV, ENOENT } from "../../uapi/errno.ts";

@@ -1,0 +1,90 @@
+import type { ExtAck } from "../extack.ts";
+import type { MessageWriter } from "../writer.ts";
+
+/** How the kernel checks a payload (enum netlink_attribute_type; UNSPEC has at most a minimum length). */
+export const enum Rule {
+  UNSPEC = 0,
+  FLAG = 1,
+  U8 = 2,
+  U16 = 3,
+  U32 = 4,
+  U64 = 5,
+  S8 = 6,
+  S16 = 7,
+  S32 = 8,
+  S64 = 9,
+  BINARY = 10,
+  STRING = 11,
+  NUL_STRING = 12,
+  NESTED = 13,
+  NESTED_ARRAY = 14,
+}
+
+/** Payload bytes of the integer rules, by Rule; 0 = not an integer. */
+export const INTEGER_SIZE = [0, 0, 1, 2, 4, 8, 1, 2, 4, 8, 0, 0, 0, 0, 0];
+
+/** One attribute: its number, how the kernel checks it and how its payload is read and written. */
+export interface Attribute<T> {
+  readonly type: number;
+  readonly rule: Rule;
+  /** The rule's length in bytes: a minimum for UNSPEC, a maximum for strings and BINARY; 0 = none. */
+  readonly length: number;
+  /** Shortest payload in bytes that read() takes. */
+  readonly size: number;
+  /** Bounds of an integer, or of a BINARY payload's length in bytes. */
+  readonly min?: number;
+  readonly max?: number;
+  /** The attributes inside, for decoding and printing. */
+  readonly inner?: () => AnyAttributeSet;
+  /** What each entry of a list() holds. */
+  readonly element?: Attribute<unknown>;
+  /** Whether the kernel also checks what is inside. */
+  readonly deep?: boolean;
+  /** kernelVersion() of the first kernel that knows it; undefined = all do. */
+  readonly since?: number;
+  /**
+   * Reads a payload of at least `size` bytes.
+   * @param knownOnly leave out what is unknown or too short inside, as AttributeSet.decode() does
+   * @param depth recursive nests around this one
+   */
+  read(view: DataView, offset: number, length: number, knownOnly?: boolean, depth?: number): T;
+  write(writer: MessageWriter, type: number, value: T): void;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a table holds attributes of all value types; Values<> gives each its own
+export type Definitions = Readonly<Record<string, Attribute<any>>>;
+
+/** What decode() gives and encode() takes for a table of attributes. */
+export type Values<D extends Definitions> = {
+  -readonly [N in keyof D]?: D[N] extends Attribute<infer T> ? T : never;
+};
+
+/** The part of an AttributeSet that does not depend on its table. */
+export interface AnyAttributeSet {
+  readonly name: string;
+  readonly maxType: number;
+  readonly byType: readonly (NamedAttribute | undefined)[];
+  readonly ordered: boolean;
+  validate(
+    view: DataView,
+    start: number,
+    end: number,
+    base: number,
+    extack: ExtAck | undefined,
+    strict: boolean,
+    depth: number,
+  ): void;
+  decode(view: DataView, start: number, end: number, knownOnly?: boolean, depth?: number): unknown;
+  encode(writer: MessageWriter, values: never): void;
+}
+
+/** An attribute with its name in the set. */
+export interface NamedAttribute extends Attribute<unknown> {
+  readonly name: string;
+}
+
+/** Gives all attributes one shape: every attribute of every message is looked up through it. */
+export function named(name: string, attribute: Attribute<unknown>): NamedAttribute {
+  const { type, rule, length, size, min, max, inner, element, deep, since, read, write } = attribute;
+  return { name, type, rule, length, size, min, max, inner, element, deep, since, read, write };
+}

@@ -1,0 +1,189 @@
+import { ipv4Text, ipv6HexText, macText, parseIpv4, parseIpv6, parseMac } from "../../net/address.ts";
+import type { MessageWriter } from "../writer.ts";
+import { type Attribute, Rule } from "./attribute.ts";
+import { readBytes, readU64 } from "./values.ts";
+
+/** Fields of a fixed layout; the name says size and byte order. Bytes of any other length as `bytesN`. */
+export type Field =
+  | "u8"
+  | "u16"
+  | "u32"
+  | "u64"
+  | "s32"
+  | "be16"
+  | "be32"
+  | "ipv4"
+  | "mac"
+  | "ipv6"
+  | "pad1"
+  | "pad2"
+  | "pad4"
+  | "bytes16";
+
+const FIELD_SIZE: Record<Field, number> = {
+  u8: 1,
+  u16: 2,
+  u32: 4,
+  u64: 8,
+  s32: 4,
+  be16: 2,
+  be32: 4,
+  ipv4: 4,
+  mac: 6,
+  ipv6: 16,
+  pad1: 1,
+  pad2: 2,
+  pad4: 4,
+  bytes16: 16,
+};
+
+/** Value type of a field: addresses are strings in their usual notation. */
+export type FieldValue<F extends Field> = F extends "mac" | "ipv4" | "ipv6"
+  ? string
+  : F extends "bytes16"
+    ? Uint8Array
+    : number;
+
+/** What a fixed layout reads as. */
+export type StructValue<L extends Readonly<Record<string, Field>>> = { -readonly [N in keyof L]: FieldValue<L[N]> };
+
+/** A C struct without holes (name paddings `pad…`), as the whole payload. */
+export const struct = <const L extends Readonly<Record<string, Field>>>(
+  type: number,
+  layout: L,
+  rule: Rule = Rule.UNSPEC,
+): Attribute<StructValue<L>> => {
+  const fields = Object.entries(layout);
+  const size = fields.reduce((sum, [, field]) => sum + FIELD_SIZE[field], 0);
+  return {
+    type,
+    rule,
+    length: rule === Rule.UNSPEC ? size : 0,
+    size,
+    read: (view, offset) => readStruct(fields, view, offset) as StructValue<L>,
+    write: (writer, t, value) => writeStruct(fields, writer, writer.attr(t, size), value),
+  };
+};
+
+/** Packed structs, as many as fit. */
+export const structs = <const L extends Readonly<Record<string, Field>>>(
+  type: number,
+  layout: L,
+): Attribute<StructValue<L>[]> => {
+  const fields = Object.entries(layout);
+  const size = fields.reduce((sum, [, field]) => sum + FIELD_SIZE[field], 0);
+  return {
+    type,
+    rule: Rule.UNSPEC,
+    length: 0,
+    size: 0,
+    read: (view, offset, length) => {
+      const values: StructValue<L>[] = [];
+      for (let at = 0; at + size <= length; at += size)
+        values.push(readStruct(fields, view, offset + at) as StructValue<L>);
+      return values;
+    },
+    write: (writer, t, values) => {
+      let at = writer.attr(t, size * values.length);
+      for (const value of values) {
+        writeStruct(fields, writer, at, value);
+        at += size;
+      }
+    },
+  };
+};
+
+function readStruct(fields: [string, Field][], view: DataView, offset: number): Record<string, unknown> {
+  const value: Record<string, unknown> = {};
+  let at = offset;
+  for (const [name, field] of fields) {
+    if (!field.startsWith("pad")) value[name] = readField(field, view, at);
+    at += FIELD_SIZE[field];
+  }
+  return value;
+}
+
+function writeStruct(
+  fields: [string, Field][],
+  writer: MessageWriter,
+  offset: number,
+  value: Readonly<Record<string, unknown>>,
+): void {
+  let at = offset;
+  for (const [name, field] of fields) {
+    writeField(field, writer, at, value[name]);
+    at += FIELD_SIZE[field];
+  }
+}
+
+function readField(field: Field, view: DataView, at: number): unknown {
+  switch (field) {
+    case "u8":
+      return view.getUint8(at);
+    case "u16":
+      return view.getUint16(at, true);
+    case "u32":
+      return view.getUint32(at, true);
+    case "u64":
+      return readU64(view, at);
+    case "s32":
+      return view.getInt32(at, true);
+    case "be16":
+      return view.getUint16(at);
+    case "be32":
+      return view.getUint32(at);
+    case "mac":
+      return macText(readBytes(view, at, 6));
+    case "ipv4":
+      return ipv4Text(readBytes(view, at, 4));
+    case "ipv6":
+      return ipv6HexText(readBytes(view, at, 16));
+    default:
+      return readBytes(view, at, FIELD_SIZE[field]);
+  }
+}
+
+function writeField(field: Field, writer: MessageWriter, at: number, value: unknown): void {
+  const { view, bytes } = writer;
+  switch (field) {
+    case "u8":
+      view.setUint8(at, Number(value));
+      break;
+    case "u16":
+      view.setUint16(at, Number(value), true);
+      break;
+    case "u32":
+    case "s32":
+      view.setUint32(at, Number(value) >>> 0, true);
+      break;
+    case "u64":
+      view.setUint32(at, Number(value) % 0x1_0000_0000, true);
+      view.setUint32(at + 4, Math.floor(Number(value) / 0x1_0000_0000), true);
+      break;
+    case "be16":
+      view.setUint16(at, Number(value));
+      break;
+    case "be32":
+      view.setUint32(at, Number(value) >>> 0);
+      break;
+    case "mac":
+      bytes.set(addressBytes(value, parseMac), at);
+      break;
+    case "ipv4":
+      bytes.set(addressBytes(value, parseIpv4), at);
+      break;
+    case "ipv6":
+      bytes.set(addressBytes(value, parseIpv6), at);
+      break;
+    default:
+      bytes.fill(0, at, at + FIELD_SIZE[field]);
+      if (value instanceof Uint8Array) bytes.set(value.subarray(0, FIELD_SIZE[field]), at);
+  }
+}
+
+/** The bytes of an address field's value. @throws RangeError where the text is none */
+function addressBytes(value: unknown, parse: (text: string) => Uint8Array | null): Uint8Array {
+  const bytes = parse(String(value));
+  if (bytes === null) throw new RangeError(`${value} is no address`);
+  return bytes;
+}
