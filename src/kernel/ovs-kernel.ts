@@ -1,6 +1,6 @@
 import { availableParallelism } from "node:os";
 import type { ConntrackPort } from "../conntrack/conntrack-port.ts";
-import { ZoneLimits } from "../conntrack/limits.ts";
+import { ZoneLimits } from "../conntrack/zone-limits.ts";
 import type { Clock } from "../core/clock.ts";
 import { type KernelProfile, kernelProfile } from "../core/kernel-profile.ts";
 import type { Random } from "../core/random.ts";
