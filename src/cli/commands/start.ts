@@ -7,11 +7,11 @@ import { NativePorts } from "../../port/native/ports.ts";
 import { Namespaces } from "../../runtime/namespaces.ts";
 import { Nokmod } from "../../runtime/nokmod.ts";
 import { StateFile } from "../../runtime/state-file.ts";
-import { warmUp } from "../../runtime/warm-up.ts";
 import { NetlinkServer } from "../../server/index.ts";
 import { ENOENT } from "../../uapi/errno.ts";
 import { VSwitch } from "../../vswitch/index.ts";
 import { describeError, nearest, print } from "../output.ts";
+import { setEngineFlags, warmUp } from "../warm-up.ts";
 
 /** Options of `nokmod start`. */
 export interface StartOptions {
@@ -51,6 +51,9 @@ export async function start(options: StartOptions): Promise<void> {
   const onFault = (error: unknown): void => {
     process.stderr.write(`nokmod: fault in a request: ${error instanceof Error ? error.stack : error}\n`);
   };
+  const onBridgeFault = (what: string, error: unknown): void => {
+    console.error(`nokmod: bridge ${options.bridge}: ${what}: ${describeError(error)}`);
+  };
   const make = (keepSeed: boolean): Nokmod => {
     const made = new Nokmod({
       ports: new NativePorts(),
@@ -62,6 +65,7 @@ export async function start(options: StartOptions): Promise<void> {
     return made;
   };
   goFirst();
+  setEngineFlags();
   await warmUp();
   const nokmod = attempt("packet memory", () => make(false));
   const namespaces = new Namespaces(() => {
@@ -91,7 +95,7 @@ export async function start(options: StartOptions): Promise<void> {
     server = new NetlinkServer(nokmod.kernel, { path: options.socket, foreign: namespaces.enter });
     if (options.bridge !== undefined) {
       const name = options.bridge;
-      const made = attempt(`bridge ${name}`, () => new VSwitch({ opener: nokmod, name }));
+      const made = attempt(`bridge ${name}`, () => new VSwitch({ opener: nokmod, name, onFault: onBridgeFault }));
       bridge = made;
       for (const port of options.port ?? []) attempt(`port ${port}`, () => made.addPort(port));
       for (const rule of rules.length > 0 ? rules : ["priority=0,actions=NORMAL"]) made.addFlow(rule);
