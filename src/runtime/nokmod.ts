@@ -4,6 +4,7 @@ import type { Helper } from "../conntrack/helpers/helper.ts";
 import { ConntrackSysctl } from "../conntrack/sysctl.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { kernelProfile } from "../core/kernel-profile.ts";
+import type { Log } from "../core/log.ts";
 import { type Random, SystemRandom } from "../core/random.ts";
 import { BatchClock } from "../datapath/batch-clock.ts";
 import { seedHash } from "../flow/hash.ts";
@@ -32,6 +33,8 @@ export interface NokmodOptions {
   readonly crossZoneNat?: boolean;
   /** Possible processors, as the module would see them; bounds upcall port ids. */
   readonly processors?: number;
+  /** Gets faults of nokmod's own code: requests and frames that ended with an error that is no answer. Default: none. */
+  readonly log?: Log;
   /** Leave the seed of packet hashes, which the process has one of, as it is. */
   readonly keepSeed?: boolean;
 }
@@ -89,6 +92,9 @@ export class Nokmod implements SocketOpener {
     const ctnetlink = new Ctnetlink(this.kernel.bus, this.conntrack, () => clock.realtime(), kernel);
     ctnetlink.onDatagram = this.kernel.endTurn;
     this.kernel.onConfigured = ctnetlink.onConfigured = () => this.onConfigured?.();
+    const { log } = options;
+    if (log !== undefined)
+      this.kernel.bus.onFault = (error) => log.limited("fault", "error", "fault in a request or a frame", error);
     this.kernel.start(options.ports);
     const interval = options.tickInterval ?? TICK_INTERVAL;
     if (interval > 0) this.timer = setInterval(() => this.beginTick(), interval).unref();

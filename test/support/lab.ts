@@ -270,7 +270,13 @@ export class Lab {
 
   /** `nokmod start …`; waits until it takes requests. */
   async start(...args: string[]): Promise<void> {
-    this.nokmod = new Script(this.namespace.start(...this.commandLine(["start", "--socket", this.socket, ...args])));
+    await this.startBy([], ...args);
+  }
+
+  /** The same by a command that runs what follows it with exec(), such as setpriv. */
+  async startBy(command: readonly string[], ...args: string[]): Promise<void> {
+    const words = [...command, ...this.commandLine(["start", "--socket", this.socket, ...args])];
+    this.nokmod = new Script(this.namespace.start(...words));
     // In a virtual machine this takes a while.
     await this.nokmod.line("nokmod is ready", 60_000);
   }

@@ -10,7 +10,7 @@ import { defaultSocketPath } from "../../netlink/transport.ts";
 /** Options of `nokmod exec`. */
 export interface ExecOptions {
   readonly socket?: string;
-  /** Hold the program's system calls instead of standing in front of its C library. Default: where it is static. */
+  /** Start it under the seccomp supervisor instead of with the preload library. Default: if it is static or written in Go. */
   readonly seccomp?: boolean;
 }
 
@@ -18,7 +18,7 @@ export interface ExecOptions {
 const CANNOT_START = 126;
 const NOT_FOUND = 127;
 
-/** Signals that somebody may send to the one in order to reach the other. */
+/** Signals that are sent to this process to reach the command. */
 const FORWARDED: readonly NodeJS.Signals[] = [
   "SIGINT",
   "SIGTERM",
@@ -55,7 +55,8 @@ export async function exec(command: readonly string[], options: ExecOptions): Pr
       return;
     }
     process.exitCode = 128 + constants.signals[signal];
-    for (const name of FORWARDED) process.off(name, forward);
+    // Our own listeners would keep the signal from ending this process as it ended the command.
+    for (const name of FORWARDED) process.removeAllListeners(name);
     process.kill(process.pid, signal);
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;

@@ -13,3 +13,8 @@ export function attempt<T>(call: () => T): T {
     throw error;
   }
 }
+
+/** Whether a native call failed with an errno: the kernel refused it. Anything else is a fault of ours. */
+export function isSystemError(error: unknown): error is { readonly errno: number } {
+  return typeof (error as { errno?: unknown }).errno === "number";
+}

@@ -1,6 +1,7 @@
 import { Csum, Gso, type Packet } from "../../packet/packet.ts";
 import { EOPNOTSUPP } from "../../uapi/errno.ts";
 import type { DeviceStats, Port } from "../port.ts";
+import { isSystemError } from "./attempt.ts";
 import type { PacketIo } from "./packet-io.ts";
 import { TX_BATCH, Tx } from "./packet-io.ts";
 
@@ -82,8 +83,9 @@ export class NativePort implements Port {
     if (this.handle >= 0) {
       try {
         this.last = this.read();
-      } catch {
-        // The device went away a moment ago: word of it is on its way.
+      } catch (error) {
+        // The device went away a moment ago; the notification of that is on its way.
+        if (!isSystemError(error)) throw error;
       }
     }
     return { ...this.last };
@@ -96,9 +98,9 @@ export class NativePort implements Port {
     try {
       return this.queue.io.askNetfilter(this.handle, request, length, reply);
     } catch (error) {
+      if (!isSystemError(error)) throw error;
       // No nfnetlink there, or no right to go there.
-      const { errno } = error as { errno?: number };
-      return -(errno || EOPNOTSUPP);
+      return -(error.errno || EOPNOTSUPP);
     }
   }
 

@@ -4,7 +4,7 @@ import { Csum, Gso, Packet } from "../../packet/packet.ts";
 import { EBUSY, EEXIST, EINVAL, ENODEV } from "../../uapi/errno.ts";
 import type { Port, PortEvents, Receive } from "../port.ts";
 import { isDeviceName, type PortDriver } from "../provider.ts";
-import { attempt } from "./attempt.ts";
+import { attempt, isSystemError } from "./attempt.ts";
 import { createPacketIo, type Link, type PacketIo, Rx, VnetFlag } from "./packet-io.ts";
 import { NativePort, type TransmitQueue } from "./port.ts";
 import { NativeUnderlay } from "./underlay.ts";
@@ -120,10 +120,11 @@ export class NativePorts implements PortDriver, TransmitQueue {
 
   private exists(ifindex: number, name: string): boolean {
     try {
-      this.io.getLink(ifindex, name, -1);
+      attempt(() => this.io.getLink(ifindex, name, -1));
       return true;
-    } catch {
-      return false;
+    } catch (error) {
+      if (error instanceof Errno && error.errno === ENODEV) return false;
+      throw error;
     }
   }
 
@@ -232,7 +233,9 @@ export class NativePorts implements PortDriver, TransmitQueue {
         port.ifindex = link.ifindex;
         this.update(port, link);
       }
-    } catch {
+    } catch (error) {
+      if (!isSystemError(error)) throw error;
+      // ENODEV, or EPERM in a namespace that it was moved to: out of reach.
       this.gone(port);
     }
   }

@@ -109,6 +109,7 @@ function readPortRange(): { min: number; max: number } {
     const [min, max] = readFileSync(PORT_RANGE, "utf8").trim().split(/\s+/).map(Number);
     return min > 0 && max > min ? { min, max } : DEFAULT_PORT_RANGE;
   } catch {
+    // No /proc, or none of this namespace: as the kernel begins.
     return DEFAULT_PORT_RANGE;
   }
 }
