@@ -9,8 +9,9 @@ import {
   OVS_VPORT_TYPE_VXLAN,
   OVSP_LOCAL,
 } from "../uapi/openvswitch.ts";
-import { Datapath, type DatapathEnvironment, type TunnelOptions } from "./datapath.ts";
-import { Vport } from "./vport.ts";
+import { Datapath } from "./datapath.ts";
+import type { DatapathEnvironment } from "./environment.ts";
+import { type TunnelOptions, Vport } from "./vport.ts";
 
 /** DP_MAX_PORTS (spec/tables T-118). */
 export const MAX_PORTS = 65535;
@@ -73,11 +74,15 @@ export class Datapaths {
     for (const datapath of this.list) {
       if (datapath.ifindex === ifindex) return datapath;
     }
-    for (const vports of this.byAttachName.values()) {
-      for (const { internal, port, datapath } of vports)
-        if (internal && port.ifindex === ifindex && port.netnsid === undefined) return datapath;
-    }
-    return undefined;
+    const names = (vport: Vport | undefined): boolean =>
+      vport?.internal === true && vport.port.ifindex === ifindex && vport.port.netnsid === undefined;
+    return this.list.find((datapath) => datapath.vports.some(names));
+  }
+
+  /** The datapath whose local port has that name (spec/families F-103). */
+  byName(name: string): Datapath | undefined {
+    const vport = this.vportByName(name);
+    return vport === undefined ? undefined : this.list.find(({ local }) => local === vport);
   }
 
   /** The vport of that name in any datapath (spec/families F-178, F-190). */
@@ -151,9 +156,14 @@ export class Datapaths {
     this.detach(vport);
   }
 
+  /** The vport that was made of a port, undefined if there is none. */
+  vportOf({ receiver }: Port): Vport | undefined {
+    return receiver instanceof Vport ? receiver : undefined;
+  }
+
   /** A device has gone by itself: its vport goes too (spec/tables T-109). Returns that vport. */
   deviceGone(port: Port): Vport | undefined {
-    const vport = port.context as Vport | undefined;
+    const vport = this.vportOf(port);
     if (vport === undefined) return undefined;
     this.detach(vport);
     return vport;
@@ -181,7 +191,7 @@ export class Datapaths {
     const namesakes = this.byAttachName.get(vport.attachName) as Vport[];
     namesakes.splice(namesakes.indexOf(vport), 1);
     if (namesakes.length === 0) this.byAttachName.delete(vport.attachName);
-    vport.port.context = undefined;
+    vport.port.receiver = undefined;
     vport.port.close();
   }
 

@@ -1,9 +1,33 @@
-import type { Port } from "../port/port.ts";
+import type { KernelProfile } from "../core/kernel-profile.ts";
+import type { Packet } from "../packet/packet.ts";
+import type { Port, PortReceiver } from "../port/port.ts";
 import { OVS_VPORT_TYPE_INTERNAL } from "../uapi/openvswitch.ts";
-import type { Datapath } from "./datapath.ts";
+
+/** OVS_VPORT_ATTR_OPTIONS of a tunnel vport. */
+export interface TunnelOptions {
+  /** OVS_TUNNEL_ATTR_DST_PORT, host order. */
+  readonly dstPort: number;
+  /** OVS_VXLAN_EXT_GBP */
+  readonly gbp: boolean;
+}
+
+/** What a vport knows of the datapath that it belongs to (src/datapath/datapath.ts). */
+export interface VportOwner {
+  /** ovs_header.dp_ifindex. */
+  readonly ifindex: number;
+  readonly kernel: KernelProfile;
+  /** OVS_DP_F_* */
+  readonly userFeatures: number;
+  /** Ports by number; holes are undefined. */
+  readonly vports: (Vport | undefined)[];
+  /** Takes a packet that the vport's device received; see Datapath.receive(). */
+  receive(packet: Packet, vport: Vport, tunnel?: Int32Array): boolean;
+  /** OVS_VPORT_ATTR_OPTIONS of a port, undefined if it has none. */
+  tunnelOptions(port: Port): TunnelOptions | undefined;
+}
 
 /** A port of a datapath: a number, a device and the netlink port ids that get its upcalls. */
-export class Vport {
+export class Vport implements PortReceiver {
   /** Upcall port ids (OVS_VPORT_ATTR_UPCALL_PID); never empty. */
   upcallPids: Uint32Array;
   /** OVS_VPORT_ATTR_UPCALL_STATS (spec/upcalls U-038, U-039). */
@@ -13,7 +37,7 @@ export class Vport {
   readonly attachName: string;
 
   constructor(
-    readonly datapath: Datapath,
+    readonly datapath: VportOwner,
     readonly portNo: number,
     /** OVS_VPORT_TYPE_* */
     readonly type: number,
@@ -22,7 +46,12 @@ export class Vport {
   ) {
     this.upcallPids = upcallPids;
     this.attachName = port.name;
-    port.context = this;
+    port.receiver = this;
+  }
+
+  /** Hands a packet of the port's to the datapath; an internal port counts a tx error where no key can be made. HOT PATH. */
+  receive(packet: Packet, tunnel?: Int32Array): void {
+    if (!this.datapath.receive(packet, this, tunnel) && this.internal) this.port.countTxError();
   }
 
   get name(): string {

@@ -80,7 +80,7 @@ export class StateFile {
       attempt(name, () => this.nokmod.kernel.tunnelDevices.create(name, Buffer.from(info, "base64")));
     }
     for (const { timeouts, ...policy } of saved.timeoutPolicies) {
-      this.nokmod.conntrack.setPolicy({ ...policy, timeouts: Int32Array.from(timeouts) });
+      this.nokmod.conntrack.timeoutPolicies.set({ ...policy, timeouts: Int32Array.from(timeouts) });
     }
     // Set directly: one netlink message does not hold the limits of all zones.
     const { limits } = this.nokmod.conntrack;
@@ -239,7 +239,7 @@ export class StateFile {
             { zone: OVS_ZONE_LIMIT_DEFAULT_ZONE, limit: limits.defaultLimit },
             ...[...limits.zones()].map((zone) => ({ zone, limit: limits.limitOf(zone) })),
           ],
-      timeoutPolicies: [...conntrack.listPolicies()].map(([, { timeouts, ...policy }]) => ({
+      timeoutPolicies: [...conntrack.timeoutPolicies.entries()].map(([, { timeouts, ...policy }]) => ({
         ...policy,
         timeouts: [...timeouts],
       })),

@@ -144,14 +144,14 @@ function startBridge(
   log: Log,
   undo: (() => void)[],
 ): void {
-  const bridge = attempt(`bridge ${name}`, () => new VSwitch({ opener: nokmod, name }));
-  undo.push(() => bridge.close());
-  bridge.onFault = (what, error) => {
+  const onFault = (what: string, error: unknown): void => {
     // The datapath refused a request; anything but an Errno is a fault of ours.
     if (error instanceof Errno)
       log.limited(`bridge ${what}`, "warn", `bridge ${name}: ${what}: ${describeError(error)}`);
     else log.limited(`bridge ${what}`, "error", `bridge ${name}: ${what}`, error);
   };
+  const bridge = attempt(`bridge ${name}`, () => new VSwitch({ opener: nokmod, name, onFault }));
+  undo.push(() => bridge.close());
   for (const port of ports) attempt(`port ${port}`, () => bridge.addPort(port));
   for (const rule of rules.length > 0 ? rules : DEFAULT_RULES) bridge.addFlow(rule);
 }

@@ -1,8 +1,7 @@
 import { Errno } from "../../core/errors.ts";
 import type { KernelProfile } from "../../core/kernel-profile.ts";
-import type { TunnelOptions } from "../../datapath/datapath.ts";
 import { type Datapaths, MAX_PORTS } from "../../datapath/datapaths.ts";
-import type { Vport } from "../../datapath/vport.ts";
+import type { TunnelOptions, Vport } from "../../datapath/vport.ts";
 import { AttributeReader } from "../../netlink/reader.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";
 import { vportAttributes } from "../../schema/openvswitch.ts";
