@@ -7,7 +7,7 @@ import { K, newKey } from "../flow/key.ts";
 import { fragment } from "../packet/fragment.ts";
 import type { PacketMemory } from "../packet/memory.ts";
 import { Gso, Packet } from "../packet/packet.ts";
-import type { Port, PortProvider } from "../port/port.ts";
+import type { Port, PortProvider, TunnelOptions } from "../port/port.ts";
 import { E2BIG, EAGAIN, ENOMEM, EPROTONOSUPPORT } from "../uapi/errno.ts";
 import { OVS_DP_F_DISPATCH_UPCALL_PER_CPU, OVSP_LOCAL } from "../uapi/openvswitch.ts";
 import { ActionExecutor } from "./actions/execute.ts";
@@ -55,8 +55,10 @@ function fragmentDropReason(error: number): DropReason {
   }
 }
 
-/** Makes ports of tunnel devices; implemented by src/tunnel/tunnels.ts. */
+/** Makes ports of tunnel devices; implemented by src/tunnel/ports.ts. */
 export interface TunnelProvider {
+  /** Whether vports of that type (OVS_VPORT_TYPE_*) are tunnels. */
+  isTunnelType(type: number): boolean;
   /** A tunnel device as a port; undefined if no tunnel device has that name. @throws Errno EBUSY, EADDRINUSE, EPERM */
   open(name: string): Port | undefined;
   /** A port with a device of its own, for vports of the tunnel types. @throws Errno EINVAL, EEXIST, EBUSY, EADDRINUSE */
@@ -65,14 +67,6 @@ export interface TunnelProvider {
   options(port: Port): TunnelOptions | undefined;
   /** Delivers packets that tunnels made during the batch. */
   endBatch(): void;
-}
-
-/** OVS_VPORT_ATTR_OPTIONS of a tunnel vport. */
-export interface TunnelOptions {
-  /** OVS_TUNNEL_ATTR_DST_PORT, host order. */
-  readonly dstPort: number;
-  /** OVS_VXLAN_EXT_GBP */
-  readonly gbp: boolean;
 }
 
 /**
