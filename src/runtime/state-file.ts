@@ -4,6 +4,7 @@ import { OvsClient } from "../client/ovs.ts";
 import { Errno, errnoName, NokmodError } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
 import type { Datapath } from "../datapath/datapath.ts";
+import { tunnelVport } from "../tunnel/kinds/index.ts";
 import {
   OVS_DP_F_DISPATCH_UPCALL_PER_CPU,
   OVS_VPORT_TYPE_INTERNAL,
@@ -224,10 +225,10 @@ export class StateFile {
     const ports = datapaths.flatMap(({ ports }) => ports);
     const internal = ports.filter(({ type }) => type === OVS_VPORT_TYPE_INTERNAL).map(({ name }) => name);
     // Devices of ports of the tunnel types come and go with their ports.
-    const owned = new Set(ports.filter(({ type }) => type > OVS_VPORT_TYPE_INTERNAL).map(({ name }) => name));
+    const owned = new Set(ports.filter(({ type }) => tunnelVport(type) !== undefined).map(({ name }) => name));
     const tunnels = [...kernel.tunnelDevices]
-      .filter(({ face }) => !owned.has(face.name))
-      .map(({ face, info }) => [face.name, Buffer.from(info).toString("base64")] as const);
+      .filter(({ netdev }) => !owned.has(netdev.name))
+      .map(({ netdev, info }) => [netdev.name, Buffer.from(info).toString("base64")] as const);
     const known = [...internal, ...tunnels.map(([name]) => name)].filter((name) => this.devices[name] !== undefined);
     return {
       version: STATE_VERSION,
@@ -262,7 +263,7 @@ function saveDatapath(datapath: Datapath): SavedDatapath {
     ports: vports.flatMap((vport) => {
       // A device that was moved to another namespace stays there, beyond our reach.
       if (vport === undefined || vport.port.netnsid !== undefined) return [];
-      const options = vport.type > OVS_VPORT_TYPE_INTERNAL ? datapath.tunnelOptions(vport.port) : undefined;
+      const options = tunnelVport(vport.type) !== undefined ? datapath.tunnelOptions(vport.port) : undefined;
       return {
         name: vport.name,
         type: vport.type,
