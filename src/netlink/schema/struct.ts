@@ -1,4 +1,5 @@
 import type { MessageWriter } from "../writer.ts";
+import { formatIpv4, formatIpv6, writeIpv4, writeIpv6 } from "./address.ts";
 import { type Attribute, Rule } from "./attribute.ts";
 import { readBytes, readU64 } from "./values.ts";
 
@@ -174,7 +175,7 @@ function writeField(field: Field, writer: MessageWriter, at: number, value: unkn
       );
       break;
     case "ipv4":
-      bytes.set(String(value).split(".").map(Number), at);
+      writeIpv4(view, at, String(value));
       break;
     case "ipv6":
       writeIpv6(view, at, String(value));
@@ -183,40 +184,4 @@ function writeField(field: Field, writer: MessageWriter, at: number, value: unkn
       bytes.fill(0, at, at + FIELD_SIZE[field]);
       if (value instanceof Uint8Array) bytes.set(value.subarray(0, FIELD_SIZE[field]), at);
   }
-}
-
-/** Dotted quad. */
-function formatIpv4(view: DataView, at: number): string {
-  return `${view.getUint8(at)}.${view.getUint8(at + 1)}.${view.getUint8(at + 2)}.${view.getUint8(at + 3)}`;
-}
-
-/** RFC 5952: lower case, the longest run of zero groups shortened. */
-function formatIpv6(view: DataView, at: number): string {
-  const groups = Array.from({ length: 8 }, (_, i) => view.getUint16(at + i * 2));
-  let best = -1;
-  let bestLength = 1;
-  for (let i = 0; i < 8; i++) {
-    let n = 0;
-    while (i + n < 8 && groups[i + n] === 0) n++;
-    if (n > bestLength) {
-      best = i;
-      bestLength = n;
-    }
-    if (n > 0) i += n - 1;
-  }
-  const hex = (from: number, to: number): string =>
-    groups
-      .slice(from, to)
-      .map((group) => group.toString(16))
-      .join(":");
-  return best < 0 ? hex(0, 8) : `${hex(0, best)}::${hex(best + bestLength, 8)}`;
-}
-
-function writeIpv6(view: DataView, at: number, text: string): void {
-  const [left, right] = text.split("::");
-  const head = left === "" ? [] : left.split(":");
-  const tail = right === undefined || right === "" ? [] : right.split(":");
-  const fill = text.includes("::") ? 8 - head.length - tail.length : 0;
-  const groups = [...head, ...Array.from({ length: Math.max(fill, 0) }, () => "0"), ...tail];
-  for (let i = 0; i < 8; i++) view.setUint16(at + i * 2, Number.parseInt(groups[i] ?? "0", 16));
 }
