@@ -5,13 +5,13 @@ import type { Clock } from "../core/clock.ts";
 import { type KernelProfile, kernelProfile } from "../core/kernel-profile.ts";
 import type { Random } from "../core/random.ts";
 import { BatchClock } from "../datapath/batch-clock.ts";
-import { type DatapathEnvironment, endBatch, receiveFromTunnel } from "../datapath/datapath.ts";
+import { type DatapathEnvironment, endBatch, receiveFrom, receiveFromTunnel } from "../datapath/datapath.ts";
 import { Datapaths } from "../datapath/datapaths.ts";
-import type { Vport } from "../datapath/vport.ts";
 import { NetlinkBus } from "../netlink/bus.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import type { PacketMemory } from "../packet/memory.ts";
 import type { Port, PortProvider } from "../port/port.ts";
+import type { PortDriver } from "../port/provider.ts";
 import { TunnelDevices } from "../tunnel/devices.ts";
 import { TunnelPorts } from "../tunnel/tunnels.ts";
 import { NETLINK_GENERIC } from "../uapi/netlink.ts";
@@ -105,14 +105,13 @@ export class OvsKernel {
     };
     this.datapaths = new Datapaths(environment, processors);
     this.links = new Links(this.datapaths, this.tunnelDevices);
-    const flush = (): void => endBatch(environment);
-    this.genl.onDatagram = flush;
+    this.genl.onDatagram = this.endTurn;
 
     addController(this.genl);
     this.genl.add(datapathFamily(this.datapaths, processors, options.tcSkbExt ?? true));
     this.vports = this.genl.add(vportFamily(this.datapaths, kernel));
     this.genl.add(flowFamily(this.datapaths, environment));
-    packets = this.genl.add(packetFamily(this.datapaths, environment, environment, flush)).id;
+    packets = this.genl.add(packetFamily(this.datapaths, environment, environment, this.endTurn)).id;
     const configured = (): void => this.onConfigured?.();
     this.genl.add(meterFamily(this.datapaths, configured));
     this.genl.add(ctLimitFamily(this.zoneLimits, configured));
@@ -121,12 +120,34 @@ export class OvsKernel {
   }
 
   /**
+   * Runs `work` as one turn of the engine: it reads the clock anew, and when it ends, also by an error, everything that it
+   * queued leaves, and scratch memory and unconfirmed connections are given back. Timers and events enter by this; a
+   * driver's batch of frames and a netlink datagram are turns by themselves, which end with endTurn().
+   */
+  turn<T>(work: () => T): T {
+    this.environment.clock.invalidate();
+    try {
+      return work();
+    } finally {
+      this.endTurn();
+    }
+  }
+
+  /** Ends a turn. A function of its own, so that a batch of frames needs no closure. */
+  readonly endTurn = (): void => endBatch(this.environment);
+
+  /** Lets the driver hand its frames and events to the datapaths. */
+  start(driver: PortDriver): void {
+    driver.start(receiveFrom, this.endTurn, { onGone: (port) => this.turn(() => this.deviceGone(port)) });
+  }
+
+  /**
    * A device has gone by itself: its vport goes too, and the ovs_vport group hears of it, with seq 0 and port id 0
    * (spec/families F-066, F-191). Internal devices go silently (F-067).
    */
   deviceGone(port: Port): void {
     if (this.tunnelDevices.portGone(port)) return;
-    const vport = port.context as Vport | undefined;
+    const vport = this.datapaths.vportOf(port);
     if (vport === undefined) return;
     const { writer, bus, vports } = this;
     const notify = !vport.internal && bus.hasListeners(NETLINK_GENERIC, vports.firstGroup);
@@ -144,15 +165,17 @@ export class OvsKernel {
 
   /** Periodic work, once a second or so: sorts masks by use. */
   tick(): void {
-    this.datapaths.tick(this.environment.clock.monotonic());
-    this.drops.tick();
-    this.environment.clock.invalidate();
+    this.turn(() => {
+      this.datapaths.tick(this.environment.clock.monotonic());
+      this.drops.tick();
+    });
   }
 
   /** Takes all datapaths down, silently, as when their namespace goes (spec/families F-068). */
   shutdown(): void {
-    for (const datapath of [...this.datapaths.list]) this.datapaths.destroy(datapath);
-    this.tunnelDevices.clear();
-    endBatch(this.environment);
+    this.turn(() => {
+      for (const datapath of [...this.datapaths.list]) this.datapaths.destroy(datapath);
+      this.tunnelDevices.clear();
+    });
   }
 }

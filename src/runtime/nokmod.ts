@@ -6,7 +6,6 @@ import { type Clock, systemClock } from "../core/clock.ts";
 import { kernelProfile } from "../core/kernel-profile.ts";
 import { type Random, SystemRandom } from "../core/random.ts";
 import { BatchClock } from "../datapath/batch-clock.ts";
-import { endBatch, receiveFrom } from "../datapath/datapath.ts";
 import { seedHash } from "../flow/hash.ts";
 import { Ctnetlink } from "../kernel/ctnetlink/ctnetlink.ts";
 import { OvsKernel } from "../kernel/ovs-kernel.ts";
@@ -87,15 +86,12 @@ export class Nokmod implements SocketOpener {
       zoneLimits: this.conntrack.limits,
       processors: options.processors,
     });
-    const { environment } = this.kernel;
     const ctnetlink = new Ctnetlink(this.kernel.bus, this.conntrack, () => clock.realtime(), kernel);
-    ctnetlink.onDatagram = () => endBatch(environment);
+    ctnetlink.onDatagram = this.kernel.endTurn;
     this.kernel.onConfigured = ctnetlink.onConfigured = () => this.onConfigured?.();
-    options.ports.start(receiveFrom, () => endBatch(environment), {
-      onGone: (port) => this.kernel.deviceGone(port),
-    });
+    this.kernel.start(options.ports);
     const interval = options.tickInterval ?? TICK_INTERVAL;
-    if (interval > 0) this.timer = setInterval(() => this.turn(), interval).unref();
+    if (interval > 0) this.timer = setInterval(() => this.beginTick(), interval).unref();
   }
 
   /** Opens a netlink socket in this process: NETLINK_GENERIC or NETLINK_NETFILTER. */
@@ -105,24 +101,24 @@ export class Nokmod implements SocketOpener {
 
   /** Periodic work: called by a timer, or by whoever moves a virtual clock. */
   tick(): void {
-    this.kernel.environment.clock.invalidate();
     this.kernel.tick();
-    while (this.conntrack.tick());
-    this.kernel.environment.clock.invalidate();
+    while (this.expire());
   }
 
   /** tick() in slices, with packets and requests in between. */
-  private turn(): void {
+  private beginTick(): void {
     if (this.unfinished !== undefined) return;
-    this.kernel.environment.clock.invalidate();
     this.kernel.tick();
-    this.collect();
+    this.continueTick();
   }
 
-  private collect(): void {
-    this.kernel.environment.clock.invalidate();
-    this.unfinished = this.conntrack.tick() ? setImmediate(() => this.collect()) : undefined;
-    this.kernel.environment.clock.invalidate();
+  private continueTick(): void {
+    this.unfinished = this.expire() ? setImmediate(() => this.continueTick()) : undefined;
+  }
+
+  /** Removes a slice of the connections that have expired. @returns whether more are to be looked at */
+  private expire(): boolean {
+    return this.kernel.turn(() => this.conntrack.tick());
   }
 
   /** Takes everything down: datapaths, ports, timer. Devices are as they were found. */

@@ -16,6 +16,7 @@ import {
   HELLO_OWN_NAMESPACE,
   HELLO_PROOF,
   HELLO_SELF,
+  HelloAt,
   MARKER_BYTES,
   REQUEST_BYTES,
   REQUEST_MAX,
@@ -75,8 +76,8 @@ interface SeqpacketAddon {
   ) => NativeServer;
 }
 
-/** Flags of NativeHandlers.packet(). */
-const enum Packet {
+/** Flags of NativeHandlers.packet(): native/src/record.h. */
+export const enum Packet {
   Posted = 1,
   /** The sender is who sent the hello, was privileged then, and has CAP_NET_ADMIN still. */
   Privileged = 2,
@@ -203,13 +204,16 @@ export class NetlinkServer {
 
   private onHello(id: number, channel: Channel, length: number, arrival: number): number {
     const { view } = this;
-    const kind = length === HELLO_BYTES ? view.getUint16(6, true) : -1;
-    if (view.getUint32(0, true) !== TRANSPORT_MAGIC || (kind !== ChannelKind.Control && kind !== ChannelKind.Data)) {
+    const kind = length === HELLO_BYTES ? view.getUint16(HelloAt.Kind, true) : -1;
+    if (
+      view.getUint32(HelloAt.Magic, true) !== TRANSPORT_MAGIC ||
+      (kind !== ChannelKind.Control && kind !== ChannelKind.Data)
+    ) {
       this.stats.malformed++;
       return this.reject(id, EPROTO);
     }
-    if (view.getUint16(4, true) !== TRANSPORT_VERSION) return this.reject(id, EPROTONOSUPPORT);
-    const flags = view.getUint32(28, true);
+    if (view.getUint16(HelloAt.Version, true) !== TRANSPORT_VERSION) return this.reject(id, EPROTONOSUPPORT);
+    const flags = view.getUint32(HelloAt.Flags, true);
     // Proof that was lost on its way here must not make root nobody.
     if ((arrival & Packet.Truncated) !== 0 && (flags & (HELLO_PROOF | HELLO_SELF)) !== 0)
       return this.reject(id, EMFILE);

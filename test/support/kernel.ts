@@ -4,7 +4,6 @@ import { Conntrack } from "../../src/conntrack/conntrack.ts";
 import { ManualClock } from "../../src/core/clock.ts";
 import { type KernelRelease, kernelProfile } from "../../src/core/kernel-profile.ts";
 import { SeededRandom } from "../../src/core/random.ts";
-import { endBatch, receiveFrom } from "../../src/datapath/datapath.ts";
 import { OvsKernel } from "../../src/kernel/ovs-kernel.ts";
 import { PairSocket } from "../../src/netlink/pair.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
@@ -171,9 +170,7 @@ export class TestKernel {
       tcSkbExt: options.tcSkbExt,
     });
     this.kernel.bus.onFault = (error) => this.faults.push(error);
-    ports.start(receiveFrom, () => endBatch(this.kernel.environment), {
-      onGone: (port) => this.kernel.deviceGone(port),
-    });
+    this.kernel.start(ports);
   }
 
   family(name: string): number {

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
+import { warmUp } from "../../src/cli/warm-up.ts";
 import { skbHash } from "../../src/flow/hash.ts";
 import { K, newKey } from "../../src/flow/key.ts";
-import { warmUp } from "../../src/runtime/warm-up.ts";
 
 it("warmUp() puts flows and makes connections, and leaves the hashes of this process as they were", async () => {
   const key = newKey();

@@ -31,14 +31,17 @@ const { values: options } = parseArgs({
     seconds: { type: "string", default: "2" },
     only: { type: "string" },
     peers: { type: "string" },
+    before: { type: "string" },
     output: { type: "string", default: join(root, "docs/bench") },
     help: { type: "boolean", default: false },
   },
 });
 if (options.help) {
   console.log(`usage: npm run bench -- [--rounds N] [--seconds N] [--only id,id] [--peers name,name] [--output DIRECTORY]
+                             [--before CHECKOUT]
 
 scenarios: ${scenarios.map((s) => s.id).join(" ")} inside
+--before names a checkout of another commit, built: it is two more peers, "nokmod before" and "ovs-vswitchd on nokmod before".
 A run of some of them leaves the others in the files as they were.
 NOKMOD_REFERENCE names a program that runs a shell script in a kernel with the real openvswitch.ko (User-Mode Linux): it
 then is one more peer.`);
@@ -52,9 +55,14 @@ const chosen = scenarios.filter((scenario) => wanted(options.only, scenario.id))
 const scratch = mkdtempSync(join(tmpdir(), "nokmod-bench-"));
 const tools = compileTools(join(root, "tools/bench"), scratch);
 const program = join(root, "dist/cli/main.js");
+const before = options.before === undefined ? undefined : join(options.before, "dist/cli/main.js");
 const peers: Peer[] = [
   new Nokmod(program),
+  ...(before === undefined ? [] : [new Nokmod(before, "nokmod before")]),
   ...(installed("ovs-vswitchd") ? [new OvsNetdev(false), new OvsNetdev(true), new OvsOnNokmod(program)] : []),
+  ...(before !== undefined && installed("ovs-vswitchd")
+    ? [new OvsOnNokmod(before, "ovs-vswitchd on nokmod before")]
+    : []),
   new LinuxBridge(),
   new CForwarder(tools.forwarder),
   ...(hasModule() ? [new KernelModule()] : []),

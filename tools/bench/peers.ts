@@ -203,11 +203,13 @@ export class OvsNetdev extends Ovs {
 
 /** On nokmod, unmodified, as `nokmod exec` runs it. */
 export class OvsOnNokmod extends Ovs {
-  readonly name = "ovs-vswitchd on nokmod";
   readonly policies = ["miss"] as const;
   protected readonly datapathType = "system";
 
-  constructor(private readonly program: string) {
+  constructor(
+    private readonly program: string,
+    readonly name = "ovs-vswitchd on nokmod",
+  ) {
     super();
   }
 
@@ -216,12 +218,18 @@ export class OvsOnNokmod extends Ovs {
     directory: string,
   ): Promise<{ child: ChildProcess; environment: Record<string, string> }> {
     const socket = join(directory, "nokmod.sock");
-    const child = namespace.start(process.execPath, this.program, "start", `--socket=${socket}`);
+    const command = [...ownAddon(this.program), process.execPath, this.program];
+    const child = namespace.start(...command, "start", `--socket=${socket}`);
     child.stdout?.resume();
     child.stderr?.resume();
     await until("nokmod", () => existsSync(socket) || child.exitCode !== null);
     return { child, environment: underNokmod(this.program, socket) };
   }
+}
+
+/** The start of a command that runs a program with the addon of its own checkout, whatever this program was told. */
+function ownAddon(program: string): string[] {
+  return ["env", `NOKMOD_NATIVE=${join(dirname(program), "../../build/Release/nokmod_native.node")}`];
 }
 
 /** The environment of `nokmod exec`. */
@@ -266,10 +274,13 @@ export class CForwarder implements Peer {
 
 /** nokmod with its built-in userspace, as `nokmod start --bridge` runs it. */
 export class Nokmod implements Peer {
-  readonly name = "nokmod";
   readonly policies = ["plain", "nat", "commit", "many", "miss", "full"] as const;
 
-  constructor(private readonly program: string) {}
+  /** @param program dist/cli/main.js of a checkout whose addon is built */
+  constructor(
+    private readonly program: string,
+    readonly name = "nokmod",
+  ) {}
 
   async start({ namespace, left, right }: Wiring, policy: Policy): Promise<Running> {
     const directory = mkdtempSync(join(tmpdir(), "nokmod-bench-"));
@@ -278,7 +289,7 @@ export class Nokmod implements Peer {
     writeFileSync(flows, `${rules(policy).join("\n")}\n`);
     const bridge = ["--bridge=br0", `--port=${left}`, `--port=${right}`, `--flows=${flows}`];
     const child = namespace.start(
-      ...[process.execPath, this.program, "start", `--socket=${socket}`],
+      ...[...ownAddon(this.program), process.execPath, this.program, "start", `--socket=${socket}`],
       ...(policy === "full" ? [] : bridge),
       ...(policy === "many" ? [`--sysctl=net.netfilter.nf_conntrack_max=${MANY}`] : []),
     );

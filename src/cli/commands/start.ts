@@ -7,11 +7,11 @@ import { NativePorts } from "../../port/native/ports.ts";
 import { Namespaces } from "../../runtime/namespaces.ts";
 import { Nokmod } from "../../runtime/nokmod.ts";
 import { StateFile } from "../../runtime/state-file.ts";
-import { warmUp } from "../../runtime/warm-up.ts";
 import { NetlinkServer } from "../../server/index.ts";
 import { ENOENT } from "../../uapi/errno.ts";
 import { VSwitch } from "../../vswitch/index.ts";
 import { describeError, nearest, print } from "../output.ts";
+import { setEngineFlags, warmUp } from "../warm-up.ts";
 
 /** Options of `nokmod start`. */
 export interface StartOptions {
@@ -62,6 +62,7 @@ export async function start(options: StartOptions): Promise<void> {
     return made;
   };
   goFirst();
+  setEngineFlags();
   await warmUp();
   const nokmod = attempt("packet memory", () => make(false));
   const namespaces = new Namespaces(() => {

@@ -3,9 +3,9 @@ import { ConntrackClient, formatActions, formatConnection, formatKey, OvsClient 
 import { Namespace } from "../../lab/namespace.ts";
 import { NativePorts } from "../../port/native/ports.ts";
 import { Nokmod } from "../../runtime/nokmod.ts";
-import { warmUp } from "../../runtime/warm-up.ts";
 import { type FlowEvent, type UpcallEvent, VSwitch } from "../../vswitch/index.ts";
 import { paint, print } from "../output.ts";
+import { setEngineFlags, warmUp } from "../warm-up.ts";
 import { describeFrame } from "./describe.ts";
 
 const CLIENT_IP = "10.1.1.1";
@@ -38,6 +38,7 @@ class DemoFailure extends Error {}
 
 /** Runs in a network namespace of its own, which is the switch's: lays out the hosts, sends, shows, and takes it down. */
 export async function walkThrough(): Promise<void> {
+  setEngineFlags();
   await warmUp();
   execFileSync("ip", ["link", "set", "lo", "up"]);
   const client = await Namespace.create();

@@ -1,5 +1,5 @@
+import { ipv4Text, ipv6HexText, macText, parseIpv4, parseIpv6, parseMac } from "../../net/address.ts";
 import type { MessageWriter } from "../writer.ts";
-import { formatIpv4, formatIpv6, writeIpv4, writeIpv6 } from "./address.ts";
 import { type Attribute, Rule } from "./attribute.ts";
 import { readBytes, readU64 } from "./values.ts";
 
@@ -133,11 +133,11 @@ function readField(field: Field, view: DataView, at: number): unknown {
     case "be32":
       return view.getUint32(at);
     case "mac":
-      return Array.from(readBytes(view, at, 6), (byte) => byte.toString(16).padStart(2, "0")).join(":");
+      return macText(readBytes(view, at, 6));
     case "ipv4":
-      return formatIpv4(view, at);
+      return ipv4Text(readBytes(view, at, 4));
     case "ipv6":
-      return formatIpv6(view, at);
+      return ipv6HexText(readBytes(view, at, 16));
     default:
       return readBytes(view, at, FIELD_SIZE[field]);
   }
@@ -167,21 +167,23 @@ function writeField(field: Field, writer: MessageWriter, at: number, value: unkn
       view.setUint32(at, Number(value) >>> 0);
       break;
     case "mac":
-      bytes.set(
-        String(value)
-          .split(":")
-          .map((byte) => Number.parseInt(byte, 16)),
-        at,
-      );
+      bytes.set(addressBytes(value, parseMac), at);
       break;
     case "ipv4":
-      writeIpv4(view, at, String(value));
+      bytes.set(addressBytes(value, parseIpv4), at);
       break;
     case "ipv6":
-      writeIpv6(view, at, String(value));
+      bytes.set(addressBytes(value, parseIpv6), at);
       break;
     default:
       bytes.fill(0, at, at + FIELD_SIZE[field]);
       if (value instanceof Uint8Array) bytes.set(value.subarray(0, FIELD_SIZE[field]), at);
   }
+}
+
+/** The bytes of an address field's value. @throws RangeError where the text is none */
+export function addressBytes(value: unknown, parse: (text: string) => Uint8Array | null): Uint8Array {
+  const bytes = parse(String(value));
+  if (bytes === null) throw new RangeError(`${value} is no address`);
+  return bytes;
 }

@@ -1,6 +1,6 @@
+import { ipv4Text, ipv6Text, parseIpv4, parseIpv6 } from "../../net/address.ts";
 import { NLA_F_NESTED } from "../../uapi/netlink.ts";
 import type { MessageWriter } from "../writer.ts";
-import { formatIpv4, inetNtop6, writeIpv4, writeIpv6 } from "./address.ts";
 import {
   type AnyAttributeSet,
   type Attribute,
@@ -10,6 +10,7 @@ import {
   type Values,
 } from "./attribute.ts";
 import type { AttributeSet } from "./set.ts";
+import { addressBytes } from "./struct.ts";
 import { readBytes, readString, readU32s, readU64 } from "./values.ts";
 
 /** Attribute constructors, named after their payloads. */
@@ -151,11 +152,8 @@ export const ipv4 = (type: number): Attribute<string> => ({
   rule: Rule.U32,
   length: 0,
   size: 4,
-  read: (view, offset) => formatIpv4(view, offset),
-  write: (writer, t, value) => {
-    const at = writer.attr(t, 4);
-    writeIpv4(writer.view, at, value);
-  },
+  read: (view, offset) => ipv4Text(readBytes(view, offset, 4)),
+  write: (writer, t, value) => writer.raw(t, addressBytes(value, parseIpv4)),
 });
 
 /** An IPv6 address as inet_ntop(3) writes it; checked for a minimum of 16 bytes. */
@@ -164,11 +162,8 @@ export const ipv6 = (type: number): Attribute<string> => ({
   rule: Rule.UNSPEC,
   length: 16,
   size: 16,
-  read: (view, offset) => inetNtop6(view, offset),
-  write: (writer, t, value) => {
-    const at = writer.attr(t, 16);
-    writeIpv6(writer.view, at, value);
-  },
+  read: (view, offset) => ipv6Text(readBytes(view, offset, 16)),
+  write: (writer, t, value) => writer.raw(t, addressBytes(value, parseIpv6)),
 });
 
 /** Packed u32 values, unchecked. */

@@ -1,10 +1,10 @@
 import { setImmediate } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { MemoryPorts } from "../port/memory/ports.ts";
+import { Nokmod } from "../runtime/nokmod.ts";
 import { VSwitch } from "../vswitch/index.ts";
-import { Nokmod } from "./nokmod.ts";
 
-/** Few: it is the first call of a function that takes long. */
+/** Rounds of packets. Few: the first call of a function is the slow one. */
 const ROUNDS = 32;
 const RULES = [
   "table=0,udp,actions=ct(commit,zone=1,nat(src=10.0.0.240-10.0.0.255)),resubmit(,1)",
@@ -15,15 +15,20 @@ const RULES = [
 ];
 
 /**
- * Makes the first packets nearly as fast as those that follow. V8 is told to make machine code at a function's first call
- * and to optimize it after a quarter of what it waits for otherwise, in bytes of bytecode run. Then packets go through a
- * switch without devices, so that what the first real ones need has been called once: misses, upcalls, flows, connections.
- * Takes some tens of milliseconds.
+ * Sets flags of V8 for the whole process, so only the program may call it: machine code is made at a function's first call,
+ * and optimized after a quarter of the usual interrupt budget, which is counted in bytes of bytecode run.
+ */
+export function setEngineFlags(): void {
+  setFlagsFromString("--always-sparkplug");
+  setFlagsFromString("--interrupt-budget=15000");
+}
+
+/**
+ * Makes the first packets nearly as fast as those that follow: sends packets through a switch without devices, so that
+ * misses, upcalls, flows and connections have run once before the first real packet. Takes some tens of milliseconds.
  * @returns flows put, and connections made
  */
 export async function warmUp(): Promise<{ flows: number; connections: number }> {
-  setFlagsFromString("--always-sparkplug");
-  setFlagsFromString("--interrupt-budget=15000");
   const ports = new MemoryPorts();
   const nokmod = new Nokmod({ ports, tickInterval: 0, keepSeed: true });
   const devices = ["left", "right"].map((name) => ports.addDevice(name));
@@ -31,7 +36,7 @@ export async function warmUp(): Promise<{ flows: number; connections: number }> 
   try {
     for (let round = 0; round < ROUNDS; round++) {
       for (const device of devices) for (const protocol of [1, 6, 17]) device.inject(frame(protocol, round));
-      // Upcalls are answered between packets.
+      // The switch answers upcalls between packets.
       await setImmediate();
       bridge.revalidate();
       nokmod.tick();
@@ -43,7 +48,7 @@ export async function warmUp(): Promise<{ flows: number; connections: number }> 
   }
 }
 
-/** 60 bytes of IPv4; the source port, or what stands in its place, is `number`. */
+/** An Ethernet frame of 60 bytes with IPv4; `number` goes into the source port or the ICMP id. */
 function frame(protocol: number, number: number): Uint8Array {
   const bytes = new Uint8Array(60);
   const view = new DataView(bytes.buffer);
