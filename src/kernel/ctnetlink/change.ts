@@ -1,8 +1,9 @@
 import type { Conntrack } from "../../conntrack/conntrack.ts";
 import { mayExpect } from "../../conntrack/expect.ts";
+import { mergeLabels } from "../../conntrack/labels.ts";
 import { AF_INET, Dccp, E, Ext, Sctp, T, Tcp } from "../../conntrack/layout.ts";
 import { Manip } from "../../conntrack/manip.ts";
-import { NatRange } from "../../conntrack/nat.ts";
+import { NatRange } from "../../conntrack/nat-range.ts";
 import { IPPROTO_DCCP } from "../../conntrack/options.ts";
 import { Errno } from "../../core/errors.ts";
 import type { AttributeTable } from "../../netlink/schema/index.ts";
@@ -148,7 +149,7 @@ export class ConnectionChanges {
     };
     // Without a mask what is not given becomes zero.
     const mask = masked ? words(nf.CTA_LABELS_MASK) : Int32Array.of(-1, -1, -1, -1);
-    this.conntrack.mergeLabels(slot * E.WORDS, words(nf.CTA_LABELS), mask);
+    mergeLabels(this.conntrack.table.words, slot * E.WORDS, words(nf.CTA_LABELS), mask);
     return true;
   }
 
@@ -171,7 +172,7 @@ export class ConnectionChanges {
       words[entry + E.EXT] &= ~Ext.HELPER_MASK;
       return;
     }
-    const found = conntrack.helper(this.helper(entry, attributes));
+    const found = conntrack.helpers.get(this.helper(entry, attributes));
     if (found === undefined) throw new Errno(EOPNOTSUPP);
     // The bit stays when the helper is taken away: there is room for one, but none may be put there.
     if (!mayExpect(words, slot)) throw new Errno(EOPNOTSUPP);

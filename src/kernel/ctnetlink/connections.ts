@@ -187,7 +187,7 @@ export class Connections {
         if (number === 0) throw new Errno(EOPNOTSUPP);
         words[entry + E.EXT] |= number << Ext.HELPER_SHIFT;
         words[entry + E.STATUS] |= nf.IPS_HELPER;
-        conntrack.helper(number)?.restored?.(conntrack, slot);
+        conntrack.helpers.get(number)?.restored?.(conntrack, slot);
       }
       this.changes.setUpNat(slot, attributes);
       words[entry + E.EXT] |= Ext.SEQADJ;

@@ -1,6 +1,7 @@
 import type { Conntrack } from "../../conntrack/conntrack.ts";
 import type { ConntrackListener } from "../../conntrack/events.ts";
-import type { Expectation, ExpectListener } from "../../conntrack/expect.ts";
+import type { Expectation } from "../../conntrack/expect.ts";
+import type { ExpectListener } from "../../conntrack/expectation-table.ts";
 import { T } from "../../conntrack/layout.ts";
 import type { NetlinkBus } from "../../netlink/bus.ts";
 import { MessageWriter } from "../../netlink/writer.ts";

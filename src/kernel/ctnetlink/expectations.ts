@@ -175,7 +175,7 @@ export class Expectations {
     }
     const name = attributes.has(nf.CTA_EXPECT_HELP_NAME) ? attributes.string(nf.CTA_EXPECT_HELP_NAME) : undefined;
     for (const expectation of [...expectations.values()]) {
-      if (name === undefined || this.conntrack.helperName(expectation.helper) === name) {
+      if (name === undefined || this.conntrack.helpers.get(expectation.helper)?.name === name) {
         expectations.remove(expectation, socket.portId, echo);
       }
     }
