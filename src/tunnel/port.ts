@@ -222,7 +222,10 @@ export class TunnelPort implements Port {
     this.ttl = this.ttlOf(packet, tunnel, inner, route);
     // To GRE a frame is all payload.
     const length = end - (packet.l3 === 0 || (isFrame && !this.isUdp) ? packet.off : packet.l3);
-    const error = packet.gsoType === Gso.NONE ? this.encapsulate(packet) : segment(packet, this.part, this.eachSegment);
+    const error =
+      packet.gsoType === Gso.NONE
+        ? this.encapsulate(packet)
+        : segment(packet, this.part, this.eachSegment, this.host.random);
     if (error !== 0) {
       if (v6 && this.isUdp) this.counters.txErrors++;
       else this.counters.txDropped++;
