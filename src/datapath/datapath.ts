@@ -7,7 +7,7 @@ import { K, newKey } from "../flow/key.ts";
 import { fragment } from "../packet/fragment.ts";
 import { Gso, Packet } from "../packet/packet.ts";
 import { wireLength } from "../packet/wire.ts";
-import type { Port } from "../port/port.ts";
+import type { Port, TunnelOptions } from "../port/port.ts";
 import { E2BIG, EAGAIN, ENOMEM, EPROTONOSUPPORT } from "../uapi/errno.ts";
 import { OVS_DP_F_DISPATCH_UPCALL_PER_CPU, OVSP_LOCAL } from "../uapi/openvswitch.ts";
 import { ActionExecutor } from "./actions/execute.ts";
@@ -19,7 +19,7 @@ import { FlowTable } from "./flow-table.ts";
 import type { ActionHost } from "./host.ts";
 import { MeterTable } from "./meter.ts";
 import { UpcallSender } from "./upcall.ts";
-import type { TunnelOptions, Vport, VportOwner } from "./vport.ts";
+import type { Vport, VportOwner } from "./vport.ts";
 
 const ETH_HLEN = 14;
 const VLAN_HLEN = 4;

@@ -15,7 +15,7 @@ import type { PacketMemory } from "../packet/memory.ts";
 import type { Port, PortProvider } from "../port/port.ts";
 import type { PortDriver } from "../port/provider.ts";
 import { TunnelDevices } from "../tunnel/devices.ts";
-import { TunnelPorts } from "../tunnel/tunnels.ts";
+import { TunnelPorts } from "../tunnel/ports.ts";
 import { NETLINK_GENERIC } from "../uapi/netlink.ts";
 import { OVS_VPORT_CMD_DEL, OVS_VPORT_VERSION } from "../uapi/openvswitch.ts";
 import { DropMonitor } from "./drop-monitor.ts";

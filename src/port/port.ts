@@ -64,6 +64,14 @@ export interface Port {
   close(): void;
 }
 
+/** OVS_VPORT_ATTR_OPTIONS of a tunnel vport. */
+export interface TunnelOptions {
+  /** OVS_TUNNEL_ATTR_DST_PORT, host byte order. */
+  readonly dstPort: number;
+  /** OVS_VXLAN_EXT_GBP is present. */
+  readonly gbp: boolean;
+}
+
 /** What a port tells the datapath, besides packets. */
 export interface PortEvents {
   /** The device is gone, or has left the namespace: the vport must go (spec/tables T-092, T-109). */

@@ -1,21 +1,13 @@
 /**
- * Turns the difference between a flow as the actions want it and the packet as it stands into datapath actions, just
- * before something leaves. Only bits that were consulted or set are written (OVS_ACTION_ATTR_SET_MASKED).
+ * Writes datapath actions for the difference between a flow as the actions want it and the packet as the actions written
+ * so far leave it, before each output. Only bits that were consulted or set are written (OVS_ACTION_ATTR_SET_MASKED).
  */
-import type { MessageWriter } from "../netlink/writer.ts";
-import * as ovs from "../uapi/openvswitch.ts";
-import { ETH_TYPE_IP, ETH_TYPE_IPV6, F, type Flow, isMplsType, VLAN_CFI } from "./flow.ts";
-import { mplsDepth } from "./odp/key.ts";
+import type { MessageWriter } from "../../netlink/writer.ts";
+import * as ovs from "../../uapi/openvswitch.ts";
+import { ETH_TYPE_IP, ETH_TYPE_IPV6, F, type Flow, isMplsType, VLAN_CFI } from "../flow.ts";
+import { mplsDepth } from "../odp/key.ts";
 
-export interface CommitResult {
-  /** Something was set that the datapath cannot set. */
-  readonly slow: boolean;
-}
-
-const FAST: CommitResult = { slow: false };
-const SLOW: CommitResult = { slow: true };
-
-/** Parts of a key attribute: offset in the flow, size, offset in the attribute; -1 is a place that is never set. */
+/** Parts of a key attribute: offset in the flow, bytes, offset in the attribute. */
 interface Layout {
   readonly type: number;
   readonly size: number;
@@ -101,7 +93,7 @@ function same(a: Flow, b: Flow, at: number, size: number): boolean {
 function commitLayout(layout: Layout, flow: Flow, base: Flow, wc: Flow, writer: MessageWriter): boolean {
   const { type, size, parts } = layout;
   if (parts.every(([at, length]) => same(flow, base, at, length))) return false;
-  // ICMP is set as a whole: user space does it, and asks for no less.
+  // The slow path sets ICMP type and code together.
   if (parts === icmpParts) for (const [at, length] of parts) wc.fill(at, length, 0xff);
   const key = new Uint8Array(size);
   const mask = new Uint8Array(size);
@@ -110,7 +102,7 @@ function commitLayout(layout: Layout, flow: Flow, base: Flow, wc: Flow, writer: 
     key.set(flow.bytes.subarray(at, at + length), to);
     if (same(flow, base, at, length) && parts !== icmpParts) continue;
     for (let i = 0; i < length; i++) {
-      // A bit that changed is a bit that is set, whoever forgot to say so.
+      // Changed bits are set even where they were not marked as consulted.
       const bits = wc.bytes[at + i] | (flow.bytes[at + i] ^ base.bytes[at + i]);
       mask[to + i] = bits;
       if (bits === 0xff) whole++;
@@ -134,11 +126,14 @@ function commitLayout(layout: Layout, flow: Flow, base: Flow, wc: Flow, writer: 
   return true;
 }
 
-/** Writes what is needed for the packet to be as `flow` says; `base` is that afterwards. */
-export function commit(flow: Flow, base: Flow, wc: Flow, writer: MessageWriter): CommitResult {
+/**
+ * Writes what is needed for the packet to be as `flow` says; `base` is that afterwards.
+ * @returns whether something was set that the datapath cannot set: the slow path must
+ */
+export function commit(flow: Flow, base: Flow, wc: Flow, writer: MessageWriter): boolean {
   let slow = false;
   commitLayout(ethernet, flow, base, wc, writer);
-  // Out of MPLS first: what is set below stands behind the labels.
+  // Pop MPLS first: what is set below is behind the labels.
   const leavesMpls = base.isMpls && !flow.isMpls;
   if (leavesMpls) commitMpls(flow, base, writer);
   const type = base.u16(F.DL_TYPE);
@@ -171,7 +166,7 @@ export function commit(flow: Flow, base: Flow, wc: Flow, writer: MessageWriter):
   commitVlan(flow, base, wc, writer);
   commitMetadata(F.SKB_PRIORITY, ovs.OVS_KEY_ATTR_PRIORITY, flow, base, wc, writer);
   commitMetadata(F.PKT_MARK, ovs.OVS_KEY_ATTR_SKB_MARK, flow, base, wc, writer);
-  return slow ? SLOW : FAST;
+  return slow;
 }
 
 function commitMetadata(at: number, type: number, flow: Flow, base: Flow, wc: Flow, writer: MessageWriter): void {
@@ -281,7 +276,7 @@ export function pushMpls(flow: Flow, ethertype: number, wc: Flow): void {
       wc.put8(F.NW_TTL, 0xff);
     }
     flow.put32(F.MPLS, ((label << 12) | ((trafficClass & 7) << 9) | 0x100 | ttl) >>> 0);
-    // What stood behind the Ethernet header is out of reach now.
+    // Headers behind the labels can no longer be matched or set.
     flow.fill(F.NW_SRC, F.PAD4 + 4 - F.NW_SRC, 0);
   }
   flow.put16(F.DL_TYPE, ethertype);

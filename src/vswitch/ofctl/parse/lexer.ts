@@ -1,13 +1,14 @@
-import type { Span } from "./errors.ts";
+/** Cuts the text of ovs-ofctl into pairs and numbers. */
+import type { Span } from "../errors.ts";
 
 /** One `name`, `name=value`, `name:value` or `name(value)`. */
 export interface Pair {
   readonly name: Span;
-  /** Null where there is none; of a parenthesised value, what stands inside. */
+  /** Null where there is none; of a parenthesised value, the text between the parentheses. */
   readonly value: Span | null;
   /** `=`, `:`, `(` or nothing. */
   readonly delimiter: string;
-  /** What stands behind `->` after a closing parenthesis. */
+  /** The text after `->` that follows a closing parenthesis. */
   readonly arrow: Span | null;
   readonly whole: Span;
 }
@@ -63,13 +64,13 @@ function closing(span: Span, open: number): number {
   throw span.slice(open).syntax("a closing parenthesis is missing");
 }
 
-/** The value that a pair must have. */
+/** The value of a pair. @throws OfpError where it has none */
 export function needValue(pair: Pair): Span {
   if (pair.value === null || pair.value.text === "") throw pair.whole.syntax(`${pair.name.text} needs a value`);
   return pair.value;
 }
 
-/** A whole number in decimal or 0x notation, within [minimum, maximum]. */
+/** A whole number in decimal or 0x notation, within [minimum, maximum]. @throws OfpError */
 export function parseInteger(span: Span, maximum: number, minimum = 0): number {
   const text = span.text;
   if (!/^(0[xX][0-9a-fA-F]+|[0-9]+)$/.test(text)) throw span.syntax("not a number");
@@ -78,7 +79,7 @@ export function parseInteger(span: Span, maximum: number, minimum = 0): number {
   return value;
 }
 
-/** The same for numbers of any size. */
+/** A whole number of up to `bits` bits. @throws OfpError */
 export function parseBigInteger(span: Span, bits: number): bigint {
   const text = span.text;
   if (!/^(0[xX][0-9a-fA-F]+|[0-9]+)$/.test(text)) throw span.syntax("not a number");

@@ -1,11 +1,13 @@
-/** Action lists as `ovs-ofctl dump-flows` writes them. */
-import { ipv4Text, ipv6Text } from "../../net/address.ts";
-import { bytesToBigint, type Subfield } from "../fields.ts";
-import { OFPP_ALL, OFPP_FLOOD, OFPP_IN_PORT, OFPP_LOCAL, OFPP_NORMAL } from "../flow.ts";
-import { type Action, type CtAction, type NatSpec, OFPR_ACTION, OFPR_INVALID_TTL } from "./actions.ts";
-import { formatMasked, formatPort, formatValue, noPortNames, type PortNames } from "./values.ts";
+/** Writes lists of actions as `ovs-ofctl dump-flows` does. */
+import { ipv4Text, ipv6Text } from "../../../net/address.ts";
+import { bytesToBigint, type Subfield } from "../../fields.ts";
+import { OFPP_ALL, OFPP_FLOOD, OFPP_IN_PORT, OFPP_LOCAL, OFPP_NORMAL } from "../../flow.ts";
+import { type Action, type NatSpec, OFPR_ACTION, OFPR_INVALID_TTL, type OfpCtAction } from "../actions.ts";
+import { formatPort, noPortNames, type PortNames } from "../ports.ts";
+import { formatMasked, formatValue } from "./values.ts";
 
-export function formatActions(actions: readonly Action[], names: PortNames = noPortNames): string {
+/** Writes a list of actions; an empty one is `drop`. */
+export function formatOfpActions(actions: readonly Action[], names: PortNames = noPortNames): string {
   return actions.length === 0 ? "drop" : actions.map((action) => formatAction(action, names)).join(",");
 }
 
@@ -100,7 +102,7 @@ function formatAction(action: Action, names: PortNames): string {
   }
 }
 
-function formatCt(ct: CtAction, names: PortNames): string {
+function formatCt(ct: OfpCtAction, names: PortNames): string {
   const parts: string[] = [];
   if (ct.commit) parts.push("commit");
   if (ct.force) parts.push("force");
@@ -113,6 +115,7 @@ function formatCt(ct: CtAction, names: PortNames): string {
   return `ct(${parts.join(",")})`;
 }
 
+/** Writes a `nat(…)` of ct. */
 export function formatNat(nat: NatSpec): string {
   if (nat.reverse) return "nat(reverse)";
   if (nat.type === "restore") return "nat";

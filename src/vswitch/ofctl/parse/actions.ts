@@ -1,5 +1,12 @@
-/** Action lists in the syntax of ovs-ofctl. */
-import { bigintToBytes, type Field, findField, hasPrerequisite, prerequisiteText, type Subfield } from "../fields.ts";
+/** Reads lists of actions in the syntax of ovs-ofctl. */
+import {
+  bigintToBytes,
+  type Field,
+  findField,
+  hasPrerequisite,
+  prerequisiteText,
+  type Subfield,
+} from "../../fields.ts";
 import {
   ETH_TYPE_VLAN_8021AD,
   ETH_TYPE_VLAN_8021Q,
@@ -14,32 +21,24 @@ import {
   OFPP_LOCAL,
   OFPP_NORMAL,
   VLAN_CFI,
-} from "../flow.ts";
+} from "../../flow.ts";
 import {
   type Action,
-  type CtAction,
   type LegacySet,
   type NatSpec,
   OFPR_ACTION,
   OFPR_INVALID_TTL,
   OFPR_NO_MATCH,
+  type OfpCtAction,
   type SetFieldAction,
-} from "./actions.ts";
-import type { Span } from "./errors.ts";
+} from "../actions.ts";
+import type { Span } from "../errors.ts";
+import { type PortNames, reservedPort } from "../ports.ts";
+import { entry, fullMask, type MaskedValue } from "../symbols.ts";
 import { needValue, type Pair, pairs, parseBigInteger, parseInteger } from "./lexer.ts";
 import { put } from "./match.ts";
-import {
-  entry,
-  fullMask,
-  type MaskedValue,
-  type PortNames,
-  parseIpv4,
-  parseIpv6,
-  parseMac,
-  parseMasked,
-  parsePort,
-  reservedPort,
-} from "./values.ts";
+import { parseNat } from "./nat.ts";
+import { parseIpv4, parseMac, parseMasked, parsePort } from "./values.ts";
 
 const legacySets: Readonly<Record<LegacySet, string>> = {
   mod_dl_src: "dl_src",
@@ -64,8 +63,8 @@ const outputs: Readonly<Record<string, number>> = {
 };
 
 /**
- * Parses a list of actions that stands behind a match.
- * @param packet what is known of the packet: the match's key. Changed as the actions change the packet's shape.
+ * Parses the list of actions of a flow.
+ * @param packet the match's key: what is known of packets. Changed as actions push and pop headers.
  * @throws OfpError
  */
 export function parseActions(span: Span, packet: Flow, names: PortNames): Action[] {
@@ -84,7 +83,7 @@ class ActionParser {
     const out: Action[] = [];
     for (const pair of pairs(span)) {
       if (out.some((a) => a.type === "drop")) throw pair.whole.syntax("nothing may follow drop");
-      const action = this.one(pair);
+      const action = this.parseAction(pair);
       if (action.type === "drop" && out.length > 0) throw pair.whole.syntax("drop stands alone");
       if (out.at(-1)?.type === "goto_table") throw pair.whole.syntax("nothing may follow goto_table");
       if (this.insideCt && !["set_field", "load", "move"].includes(action.type)) {
@@ -95,7 +94,7 @@ class ActionParser {
     return out[0]?.type === "drop" ? [] : out;
   }
 
-  private one(pair: Pair): Action {
+  private parseAction(pair: Pair): Action {
     const name = pair.name.text.toLowerCase();
     const { packet, names } = this;
     if (Object.hasOwn(legacySets, name)) return this.legacy(name as LegacySet, pair);
@@ -345,7 +344,7 @@ class ActionParser {
     let masked: MaskedValue;
     if (field.name === "vlan_vid") {
       masked = parseMasked(field, valueSpan, this.names);
-      // The tag is there already; setting its id never removes it.
+      // The field exists in tagged packets only: setting it never removes the tag.
       masked.value[0] |= VLAN_CFI >> 8;
     } else masked = parseMasked(field, valueSpan, this.names);
     if (field.name === "arp_op" && masked.value[0] !== 0) throw valueSpan.syntax("not within 0 to 255");
@@ -399,7 +398,7 @@ class ActionParser {
     return pairs(span).map((pair) => parseInteger(pair.name, 0xffff));
   }
 
-  private ct(pair: Pair): CtAction {
+  private ct(pair: Pair): OfpCtAction {
     this.needPacket("ip", pair.whole);
     let commit = false;
     let force = false;
@@ -463,97 +462,6 @@ class ActionParser {
     zone ??= natZone ?? 0;
     return { type: "ct", commit, force, table, zone, nat, helper, exec };
   }
-}
-
-/** @returns also the zone that the ct action is to have, if nat(…) names it */
-function parseNat(pair: Pair): { nat: NatSpec; zone?: number } {
-  if (pair.value === null || pair.value.text === "") return { nat: { type: "restore" } };
-  let type: "src" | "dst" | "restore" = "restore";
-  let range: ReturnType<typeof parseNatRange> = {};
-  let persistent = false;
-  let algorithm: "random" | "hash" | undefined;
-  let reverse = false;
-  const zones: { zone?: number; src_zone?: number; dst_zone?: number } = {};
-  for (const inner of pairs(pair.value)) {
-    switch (inner.name.text) {
-      case "src":
-      case "masq":
-      case "dst":
-        if (type !== "restore") throw inner.whole.syntax("either src or dst, once");
-        type = inner.name.text === "dst" ? "dst" : "src";
-        if (inner.value && inner.value.text !== "") range = parseNatRange(inner.value);
-        break;
-      case "persistent":
-        persistent = true;
-        break;
-      case "hash":
-      case "random":
-        if (algorithm) throw inner.whole.syntax("either hash or random, once");
-        algorithm = inner.name.text;
-        break;
-      case "reverse":
-        reverse = true;
-        break;
-      case "zone":
-      case "src_zone":
-      case "dst_zone":
-        zones[inner.name.text] = parseInteger(needValue(inner), 0xffff);
-        break;
-      default:
-        throw inner.name.syntax("no such argument of nat");
-    }
-  }
-  const { zone, src_zone: source, dst_zone: destination } = zones;
-  if (reverse) {
-    if (type !== "restore" || persistent || algorithm || source !== undefined || destination !== undefined)
-      throw pair.whole.syntax("beside reverse only zone");
-    return { nat: { type, reverse }, zone };
-  }
-  if (zone !== undefined) throw pair.whole.syntax("zone goes with reverse");
-  if (type === "restore" && (persistent || algorithm || source !== undefined || destination !== undefined))
-    throw pair.whole.syntax("these need src or dst");
-  const nat = { type, ...range, persistent, algorithm };
-  if (source === undefined && destination === undefined) return { nat };
-  if (source === undefined || destination === undefined) throw pair.whole.syntax("src_zone and dst_zone go together");
-  return { nat: { ...nat, zones: { source, destination } }, zone: source };
-}
-
-/** `address[-address][:port[-port]]`; IPv6 addresses in brackets where ports follow. */
-function parseNatRange(span: Span): Pick<NatSpec, "addressMin" | "addressMax" | "portMin" | "portMax"> {
-  const found =
-    /^(\[[^\]]*\]|[0-9.]+|[0-9a-fA-F:.]*::[0-9a-fA-F:.]*|(?:[0-9a-fA-F]+:){7}[0-9a-fA-F]+)?(?:-(\[[^\]]*\]|[0-9.]+|[0-9a-fA-F:]+))?(?::(\d+)(?:-(\d+))?)?$/.exec(
-      span.text,
-    );
-  if (!found) throw span.syntax("not a range of addresses and ports");
-  const address = (text: string | undefined): Uint8Array | undefined => {
-    if (text === undefined) return undefined;
-    const bare = text.replace(/^\[|\]$/g, "");
-    const at = span.text.indexOf(bare);
-    // A bracket may hold a whole range: [a-b].
-    const inner = span.slice(at, at + bare.length);
-    return bare.includes(":") ? parseIpv6(inner) : parseIpv4(inner);
-  };
-  let [, first, second] = found;
-  if (first?.startsWith("[") && first.includes("-")) {
-    const [low, high] = first.slice(1, -1).split("-");
-    first = low;
-    second = high;
-  }
-  const addressMin = address(first);
-  const addressMax = address(second) ?? addressMin;
-  if (second !== undefined && !addressMin) throw span.syntax("a range needs a first address");
-  if (addressMin && addressMax) {
-    if (addressMin.length !== addressMax.length) throw span.syntax("addresses of two families");
-    if (Buffer.compare(addressMin, addressMax) > 0) throw span.syntax("the last address stands before the first");
-  }
-  const portMin = found[3] === undefined ? undefined : Number(found[3]);
-  const portMax = found[4] === undefined ? portMin : Number(found[4]);
-  if (portMin !== undefined && portMax !== undefined) {
-    if (portMin === 0 || portMax > 0xffff) throw span.syntax("ports are 1 to 65535");
-    if (portMax < portMin) throw span.syntax("the last port stands before the first");
-    if (!addressMin) throw span.syntax("ports need an address");
-  }
-  return { addressMin, addressMax, portMin, portMax };
 }
 
 function arrow(span: Span): [Span, Span] {

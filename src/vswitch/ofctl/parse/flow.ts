@@ -1,39 +1,14 @@
-/** Whole flows: `table=0,priority=100,in_port=1,ip,actions=…`. */
-import { Flow, type Match } from "../flow.ts";
-import type { Action } from "./actions.ts";
-import { Span } from "./errors.ts";
-import { formatActions } from "./format-actions.ts";
+/** Reads whole flows: `table=0,priority=100,in_port=1,ip,actions=…`. */
+import { Flow, type Match } from "../../flow.ts";
+import { Span } from "../errors.ts";
+import { DEFAULT_PRIORITY, type FlowFilter, MAX_TABLE, type OfpFlow } from "../flow.ts";
+import { noPortNames, type PortNames } from "../ports.ts";
+import { parseActions } from "./actions.ts";
 import { needValue, pairs, parseBigInteger, parseInteger } from "./lexer.ts";
-import { formatMatch, MatchBuilder } from "./match.ts";
-import { parseActions } from "./parse-actions.ts";
-import { noPortNames, type PortNames, parsePort } from "./values.ts";
+import { MatchBuilder } from "./match.ts";
+import { parsePort } from "./values.ts";
 
-/** Priority of a flow that names none. */
-export const DEFAULT_PRIORITY = 0x8000;
-export const MAX_TABLE = 254;
-
-/** One flow as written. */
-export interface FlowSpec {
-  readonly table: number;
-  readonly priority: number;
-  readonly cookie: bigint;
-  /** Seconds; 0 is never. */
-  readonly idleTimeout: number;
-  readonly hardTimeout: number;
-  readonly match: Match;
-  readonly actions: readonly Action[];
-}
-
-/** What flows a deletion or a dump selects. */
-export interface FlowFilter {
-  readonly table: number | null;
-  readonly priority: number | null;
-  readonly cookie: bigint;
-  readonly cookieMask: bigint;
-  readonly outPort: number | null;
-  readonly match: Match;
-}
-
+/** A flow without its actions. */
 interface Head {
   table: number | null;
   priority: number | null;
@@ -47,7 +22,7 @@ interface Head {
 
 const COOKIE_MAX = (1n << 64n) - 1n;
 
-/** Words of dump-flows' output and of other versions that say nothing to us. */
+/** Words of dump-flows' output and of other versions that are skipped. */
 const ignored = new Set([
   "duration",
   "n_packets",
@@ -114,7 +89,7 @@ function parseHead(span: Span, names: PortNames, selecting: boolean): Head {
  * parseFlow("table=0,priority=100,in_port=1,ip,actions=ct(commit,zone=1),2")
  * @throws OfpError ERR_OFP_SYNTAX, ERR_OFP_PREREQ
  */
-export function parseFlow(text: string, names: PortNames = noPortNames): FlowSpec {
+export function parseFlow(text: string, names: PortNames = noPortNames): OfpFlow {
   const found = /(^|[,\s])actions?\s*=/.exec(text);
   const span = Span.of(text);
   if (!found) throw span.syntax("a flow needs actions=…");
@@ -136,7 +111,7 @@ export function parseFlow(text: string, names: PortNames = noPortNames): FlowSpe
   };
 }
 
-/** Parses what `ovs-ofctl del-flows` and `dump-flows` take: a match with table, cookie/mask and out_port. */
+/** Parses what `ovs-ofctl del-flows` and `dump-flows` take: a match, table, cookie/mask, out_port. @throws OfpError */
 export function parseFilter(text: string, names: PortNames = noPortNames): FlowFilter {
   const span = Span.of(text);
   if (/(^|[,\s])actions?\s*=/.test(text)) throw span.syntax("no actions here");
@@ -144,38 +119,7 @@ export function parseFilter(text: string, names: PortNames = noPortNames): FlowF
   return { ...head, table: head.table === 255 ? null : head.table };
 }
 
-/** Parses a match alone. */
+/** Parses a match alone. @throws OfpError */
 export function parseMatch(text: string, names: PortNames = noPortNames): Match {
   return parseFilter(text, names).match;
-}
-
-/** Statistics that stand in a dump. */
-export interface FlowStats {
-  /** Seconds. */
-  readonly duration: number;
-  readonly packets: number;
-  readonly bytes: number;
-  /** Seconds since the last packet, or since the flow was added. */
-  readonly idleAge: number;
-}
-
-/** Writes a flow as `ovs-ofctl dump-flows` does, or as `ovs-ofctl add-flow` takes it where no statistics are given. */
-export function formatFlow(flow: FlowSpec, stats: FlowStats | null, names: PortNames = noPortNames): string {
-  const match = formatMatch(flow.match, names);
-  const priority = flow.priority === DEFAULT_PRIORITY ? "" : `priority=${flow.priority}`;
-  const rule = [priority, match].filter((t) => t !== "").join(",");
-  const timeouts =
-    (flow.idleTimeout ? `idle_timeout=${flow.idleTimeout}, ` : "") +
-    (flow.hardTimeout ? `hard_timeout=${flow.hardTimeout}, ` : "");
-  const actions = `actions=${formatActions(flow.actions, names)}`;
-  if (stats === null) {
-    const cookie = flow.cookie ? `cookie=0x${flow.cookie.toString(16)}, ` : "";
-    const table = flow.table ? `table=${flow.table}, ` : "";
-    return `${cookie}${table}${timeouts}${rule === "" ? "" : `${rule} `}${actions}`;
-  }
-  return (
-    ` cookie=0x${flow.cookie.toString(16)}, duration=${stats.duration.toFixed(3)}s, table=${flow.table}, ` +
-    `n_packets=${stats.packets}, n_bytes=${stats.bytes}, ${timeouts}idle_age=${Math.floor(stats.idleAge)}, ` +
-    `${rule === "" ? "" : `${rule} `}${actions}`
-  );
 }
