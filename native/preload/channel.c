@@ -24,25 +24,12 @@
 #include "rights.h"
 #include "sockets.h"
 
-enum { MAGIC = 0x314d4b4e, VERSION = 1, KIND_CONTROL = 0, KIND_DATA = 1 };
 // linux/socket.h of Linux 5.14.
 enum { NETNS_COOKIE = 71 };
 // Hidden descriptors start here where the limit allows: above what programs use, below what select() can name.
 enum { HIDDEN_BASE = 768 };
 // What a posted request takes, several times over. After that its answer is waited for in sleep.
 enum { POLL_NANOSECONDS = 100000 };
-
-struct hello {
-  uint32_t magic;
-  uint16_t version, kind;
-  uint32_t protocol, pid, reserved[2], receive_length, flags;
-};
-
-struct request {
-  uint32_t op, id_low, id_high, a, b, processor;
-};
-
-_Static_assert(sizeof(struct hello) == HELLO_BYTES && sizeof(struct request) == REQUEST_HEADER_BYTES, "as on the wire");
 
 static int sys(long result) { return result < 0 ? -errno : (int)result; }
 
@@ -181,10 +168,10 @@ static int exchange_posted(int fd, struct mailbox *box, const struct iovec *part
 /// there is no memory for one.
 static int greet(int fd, uint16_t kind, int protocol, uint32_t pid, uint32_t receive_length, struct answer *answer,
                  struct mailbox **box) {
-  const int descriptors[RIGHTS_MAX] = {proof_make(), kind == KIND_DATA ? fd : -1};
+  const int descriptors[RIGHTS_MAX] = {proof_make(), kind == CHANNEL_DATA ? fd : -1};
   struct hello hello = {
-      .magic = MAGIC,
-      .version = VERSION,
+      .magic = TRANSPORT_MAGIC,
+      .version = TRANSPORT_VERSION,
       .kind = kind,
       .protocol = (uint32_t)protocol,
       .pid = pid,
@@ -212,7 +199,7 @@ int channel_open(int protocol, int flags, uint32_t pid, uint32_t receive_length,
   const int fd = dial(flags);
   if (fd < 0) return fd;
   struct answer answer;
-  const int error = greet(fd, KIND_DATA, protocol, pid, receive_length, &answer, NULL);
+  const int error = greet(fd, CHANNEL_DATA, protocol, pid, receive_length, &answer, NULL);
   if (error != 0) {
     syscall(SYS_close, fd);
     return error;
@@ -276,7 +263,7 @@ static int control_channel(void) {
   int fd = dial(SOCK_CLOEXEC);
   if (fd < 0) return fd;
   struct answer answer;
-  const int error = greet(fd, KIND_CONTROL, 0, 0, 0, &answer, &mailbox);
+  const int error = greet(fd, CHANNEL_CONTROL, 0, 0, 0, &answer, &mailbox);
   mailbox_of = (pid_t)syscall(SYS_getpid);
   if (error != 0) {
     syscall(SYS_close, fd);

@@ -1,5 +1,5 @@
-// The wire of docs/transport.md: connections to the server, and requests on them. Nothing here goes through an interposed
-// symbol, is a cancellation point, or knows what a netlink socket is.
+// Connections to the server, and requests on them (docs/transport.md). No function here calls an interposed symbol or is a
+// cancellation point.
 #ifndef NOKMOD_PRELOAD_CHANNEL_H
 #define NOKMOD_PRELOAD_CHANNEL_H
 
@@ -8,50 +8,15 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "wire.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-enum op {
-  OP_SEND = 1,
-  OP_MORE,
-  OP_BIND,
-  OP_JOIN,
-  OP_LEAVE,
-  OP_OPTION,
-  OP_RECEIVE_BUFFER,
-  OP_FIND,
-  OP_DESCRIBE,
-  OP_NEW_LINK,
-  OP_LINKS,
-  OP_LOST,
-};
-
-enum { ANSWER_DUMPING = 1, MARKER_BYTES = 4, REQUEST_HEADER_BYTES = 24, REQUEST_MAX = 1 << 20 };
-
-/// Of OP_SEND, its b: the sender speaks for somebody who has no CAP_NET_ADMIN.
-enum { SEND_UNPRIVILEGED = 1 };
-
-/// A hello: its length, where its flags lie, and what they are (docs/transport.md).
-enum {
-  HELLO_BYTES = 32,
-  HELLO_FLAGS_AT = 28,
-  /// It asks about the network namespace that the connection was made in.
-  HELLO_OWN_NAMESPACE = 1,
-  HELLO_MAILBOX = 2,
-  /// It brings a socket that proves CAP_NET_ADMIN (proof.h).
-  HELLO_PROOF = 4,
-  /// Then it brings the connection's own descriptor, so that whoever holds that can find the socket again.
-  HELLO_SELF = 8,
-};
-
 /// 64 random bits that the server gave a socket.
 struct id {
   uint32_t low, high;
-};
-
-struct answer {
-  uint32_t error, flags, a, b;
 };
 
 /// Opens a data channel for the process that knows itself as `pid`; `flags` may hold SOCK_CLOEXEC. The descriptor, or a

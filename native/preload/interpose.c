@@ -272,7 +272,7 @@ static ssize_t transmit(int fd, struct netlink_socket *socket, const struct msgh
     int room = 0;
     socklen_t size = sizeof room;
     NEXT(getsockopt)(fd, SOL_SOCKET, SO_SNDBUF, &room, &size);
-    if (length + 32 > (size_t)room || length > REQUEST_MAX - REQUEST_HEADER_BYTES) return result(EMSGSIZE);
+    if (length + 32 > (size_t)room || length > REQUEST_MAX - REQUEST_BYTES) return result(EMSGSIZE);
   }
   if (!atomic_load_explicit(&socket->settled, memory_order_relaxed)) {
     if (is_foreign(socket, message->msg_iov, message->msg_iovlen)) {

@@ -14,6 +14,9 @@ enum {
   ROUTED_BYTES = 256,
   /// nfnetlink groups up to this are connections and expectations (enum nfnetlink_groups).
   LAST_CONNTRACK_GROUP = 6,
+  /// u32 words of a socket's group memberships, and SOL_NETLINK options that are kept for the next server.
+  GROUP_WORDS = 8,
+  OPTIONS = 13,
 };
 
 /// Whether socket() of that kind is nokmod's, as far as can be told at that time.

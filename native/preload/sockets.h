@@ -10,8 +10,7 @@
 #include <sys/uio.h>
 
 #include "channel.h"
-
-enum { GROUP_WORDS = 8, OPTIONS = 13 };
+#include "routing.h"
 
 /// One netlink socket (an open file description). Kept for reuse when its last descriptor is closed and never freed, so
 /// that a thread that still looks at it reads no foreign memory.

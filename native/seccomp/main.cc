@@ -39,9 +39,9 @@ constexpr int kBase = 600, kSelectEnd = 1024;
 /// Signals that somebody may send to the front in order to reach the program.
 constexpr int kForwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGCONT};
 
-void Complain(const char* what) { dprintf(STDERR_FILENO, "nokmod: %s\n", what); }
+void Warn(const char* what) { dprintf(STDERR_FILENO, "nokmod: %s\n", what); }
 
-/// What the supervisor tells the front.
+/// A message of the supervisor to the front.
 struct Report {
   enum Kind : int { kStarted, kEnded } kind;
   /// The program's process id; its wait status.
@@ -50,7 +50,7 @@ struct Report {
   bool last;
 };
 
-/// Raises the limit of open files to what select() can name. The lowest number of a netlink socket.
+/// Raises the limit of open files to what select() can name. Returns the lowest number for netlink sockets.
 int MakeRoom() {
   rlimit limit{};
   Check(getrlimit(RLIMIT_NOFILE, &limit), "getrlimit");
@@ -64,9 +64,9 @@ int MakeRoom() {
 [[noreturn]] void RunProgram(char** command, int base, int report, const sigset_t& signals) {
   const int listener = nokmod::InstallFilter(base);
   int go = 0;
-  const bool told = write(report, &listener, sizeof listener) == sizeof listener;
-  if (listener < 0 || !told || read(report, &go, sizeof go) != sizeof go) _exit(kCannotStart);
-  sigprocmask(SIG_SETMASK, &signals, nullptr);
+  const bool reported = write(report, &listener, sizeof listener) == sizeof listener;
+  if (listener < 0 || !reported || read(report, &go, sizeof go) != sizeof go) _exit(kCannotStart);
+  if (sigprocmask(SIG_SETMASK, &signals, nullptr) != 0) _exit(kCannotStart);
   execvp(command[0], command);
   const int error = errno;
   dprintf(STDERR_FILENO, "nokmod: %s: %s\n", command[0], error == ENOENT ? "command not found" : strerror(error));
@@ -85,7 +85,7 @@ const char* WhyNoFilter(int error) {
   }
 }
 
-/// The supervisor. Its exit code does not matter: the front hears by `reports`.
+/// The supervisor process. It reports to the front by `reports`; its exit code does not matter.
 void Supervise(char** command, Fd reports, const sigset_t& signals) {
   const int base = MakeRoom();
   int pair[2];
@@ -107,32 +107,32 @@ void Supervise(char** command, Fd reports, const sigset_t& signals) {
   };
   int number = 0;
   if (read(near.get(), &number, sizeof number) != sizeof number || number < 0) {
-    Complain(("cannot supervise the program: " + std::string(WhyNoFilter(-number))).c_str());
+    Warn(("cannot supervise the program: " + std::string(WhyNoFilter(-number))).c_str());
     end(kCannotStart << 8, true);
     return;
   }
   const Fd handle(Check(static_cast<int>(syscall(SYS_pidfd_open, program, 0)), "pidfd_open"));
   Fd listener(Check(static_cast<int>(syscall(SYS_pidfd_getfd, handle.get(), number, 0)), "pidfd_getfd"));
 
-  // Out of the terminal's reach: signals typed there are for the program. Orphans of it stay below us, so that we may look
-  // into them where only ancestors may (Yama).
-  setsid();
-  if (geteuid() != 0) prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  // A session of its own: signals typed at the terminal are for the program. Orphans of it become our children, so that we
+  // may look into them where only ancestors may (Yama).
+  Check(setsid(), "setsid");
+  if (geteuid() != 0) Check(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "PR_SET_CHILD_SUBREAPER");
   const Fd nowhere(Check(open("/dev/null", O_RDWR | O_CLOEXEC), "/dev/null"));
   Check(dup2(nowhere.get(), STDIN_FILENO), "dup2");
   Check(dup2(nowhere.get(), STDOUT_FILENO), "dup2");
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
     limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
+    Check(setrlimit(RLIMIT_NOFILE, &limit), "setrlimit");
   }
 
-  nokmod::Supervisor supervisor(std::move(listener), base, Complain);
+  nokmod::Supervisor supervisor(std::move(listener), base, Warn);
   const auto reap = [&](int options) {
     int status;
     pid_t ended;
     while ((ended = waitpid(-1, &status, options)) > 0) {
-      if (ended == program) end(status, supervisor.Deserted());
+      if (ended == program) end(status, supervisor.HasNoTasks());
     }
   };
   sigset_t child;
@@ -143,8 +143,8 @@ void Supervise(char** command, Fd reports, const sigset_t& signals) {
     signalfd_siginfo info;
     while (read(children.get(), &info, sizeof info) > 0) continue;
     reap(WNOHANG);
-    // What the program leaves behind outlives the front, and whoever reads what that prints.
-    if (!reports) dup2(nowhere.get(), STDERR_FILENO);
+    // Processes that outlive the program outlive the front too, and the reader of its stderr.
+    if (!reports) Check(dup2(nowhere.get(), STDERR_FILENO), "dup2");
   });
   const int go = 1;
   Check(write(near.get(), &go, sizeof go), "write");
@@ -164,7 +164,7 @@ int Front(int reports, pid_t supervisor, const sigset_t& forwarded) {
       Report report;
       const ssize_t length = read(reports, &report, sizeof report);
       if (length != sizeof report) {
-        Complain("the supervisor has died; what the program left running lost its sockets");
+        Warn("the supervisor has died; what the program left running lost its sockets");
         return kCannotStart << 8;
       }
       if (report.kind == Report::kEnded) {
@@ -220,13 +220,13 @@ int Run(char** command) {
 
 int main(int count, char** arguments) {
   if (count < 2) {
-    Complain("usage: nokmod-seccomp PROGRAM [ARGUMENT...]");
+    Warn("usage: nokmod-seccomp PROGRAM [ARGUMENT...]");
     return 2;
   }
   try {
     return Run(arguments + 1);
   } catch (const std::exception& error) {
-    Complain(error.what());
+    Warn(error.what());
     return kCannotStart;
   }
 }

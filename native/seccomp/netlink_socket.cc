@@ -23,9 +23,9 @@ Fd NetlinkSocket::Reopen() {
   if (opened < 0) return Fd();
   Fd channel(opened);
   id = fresh;
-  answer told;
+  answer reply;
   const auto request = [&](op what, uint32_t a, uint32_t b) {
-    return channel_request(what, id, a, b, nullptr, 0, &told) == 0 && told.error == 0;
+    return channel_request(what, id, a, b, nullptr, 0, &reply) == 0 && reply.error == 0;
   };
   if (receive_buffer != 0) {
     request(OP_RECEIVE_BUFFER, static_cast<uint32_t>(receive_buffer), receive_buffer_forced ? 1 : 0);
@@ -33,13 +33,13 @@ Fd NetlinkSocket::Reopen() {
   for (unsigned option = 0; option < kOptions; option++) {
     if (options_set >> option & 1) request(OP_OPTION, option, static_cast<uint32_t>(options[option]));
   }
-  // Whoever was told this number uses it. If it is taken, another one must do.
-  if (port != 0 && !request(OP_BIND, port, 0) && request(OP_BIND, 0, 0)) port = told.a;
+  // The port id is known to others. If it is taken, any other.
+  if (port != 0 && !request(OP_BIND, port, 0) && request(OP_BIND, 0, 0)) port = reply.a;
   for (unsigned group = 1; group <= kGroups; group++) {
     if (Member(group)) request(OP_JOIN, group, 0);
   }
-  if (missed) request(OP_LOST, 0, 0);
-  missed = false;
+  if (lost_messages) request(OP_LOST, 0, 0);
+  lost_messages = false;
   dumping = false;
   return channel;
 }
@@ -71,12 +71,6 @@ Fd NetlinkSocket::OpenKernel() const {
     }
   }
   return fd;
-}
-
-uint64_t CookieOf(int fd) {
-  uint64_t cookie = 0;
-  socklen_t length = sizeof cookie;
-  return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &length) == 0 ? cookie : 0;
 }
 
 }  // namespace nokmod

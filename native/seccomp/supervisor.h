@@ -1,11 +1,12 @@
-// Answers the system calls that the filter holds (filter.h), one after the other; a receive that must wait is put aside.
+// Executes the system calls that the filter holds (filter.h), one after the other, for the threads that made them. One
+// thread; a receive that must wait is deferred. Its functions lie in loop.cc, dispatch.cc, sockets.cc, options.cc, send.cc,
+// receive.cc and reconnect.cc.
 #pragma once
 
+#include <linux/netlink.h>
 #include <linux/seccomp.h>
 #include <sys/socket.h>
 
-#include <chrono>
-#include <cstdint>
 #include <functional>
 #include <list>
 #include <memory>
@@ -13,6 +14,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "call.h"
 #include "netlink_socket.h"
 #include "task.h"
 
@@ -20,152 +22,113 @@ namespace nokmod {
 
 class Supervisor {
  public:
+  /// @param listener the filter's
   /// @param base lowest number of a netlink socket's descriptor
-  /// @param complain called with a line for people
-  Supervisor(Fd listener, int base, std::function<void(const char*)> complain);
-  /// Calls `wake` whenever the descriptor can be read.
-  void Watch(int fd, std::function<void()> wake);
-  /// Returns when no process is left that the filter holds.
+  /// @param warn called with a line for people
+  Supervisor(Fd listener, int base, std::function<void(const char*)> warn);
+  /// Calls `readable` whenever the descriptor can be read. The descriptor stays the caller's.
+  void Watch(int fd, std::function<void()> readable);
+  /// Returns when no thread is left that the filter holds.
   void Run();
   /// Whether there is none left.
-  bool Deserted() const;
+  bool HasNoTasks() const;
 
  private:
-  using Clock = std::chrono::steady_clock;
-
-  struct Call {
-    uint64_t id;
-    pid_t tid;
-    uint32_t arch;
-    int number;
-    uint64_t args[6];
-    int Descriptor() const { return static_cast<int>(args[0]); }
-  };
-
-  /// What becomes of a call.
-  struct Outcome {
-    enum Kind {
-      kAnswer,  ///< It returns `value`, or a negative errno.
-      kNative,  ///< The kernel executes it.
-      kLater,   ///< It waits.
-      kDone,    ///< It has been answered.
-    };
-    Kind kind;
-    int64_t value;
-    Outcome(int64_t result) : kind(kAnswer), value(result) {}
-    Outcome(Kind what) : kind(what), value(0) {}
-  };
-
-  /// A netlink socket and a copy of the descriptor that a call was made on. Without a socket it is one of the kernel's
-  /// NETLINK_ROUTE.
-  struct Target {
-    std::shared_ptr<NetlinkSocket> socket;
-    Fd file;
-  };
-
-  /// A msghdr of the program.
-  struct Message {
-    std::vector<iovec> parts;
-    size_t length = 0;
-    uint64_t name = 0;
-    uint32_t name_length = 0;
-    uint64_t control = 0;
-    uint64_t control_length = 0;
-    /// Where it lies, 0 if the call has none; and where the address's length is to be written.
-    uint64_t header = 0;
-    uint64_t name_length_at = 0;
-  };
-
-  /// A receive call, which may have to wait.
-  struct Receive {
-    Call call;
-    Target target;
-    int flags = 0;
-    /// Array of mmsghdr; 0 for the calls that take one message.
-    uint64_t vector = 0;
-    unsigned count = 1, done = 0;
-    Message message;
-    Clock::time_point deadline = Clock::time_point::max();
-  };
-
+  /// A descriptor given to Watch().
   struct Watched {
-    std::function<void()> wake;
+    std::function<void()> readable;
   };
 
+  // loop.cc
   void Add(int fd, uint64_t tag);
-  void TakeCall();
-  void Handle(const Call& call);
-  /// Another server may still come in place of the one that has died.
-  bool MayWait() const;
-  void RetryStalled();
-  void Finish(const Call& call, Outcome outcome);
+  void AddReceive(DeferredReceive* receive);
+  void RemoveFile(int fd);
+  int NextTimeout() const;
+
+  // dispatch.cc
+  void ReceiveNotification();
+  void HandleCall(const Call& call);
+  bool WithinGracePeriod() const;
+  void RetryStalledCalls();
+  void Respond(const Call& call, Outcome outcome);
+  bool IsPending(const Call& call) const;
   Outcome Dispatch(const Call& call);
   Outcome DispatchOn(const Call& call, Target& target);
-  bool StillThere(const Call& call) const;
 
+  // sockets.cc
   Outcome OpenSocket(const Call& call);
   Outcome OpenRoute(const Call& call);
   Fd OpenChannel(const Call& call, int protocol, const TaskStatus& status, ::id* id, int* error);
   int FreeNumber(const Call& call, int lowest);
   Outcome Install(const Call& call, int file, int lowest, bool close_on_exec);
-  void Remember(const std::shared_ptr<NetlinkSocket>& socket, int file);
-  void Forget(const NetlinkSocket& socket);
-  void Sweep();
+  void Track(const std::shared_ptr<NetlinkSocket>& socket, int file);
+  void Untrack(const NetlinkSocket& socket);
+  void UntrackClosed();
 
+  // options.cc
+  int ReadAddress(const Call& call, uint64_t address, uint64_t length, sockaddr_nl* to);
+  int AutoBind(const Call& call, Target& target);
   Outcome Bind(const Call& call, Target& target);
   Outcome Connect(const Call& call, Target& target);
-  Outcome TellName(const Call& call, const sockaddr_nl& name);
+  Outcome PutName(const Call& call, const sockaddr_nl& name);
   Outcome SetOption(const Call& call, Target& target);
   Outcome GetOption(const Call& call, const NetlinkSocket& socket);
   Outcome PutInt(const Call& call, uint32_t room, int number);
-  int AutoBind(const Call& call, Target& target);
 
+  // send.cc
   int ReadParts(const Call& call, uint64_t address, uint64_t count, Message* message);
   int ReadHeader(const Call& call, uint64_t address, Message* message);
-  int ReadAddress(const Call& call, uint64_t address, uint64_t length, sockaddr_nl* to);
   Outcome Send(const Call& call, Target& target);
   Outcome Transmit(const Call& call, Target& target, const Message& message, int flags);
   Outcome TransmitRoute(const Call& call, const Target& target, const Message& message);
 
-  Outcome Receives(const Call& call, Target& target);
-  /// Nothing when it would have to wait.
-  std::optional<int64_t> Attempt(Receive& receive);
-  std::optional<int64_t> ReceiveOne(Receive& receive);
-  std::optional<int64_t> ReceiveRoute(Receive& receive);
-  int64_t Deliver(const Receive& receive, const void* bytes, size_t length, const msghdr& got);
-  void Resume(Receive* receive);
-  std::list<Receive>::iterator Drop(std::list<Receive>::iterator receive);
-  void Tick();
-  int Patience() const;
+  // receive.cc
+  Outcome StartReceive(const Call& call, Target& target);
+  std::optional<int64_t> TryReceive(DeferredReceive& receive);
+  std::optional<int64_t> ReceiveMessage(DeferredReceive& receive);
+  std::optional<int64_t> ReceiveRoute(DeferredReceive& receive);
+  int64_t PutMessage(const DeferredReceive& receive, const void* bytes, size_t length, const msghdr& got);
+  void ResumeReceive(DeferredReceive* receive);
+  std::list<DeferredReceive>::iterator RemoveReceive(std::list<DeferredReceive>::iterator receive);
+  void CheckDeferredReceives();
 
-  int Request(const Call& call, Target& target, op what, uint32_t a, uint32_t b, const iovec* payload, answer* told);
-  bool Lost(const Call& call, Target& target, bool missed);
-  bool Revive(const Call& call, Target& target);
-  void Park(const Call& call, Target& target);
-  void Replace(const Call& call, Target& target, Fd fresh);
-  void Inject(const Call& call, int old_file, int fresh);
-  void Settle(NetlinkSocket& socket, int file);
-  void Refresh(const Call& call, Target& target);
+  // reconnect.cc
+  int Request(const Call& call, Target& target, op what, uint32_t a, uint32_t b, const iovec* payload, answer* reply);
+  bool OnHangup(const Call& call, Target& target, bool lost_messages);
+  bool Reconnect(const Call& call, Target& target);
+  void Disconnect(const Call& call, Target& target);
+  void ReplaceChannel(const Call& call, Target& target, Fd fresh);
+  void InstallReplacement(const Call& call, int old_file, int fresh);
+  void HoldReplacement(NetlinkSocket& socket, int file);
+  void FollowReplacement(const Call& call, Target& target);
   Outcome GiveToKernel(const Call& call, Target& target);
-  void LookForServer();
+  void ProbeServer();
+
+  /// Milliseconds between two checks of waiting calls (signals for their threads, deadlines), and between two looks for a
+  /// server after it has died.
+  static constexpr int kCheckIntervalMs = 20, kProbeIntervalMs = 250;
 
   Fd listener_, epoll_;
   const int base_;
-  const std::function<void(const char*)> complain_;
-  bool complained_ = false;
+  const std::function<void(const char*)> warn_;
+  bool warned_ = false;
   Tasks tasks_;
+  /// By SO_COOKIE of every file that stands for the socket; and the size at which closed ones are looked for.
   std::unordered_map<uint64_t, std::shared_ptr<NetlinkSocket>> sockets_;
-  size_t sweep_at_ = 64;
-  std::list<Receive> receives_;
-  /// Calls that wait for another server, and whether the one at hand has met none.
+  size_t untrack_at_ = 64;
+  std::list<DeferredReceive> deferred_;
+  /// Calls that wait for another server; and whether the call at hand found none.
   std::list<Call> stalled_;
-  bool no_server_ = false;
-  /// When it was seen first that the server had died.
-  std::optional<Clock::time_point> outage_;
+  bool server_missing_ = false;
+  /// When the server's death was first noticed.
+  std::optional<Clock::time_point> outage_since_;
   std::list<Watched> watched_;
-  unsigned parked_ = 0;
-  Clock::time_point looked_{};
+  /// Number of sockets with a placeholder, and when a server was last looked for.
+  unsigned placeholders_ = 0;
+  Clock::time_point last_probe_{};
+  /// A seccomp_notif, of the size that the kernel asks for.
   std::vector<uint64_t> notification_;
+  /// One datagram.
   std::vector<uint8_t> buffer_;
 };
 

@@ -147,17 +147,17 @@ std::vector<Watch> FindWatches(pid_t tid, ino_t inode) {
   return found;
 }
 
-NetnsOf::NetnsOf(pid_t tid) {
+ScopedNetns::ScopedNetns(pid_t tid) {
   constexpr const char* kOwn = "/proc/thread-self/ns/net";
   const std::string there = ProcPath(tid, "ns/net");
   if (ReadLink(there) == ReadLink(kOwn)) return;
   const Fd target(open(there.c_str(), O_RDONLY | O_CLOEXEC));
   Fd here(open(kOwn, O_RDONLY | O_CLOEXEC));
-  there_ = target && here && setns(target.get(), CLONE_NEWNET) == 0;
-  if (there_) back_ = std::move(here);
+  entered_ = target && here && setns(target.get(), CLONE_NEWNET) == 0;
+  if (entered_) back_ = std::move(here);
 }
 
-NetnsOf::~NetnsOf() {
+ScopedNetns::~ScopedNetns() {
   if (back_ && setns(back_.get(), CLONE_NEWNET) != 0) abort();
 }
 

@@ -1,4 +1,4 @@
-// The threads of the supervised programs, seen from outside: their memory, descriptors and credentials.
+// Memory, descriptors, credentials and namespaces of the supervised threads, by process_vm_readv(2), pidfd_getfd(2) and /proc.
 #pragma once
 
 #include <sys/types.h>
@@ -15,21 +15,22 @@
 
 namespace nokmod {
 
-/// Reads or writes the memory of a thread. 0 or -EFAULT; nothing is told of how much went over.
+/// Reads or writes the memory of a thread. 0 or -EFAULT, also where a part was copied.
 int ReadMemory(pid_t tid, uint64_t address, void* to, size_t size);
 int WriteMemory(pid_t tid, uint64_t address, const void* from, size_t size);
 /// Gathers remote parts into `to`, or scatters them; `size` is the sum of the parts' lengths.
 int Gather(pid_t tid, const std::vector<iovec>& parts, void* to, size_t size);
 int Scatter(pid_t tid, const std::vector<iovec>& parts, const std::vector<iovec>& from);
 
-/// What /proc/TID/status tells.
+/// Of /proc/TID/status.
 struct TaskStatus {
   uid_t uid = 0;
   gid_t gid = 0;
-  /// Its process id as itself sees it.
+  /// Process id in its own pid namespace.
   pid_t own_pid = 0;
+  /// The effective ones; none where its user namespace is not ours.
   uint64_t capabilities = 0;
-  /// Signals that wait for the thread or its process, and that it does not block.
+  /// Pending for the thread or its process, and not blocked.
   uint64_t pending_signals = 0;
 };
 std::optional<TaskStatus> ReadStatus(pid_t tid);
@@ -41,7 +42,7 @@ struct Holding {
 };
 /// Descriptors of a thread whose link in /proc reads `link`.
 std::vector<Holding> FindDescriptors(pid_t tid, const std::string& link);
-/// Calls for every process on the machine that we can look into and that holds such a descriptor.
+/// Whether any process but this one, of those that we may look into, holds such a descriptor.
 bool IsHeldByOthers(const std::string& link);
 
 /// An epoll instance of a thread that watches a file under the number `number`.
@@ -53,29 +54,29 @@ struct Watch {
 };
 std::vector<Watch> FindWatches(pid_t tid, ino_t inode);
 
-/// Runs in the network namespace of a thread while it lives, where that is another one and we may enter it.
-class NetnsOf {
+/// Enters the network namespace of a thread, if that is another one, and returns from it when destroyed.
+class ScopedNetns {
  public:
-  explicit NetnsOf(pid_t tid);
-  ~NetnsOf();
-  NetnsOf(const NetnsOf&) = delete;
-  NetnsOf& operator=(const NetnsOf&) = delete;
-  /// Whether we are in its namespace now.
-  bool There() const { return there_; }
+  explicit ScopedNetns(pid_t tid);
+  ~ScopedNetns();
+  ScopedNetns(const ScopedNetns&) = delete;
+  ScopedNetns& operator=(const ScopedNetns&) = delete;
+  /// False where it may not be entered.
+  bool Entered() const { return entered_; }
 
  private:
-  bool there_ = true;
+  bool entered_ = true;
   Fd back_;
 };
 
-/// Handles on threads, kept from one call to the next.
+/// A pidfd for each supervised thread, kept from one call to the next.
 class Tasks {
  public:
   /// Copies a descriptor of a thread; an empty one with errno set when it has none of that number.
   Fd Copy(pid_t tid, int number);
-  /// A thread's handle became readable: it has ended.
+  /// The thread's pidfd became readable: it has ended.
   void Ended(pid_t tid) { handles_.erase(tid); }
-  /// Called with each new handle, so that its end can be watched.
+  /// Called with each new pidfd, so that its end can be watched.
   std::function<void(pid_t tid, int handle)> on_open;
 
  private:

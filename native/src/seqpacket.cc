@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
@@ -22,13 +23,13 @@
 #include <utility>
 #include <vector>
 
-#include "../preload/channel.h"
 #include "../preload/proof.h"
-#include "../preload/rights.h"
+#include "../preload/wire.h"
 #include "busy_poll.h"
 #include "mailbox.h"
 #include "peer.h"
 #include "poller.h"
+#include "record.h"
 #include "sys.h"
 #include "system_error.h"
 
@@ -43,17 +44,14 @@ constexpr int kEventsPerWake = 64;
 constexpr int kNothing = 64;
 // Packets taken from one connection before the others get their turn.
 constexpr int kPacketsPerTurn = 32;
-// Where a request tells of its sender's processor (docs/transport.md).
-constexpr ssize_t kProcessorAt = 20;
 // Clients whose mailboxes are looked at in turns.
 constexpr size_t kMailboxes = 64;
 
-sockaddr_un AddressOf(Napi::Env env, const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.empty()) throw SystemError(env, EINVAL, "socket path");
-  if (path.size() >= sizeof address.sun_path) throw SystemError(env, ENAMETOOLONG, path);
-  path.copy(address.sun_path, path.size());
+/// The address of a path. Throws where it is none.
+sockaddr_un CheckedAddress(Napi::Env env, const std::string& path) {
+  sockaddr_un address;
+  const int error = AddressOf(path, &address);
+  if (error != 0) throw SystemError(env, -error, path.empty() ? "socket path" : path);
   return address;
 }
 
@@ -61,11 +59,6 @@ Fd OpenSocket(Napi::Env env, int flags) {
   Fd fd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | flags, 0));
   if (!fd) throw SystemError(env, errno, "socket");
   return fd;
-}
-
-/// 0 or errno.
-int Connect(int fd, const sockaddr_un& address) {
-  return connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ? 0 : errno;
 }
 
 /// The bytes of a Uint8Array argument; nullptr and 0 when it is absent.
@@ -93,83 +86,6 @@ struct Buffer {
  private:
   Napi::Reference<Napi::Uint8Array> array_;
 };
-
-/// Sends one packet without waiting. 0 or a negative errno.
-int SendPacket(int fd, const uint8_t* data, size_t size) {
-  ssize_t sent;
-  do {
-    sent = send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
-  } while (sent < 0 && errno == EINTR);
-  return sent < 0 ? -errno : 0;
-}
-
-/// The same with descriptors for the receiver; negative ones are left out.
-int SendPacketWith(int fd, iovec* parts, size_t count, std::initializer_list<int> passed, int flags) {
-  rights control;
-  msghdr message{};
-  message.msg_iov = parts;
-  message.msg_iovlen = count;
-  rights_attach(&message, &control, passed.begin(), passed.size());
-  ssize_t sent;
-  do {
-    sent = sendmsg(fd, &message, MSG_NOSIGNAL | flags);
-  } while (sent < 0 && errno == EINTR);
-  return sent < 0 ? -errno : 0;
-}
-
-/// Receives one packet. Its true length, which may exceed `size`; 0 at the end of the connection; a negative errno.
-ssize_t ReceivePacket(int fd, uint8_t* data, size_t size, int flags) {
-  ssize_t received;
-  do {
-    received = recv(fd, data, size, flags | MSG_TRUNC);
-  } while (received < 0 && errno == EINTR);
-  return received < 0 ? -errno : received;
-}
-
-/// What came with a record beside its bytes.
-struct Arrival {
-  Sender sender;
-  Fd descriptors[RIGHTS_MAX];
-  /// Descriptors were lost: we have no room for more.
-  bool truncated = false;
-};
-
-/// Receives one record without waiting, as ReceivePacket() does, from a socket with SO_PASSCRED.
-ssize_t ReceiveRecord(int fd, uint8_t* data, size_t size, Arrival* arrival) {
-  iovec part{data, size};
-  rights control;
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  rights_room(&message, &control);
-  ssize_t received;
-  do {
-    received = recvmsg(fd, &message, MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
-  } while (received < 0 && errno == EINTR);
-  if (received < 0) return -errno;
-  int descriptors[RIGHTS_MAX];
-  if (rights_received(&message, descriptors) != 0) {
-    for (size_t i = 0; i < RIGHTS_MAX; i++) arrival->descriptors[i] = Fd(descriptors[i]);
-  }
-  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
-    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_CREDENTIALS) continue;
-    ucred credentials;
-    memcpy(&credentials, CMSG_DATA(header), sizeof credentials);
-    arrival->sender = {credentials.pid, credentials.uid};
-  }
-  arrival->truncated = (message.msg_flags & MSG_CTRUNC) != 0;
-  return received;
-}
-
-/// SO_COOKIE: a number that the kernel gives a socket and never gives again; 0 for what is no socket of our kind.
-uint64_t ChannelCookie(const Fd& fd) {
-  int value = 0;
-  socklen_t size = sizeof value;
-  if (!fd || getsockopt(fd.get(), SOL_SOCKET, SO_DOMAIN, &value, &size) != 0 || value != AF_UNIX) return 0;
-  uint64_t cookie = 0;
-  size = sizeof cookie;
-  return getsockopt(fd.get(), SOL_SOCKET, SO_COOKIE, &cookie, &size) == 0 ? cookie : 0;
-}
 
 /// Takes the path for one server: an flock() on PATH.lock, which a dead server cannot hold.
 Fd LockPath(Napi::Env env, const std::string& path) {
@@ -242,8 +158,6 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
 
  private:
   static constexpr uint64_t kListener = ~uint64_t{0};
-  /// Of packet().
-  static constexpr uint32_t kPosted = 1, kPrivileged = 2, kTruncated = 4;
 
   struct Connection {
     Fd fd;
@@ -268,7 +182,7 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
   }
 
   void Listen(Napi::Env env, uint32_t mode) {
-    const sockaddr_un address = AddressOf(env, path_);
+    const sockaddr_un address = CheckedAddress(env, path_);
     lock_ = LockPath(env, path_);
     RemoveStale(env, address);
     listener_ = OpenSocket(env, SOCK_NONBLOCK);
@@ -298,7 +212,7 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     if (!S_ISSOCK(status.st_mode)) throw SystemError(env, ENOTSOCK, path_);
     // Nobody holds the lock; still, a program that knows no lock may listen here.
     const Fd probe = OpenSocket(env, SOCK_NONBLOCK);
-    if (Connect(probe.get(), address) != ECONNREFUSED) throw SystemError(env, EADDRINUSE, path_);
+    if (Connect(probe.get(), address) != -ECONNREFUSED) throw SystemError(env, EADDRINUSE, path_);
     unlink(path_.c_str());
   }
 
@@ -407,7 +321,7 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     connection.trusted = arrival.sender;
     if (size != HELLO_BYTES) return;
     uint32_t flags;
-    memcpy(&flags, input_.data + HELLO_FLAGS_AT, sizeof flags);
+    memcpy(&flags, input_.data + offsetof(hello, flags), sizeof flags);
     Fd* next = arrival.descriptors;
     if ((flags & HELLO_PROOF) != 0) connection.peer.Prove(*next++);
     if ((flags & HELLO_SELF) != 0) connection.cookie = ChannelCookie(*next);
@@ -419,7 +333,7 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
   /// Whether a request tells that it was sent from another processor than the one we run on.
   static bool FromElsewhere(const uint8_t* request, ssize_t size) {
     uint32_t sender = 0;
-    if (size >= kProcessorAt + 4) memcpy(&sender, request + kProcessorAt, sizeof sender);
+    if (size >= REQUEST_BYTES) memcpy(&sender, request + offsetof(struct request, processor), sizeof sender);
     return sender != 0 && sender != Processor();
   }
 
@@ -500,7 +414,7 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
       const Napi::HandleScope scope(Env());
       Connection& connection = connections_[id];
       Arrival arrival;
-      const ssize_t received = ReceiveRecord(connection.fd.get(), input_.data, input_.size, &arrival);
+      const ssize_t received = ReceiveRecordFrom(connection.fd.get(), input_.data, input_.size, &arrival);
       if (received == -EAGAIN) return;
       if (received <= 0) {
         Hang(id);
@@ -573,11 +487,11 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
   int SendTo(const Connection& connection, size_t size) {
     const int fd = connection.fd.get();
     Mailbox* mailbox = connection.mailbox.get();
-    if (mailbox == nullptr) return SendPacket(fd, output_.data, size);
+    if (mailbox == nullptr) return SendRecord(fd, output_.data, size);
     if (mailbox->Answer(output_.data, size)) return 0;
-    if (mailbox->fd() < 0) return SendPacket(fd, output_.data, size);
+    if (mailbox->fd() < 0) return SendRecord(fd, output_.data, size);
     iovec part{output_.data, size};
-    const int result = SendPacketWith(fd, &part, 1, {mailbox->fd()}, MSG_DONTWAIT);
+    const int result = SendRecordWith(fd, &part, 1, {mailbox->fd()}, MSG_DONTWAIT);
     mailbox->Sent();
     return result;
   }
@@ -724,10 +638,10 @@ class SeqpacketClient : public Napi::ObjectWrap<SeqpacketClient> {
       : Napi::ObjectWrap<SeqpacketClient>(info), context_(info.Env(), "SeqpacketClient") {
     const Napi::Env env = info.Env();
     const std::string path = info[0].As<Napi::String>();
-    const sockaddr_un address = AddressOf(env, path);
+    const sockaddr_un address = CheckedAddress(env, path);
     fd_ = OpenSocket(env, 0);
     const int error = Connect(fd_.get(), address);
-    if (error != 0) throw SystemError(env, error, path);
+    if (error != 0) throw SystemError(env, -error, path);
   }
 
   ~SeqpacketClient() override { Shut(); }
@@ -754,9 +668,9 @@ class SeqpacketClient : public Napi::ObjectWrap<SeqpacketClient> {
     const Fd proof(proof_make());
     if (proof && record.size >= HELLO_BYTES) {
       uint32_t flags;
-      memcpy(&flags, record.data + HELLO_FLAGS_AT, sizeof flags);
+      memcpy(&flags, record.data + offsetof(hello, flags), sizeof flags);
       flags |= HELLO_PROOF;
-      memcpy(record.data + HELLO_FLAGS_AT, &flags, sizeof flags);
+      memcpy(record.data + offsetof(hello, flags), &flags, sizeof flags);
     }
     return Napi::Number::New(info.Env(), static_cast<double>(Exchange(record, none, answer, timeout, proof.get())));
   }
@@ -770,15 +684,15 @@ class SeqpacketClient : public Napi::ObjectWrap<SeqpacketClient> {
       timeout_ = timeout;
     }
     iovec parts[2] = {{header.data, header.size}, {payload.data, payload.size}};
-    const int error = SendPacketWith(fd_.get(), parts, payload.size == 0 ? 1 : 2, {passed}, 0);
+    const int error = SendRecordWith(fd_.get(), parts, payload.size == 0 ? 1 : 2, {passed}, 0);
     if (error != 0) return error;
-    return ReceivePacket(fd_.get(), answer.data, answer.size, 0);
+    return ReceiveRecord(fd_.get(), answer.data, answer.size, 0);
   }
 
   /// receive(buffer): length of the packet, 0 when the server has gone, or a negative errno; -EAGAIN when none waits.
   Napi::Value Receive(const Napi::CallbackInfo& info) {
     const Bytes buffer(info[0]);
-    const ssize_t result = fd_ ? ReceivePacket(fd_.get(), buffer.data, buffer.size, MSG_DONTWAIT) : -EBADF;
+    const ssize_t result = fd_ ? ReceiveRecord(fd_.get(), buffer.data, buffer.size, MSG_DONTWAIT) : -EBADF;
     return Napi::Number::New(info.Env(), static_cast<double>(result));
   }
 

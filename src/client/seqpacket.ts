@@ -4,11 +4,14 @@ import type { NetlinkSocket } from "../netlink/socket.ts";
 import {
   ANSWER_BYTES,
   ANSWER_DUMPING,
+  AnswerAt,
   ChannelKind,
   defaultSocketPath,
   HELLO_BYTES,
+  HelloAt,
   MARKER_BYTES,
   REQUEST_BYTES,
+  RequestAt,
   TRANSPORT_MAGIC,
   TRANSPORT_VERSION,
   TransportOp,
@@ -85,8 +88,8 @@ export class Client implements SocketOpener {
     const channel = this.dial();
     try {
       this.hello(channel, ChannelKind.Data, protocol);
-      const low = this.answer.getUint32(8, true);
-      const high = this.answer.getUint32(12, true);
+      const low = this.answer.getUint32(AnswerAt.A, true);
+      const high = this.answer.getUint32(AnswerAt.B, true);
       return new SeqpacketSocket(this, channel, protocol, low, high, options.portId ?? 0, this.buffer);
     } catch (error) {
       channel.close();
@@ -104,11 +107,11 @@ export class Client implements SocketOpener {
   request(op: TransportOp, low: number, high: number, a = 0, b = 0, payload?: Uint8Array): DataView {
     if (this.closed) throw new Errno(EBADF, "the client is closed");
     const { fields } = this;
-    fields.setUint32(0, op, true);
-    fields.setUint32(4, low, true);
-    fields.setUint32(8, high, true);
-    fields.setUint32(12, a, true);
-    fields.setUint32(16, b, true);
+    fields.setUint32(RequestAt.Op, op, true);
+    fields.setUint32(RequestAt.IdLow, low, true);
+    fields.setUint32(RequestAt.IdHigh, high, true);
+    fields.setUint32(RequestAt.A, a, true);
+    fields.setUint32(RequestAt.B, b, true);
     this.exchange(this.control, this.header, payload);
     return this.answer;
   }
@@ -125,12 +128,12 @@ export class Client implements SocketOpener {
   private hello(channel: NativeClient, kind: ChannelKind, protocol: number): void {
     const bytes = new Uint8Array(HELLO_BYTES);
     const view = new DataView(bytes.buffer);
-    view.setUint32(0, TRANSPORT_MAGIC, true);
-    view.setUint16(4, TRANSPORT_VERSION, true);
-    view.setUint16(6, kind, true);
-    view.setUint32(8, protocol, true);
-    view.setUint32(12, process.pid, true);
-    view.setUint32(24, DUMP_RECEIVE_LENGTH, true);
+    view.setUint32(HelloAt.Magic, TRANSPORT_MAGIC, true);
+    view.setUint16(HelloAt.Version, TRANSPORT_VERSION, true);
+    view.setUint16(HelloAt.Kind, kind, true);
+    view.setUint32(HelloAt.Protocol, protocol, true);
+    view.setUint32(HelloAt.Pid, process.pid, true);
+    view.setUint32(HelloAt.ReceiveLength, DUMP_RECEIVE_LENGTH, true);
     try {
       this.conclude(channel, channel.hello(bytes, this.answerBytes, this.timeout));
     } catch (cause) {
@@ -146,7 +149,7 @@ export class Client implements SocketOpener {
   /** @param length what the addon made of a request @throws Errno, NokmodError */
   private conclude(channel: NativeClient, length: number): void {
     if (length === ANSWER_BYTES) {
-      const errno = this.answer.getUint32(0, true);
+      const errno = this.answer.getUint32(AnswerAt.Error, true);
       if (errno !== 0) throw new Errno(errno);
       return;
     }
@@ -183,7 +186,7 @@ export class SeqpacketSocket implements NetlinkSocket {
     portId: number,
     private readonly buffer: Uint8Array,
   ) {
-    this.portId = this.request(TransportOp.Bind, portId, 0).getUint32(8, true);
+    this.portId = this.request(TransportOp.Bind, portId, 0).getUint32(AnswerAt.A, true);
   }
 
   send(datagram: Uint8Array): void {
@@ -272,7 +275,7 @@ export class SeqpacketSocket implements NetlinkSocket {
   private request(op: TransportOp, a = 0, b = 0, payload?: Uint8Array): DataView {
     if (this.closed) throw new Errno(EBADF);
     const answer = this.client.request(op, this.idLow, this.idHigh, a, b, payload);
-    this.dumping = (answer.getUint32(4, true) & ANSWER_DUMPING) !== 0;
+    this.dumping = (answer.getUint32(AnswerAt.Flags, true) & ANSWER_DUMPING) !== 0;
     return answer;
   }
 }

@@ -1,12 +1,13 @@
 import { availableParallelism } from "node:os";
 import type { ConntrackPort } from "../conntrack/conntrack-port.ts";
-import { ZoneLimits } from "../conntrack/limits.ts";
+import { ZoneLimits } from "../conntrack/zone-limits.ts";
 import type { Clock } from "../core/clock.ts";
 import { type KernelProfile, kernelProfile } from "../core/kernel-profile.ts";
 import type { Random } from "../core/random.ts";
 import { BatchClock } from "../datapath/batch-clock.ts";
-import { type DatapathEnvironment, endBatch, receiveFrom, receiveFromTunnel } from "../datapath/datapath.ts";
+import { endBatch, receiveFrom, receiveFromTunnel } from "../datapath/datapath.ts";
 import { Datapaths } from "../datapath/datapaths.ts";
+import type { DatapathEnvironment } from "../datapath/environment.ts";
 import { NetlinkBus } from "../netlink/bus.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import type { PacketMemory } from "../packet/memory.ts";

@@ -1,6 +1,6 @@
 /**
- * Netlink between processes: the records of docs/transport.md, over AF_UNIX SOCK_SEQPACKET. All fields are u32 in host
- * order unless a width is given.
+ * Records between a client process and the server (docs/transport.md), over AF_UNIX SOCK_SEQPACKET. All fields are u32 in
+ * host order unless a width is given. native/preload/wire.h has the same numbers; test/unit/native-numbers.test.ts compares.
  *
  * ```
  * hello    | magic | version u16, kind u16 | protocol | pid | reserved | reserved | receive length | flags |  32 bytes
@@ -18,6 +18,37 @@ export const HELLO_BYTES = 32;
 export const REQUEST_BYTES = 24;
 export const ANSWER_BYTES = 16;
 
+/** Byte offsets of a hello's fields. */
+export const enum HelloAt {
+  Magic = 0,
+  /** u16 */
+  Version = 4,
+  /** u16, a ChannelKind */
+  Kind = 6,
+  Protocol = 8,
+  Pid = 12,
+  ReceiveLength = 24,
+  Flags = 28,
+}
+
+/** Byte offsets of a request's fields. */
+export const enum RequestAt {
+  Op = 0,
+  IdLow = 4,
+  IdHigh = 8,
+  A = 12,
+  B = 16,
+  Processor = 20,
+}
+
+/** Byte offsets of an answer's fields. */
+export const enum AnswerAt {
+  Error = 0,
+  Flags = 4,
+  A = 8,
+  B = 12,
+}
+
 /** Flag of a hello: what it asks is about the network namespace that the connection was made in, not the server's. */
 export const HELLO_OWN_NAMESPACE = 1;
 /** Flag of a control channel's hello: the answer may bring a descriptor of memory that requests can be posted in. */
@@ -27,12 +58,12 @@ export const HELLO_PROOF = 4;
 /** Flag of a data channel's hello: it brings the client's own end, by which Find will know it. */
 export const HELLO_SELF = 8;
 
-/** Argument b of TransportOp.Send: the sender speaks for somebody without CAP_NET_ADMIN. */
+/** Argument b of TransportOp.Send: the sender acts for a process without CAP_NET_ADMIN. */
 export const SEND_UNPRIVILEGED = 1;
 
-/** What a connection is for; told by its first packet. */
+/** What a connection is for, by its hello. */
 export const enum ChannelKind {
-  /** Requests and their answers, one at a time; any number of sockets may be spoken of. */
+  /** Requests and their answers, one at a time, about any number of sockets. */
   Control = 0,
   /** One netlink socket: after the answer to the hello, the server writes datagrams and reads nothing. */
   Data = 1,
@@ -44,7 +75,7 @@ export const enum TransportOp {
    * SEND_UNPRIVILEGED. Answered once every message in it has been executed.
    */
   Send = 1,
-  /** The reader has found its queue empty in a dump. a: largest buffer that it receives with, 0 = as before. */
+  /** The reader has found its queue empty during a dump. a: largest buffer that it receives with, 0 = as before. */
   More = 2,
   /** bind(). a: wanted port id, 0 = any; b: nl_groups. Answer a: the port id. */
   Bind = 3,
@@ -54,7 +85,7 @@ export const enum TransportOp {
   Leave = 5,
   /** Any other SOL_NETLINK option: a = option, b = value. */
   Option = 6,
-  /** SO_RCVBUF, or with b = 1 SO_RCVBUFFORCE, of a bytes. Answer a: what getsockopt() tells. */
+  /** SO_RCVBUF, or with b = 1 SO_RCVBUFFORCE, of a bytes. Answer a: the value that getsockopt() returns. */
   ReceiveBuffer = 7,
   /**
    * Finds the socket of a data channel whose client's end the request brings (SCM_RIGHTS), for the same user with the same
@@ -64,17 +95,17 @@ export const enum TransportOp {
   /** Answer a: the port id (0 = unbound), b: the protocol. */
   Describe = 9,
   /**
-   * Makes a tunnel device. Payload: the RTM_NEWLINK that a program would send the kernel. EOPNOTSUPP: it is none of ours,
-   * let the kernel have it. Socket id: 0.
+   * Makes a tunnel device. Payload: the RTM_NEWLINK that a program would send the kernel. EOPNOTSUPP: no device of nokmod, the
+   * kernel is to get it. Socket id: 0.
    */
   NewLink = 10,
   /**
-   * What programs are to see of devices. Payload: a u32 ifindex for each. Answer payload, for each that there is something
-   * to tell of: u32 ifindex, u32 ifindex of its master (0: none), u32 length, and so many bytes that stand for the payload
-   * of its IFLA_LINKINFO, padded to 4 (none: as the kernel tells). Socket id: 0.
+   * Describes devices as programs are to see them. Payload: a u32 ifindex each. Answer payload, one record for each that is a
+   * port or a tunnel: u32 ifindex, u32 ifindex of its master (0: none), u32 length, and so many bytes that replace the payload
+   * of its IFLA_LINKINFO, padded to 4 (length 0: the kernel's stays). Socket id: 0.
    */
   Links = 11,
-  /** The reader is to be told that messages were lost (ENOBUFS): its last server has died. */
+  /** The next receive fails with ENOBUFS: the socket's last server has died, and messages may have been lost. */
   Lost = 12,
 }
 

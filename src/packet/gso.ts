@@ -72,8 +72,9 @@ export function segment(
 const systemRandom = new SystemRandom();
 
 /**
- * Length of the longest frame that segment() would make of a GSO packet, without an out-of-band tag: what check_pkt_len
- * compares (skb_gso_validate_mac_len). Preconditions: gsoType is not NONE, l4 is known.
+ * Length in bytes of the longest frame that segment() would make of a GSO packet, without an out-of-band tag: what
+ * check_pkt_len compares (skb_gso_validate_mac_len). A TCP header that is cut off counts as none. Precondition: gsoType is
+ * not NONE. Without a known transport header (l4 = 0) the result is negative for all but huge segments.
  */
 export function gsoFrameLength(packet: Packet): number {
   const headers = packet.l4 - packet.off;
@@ -81,7 +82,8 @@ export function gsoFrameLength(packet: Packet): number {
   let transport = 0;
   if (type === Gso.TCPV4 || type === Gso.TCPV6) {
     const { view } = packet.memory;
-    if (packet.l4 + tcp.HEADER_LEN <= packet.off + packet.len) transport = tcp.headerLength(view, packet.l4);
+    if (packet.l4 !== 0 && packet.l4 + tcp.HEADER_LEN <= packet.off + packet.len)
+      transport = tcp.headerLength(view, packet.l4);
   } else if (type === Gso.UDP_L4) {
     transport = udp.HEADER_LEN;
   }

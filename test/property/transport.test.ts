@@ -6,7 +6,7 @@ import { native } from "../../src/native/addon.ts";
 import { NetlinkBus } from "../../src/netlink/bus.ts";
 import { defaultSocketPath } from "../../src/netlink/transport.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
-import { NetlinkServer } from "../../src/server/seqpacket-server.ts";
+import { NetlinkServer } from "../../src/server/index.ts";
 import { NETLINK_GENERIC, NLMSG_ERROR } from "../../src/uapi/netlink.ts";
 import { TemporaryDirectory } from "../support/child.ts";
 import { EchoProtocol } from "../support/echo-protocol.ts";

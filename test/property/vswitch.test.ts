@@ -8,9 +8,12 @@ import { Classifier, executeWithHelp } from "../../src/vswitch/index.ts";
 import { MacTable } from "../../src/vswitch/mac-table.ts";
 import { readKey, writeKey, writeMask } from "../../src/vswitch/odp/key.ts";
 import { OfpError } from "../../src/vswitch/ofctl/errors.ts";
-import { formatFlow, parseFlow, parseMatch } from "../../src/vswitch/ofctl/flow-spec.ts";
+import { formatOfpFlow } from "../../src/vswitch/ofctl/format/flow.ts";
+import { parseFlow, parseMatch } from "../../src/vswitch/ofctl/parse/flow.ts";
 import { RecircTable } from "../../src/vswitch/recirc.ts";
-import { FlowTables, Rule, type XPort, xlate } from "../../src/vswitch/xlate.ts";
+import { FlowTables, Rule } from "../../src/vswitch/tables.ts";
+import type { XPort } from "../../src/vswitch/xlate/context.ts";
+import { xlate } from "../../src/vswitch/xlate/xlate.ts";
 
 // Few values, so that rules and packets meet.
 const address = fc
@@ -243,7 +246,7 @@ describe("ovs-ofctl syntax", () => {
     fc.assert(
       fc.property(match, fc.nat(65535), (text, priority) => {
         const flow = parseFlow(`priority=${priority},${text ? `${text},` : ""}actions=2`);
-        const again = parseFlow(formatFlow(flow, null));
+        const again = parseFlow(formatOfpFlow(flow, null));
         expect(again.match.equals(flow.match)).toBe(true);
         expect(again.priority).toBe(priority);
       }),

@@ -1,8 +1,9 @@
 import { systemClock } from "../../src/core/clock.ts";
 import { SeededRandom } from "../../src/core/random.ts";
 import type { ActionExecutor } from "../../src/datapath/actions/index.ts";
+import type { UserspaceUpcall } from "../../src/datapath/actions/program.ts";
 import { type DropReason, dropReasonName } from "../../src/datapath/drop-reason.ts";
-import type { ActionHost, UserspaceUpcall } from "../../src/datapath/host.ts";
+import type { ActionHost } from "../../src/datapath/host.ts";
 import { putKey } from "../../src/flow/codec.ts";
 import { extractHeaders } from "../../src/flow/extract.ts";
 import { K } from "../../src/flow/key.ts";

@@ -165,6 +165,19 @@ describe("nested lists", () => {
     expect(ports()).toEqual([1, 2]);
   });
 
+  it("A-212: check_pkt_len of a GSO packet cut short in its TCP header does not depend on the bytes behind it", () => {
+    const branches = [0x50, 0xf0].map((next) => {
+      host.events.length = 0;
+      const { packet, key } = a.receive(memory, frame(ethernet(), ipv4(), tcp()).subarray(0, 44));
+      memory.bytes.fill(next, packet.off + packet.len, packet.off + packet.len + 16);
+      packet.gsoType = Gso.TCPV4;
+      packet.gsoSize = 4;
+      executor.execute(packet, key, a.compile(key, a.checkPktLen(40, a.output(1), a.output(2)), a.clone()));
+      return ports();
+    });
+    expect(branches).toEqual([[2], [2]]);
+  });
+
   it("A-214: an empty branch has no effect on the outer list", () => {
     run(UDP, a.checkPktLen(1, new Uint8Array(0), a.output(1)), a.output(2));
     expect(ports()).toEqual([2]);

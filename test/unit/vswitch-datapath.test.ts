@@ -12,9 +12,11 @@ import { executeWithHelp } from "../../src/vswitch/execute.ts";
 import { F, Flow } from "../../src/vswitch/flow.ts";
 import { MacTable } from "../../src/vswitch/mac-table.ts";
 import { writeKey, writeMask } from "../../src/vswitch/odp/key.ts";
-import { parseFlow, parseMatch } from "../../src/vswitch/ofctl/flow-spec.ts";
+import { parseFlow, parseMatch } from "../../src/vswitch/ofctl/parse/flow.ts";
 import { RecircTable } from "../../src/vswitch/recirc.ts";
-import { FlowTables, Rule, type XlateContext, type XPort, xlate } from "../../src/vswitch/xlate.ts";
+import { FlowTables, Rule } from "../../src/vswitch/tables.ts";
+import type { XlateContext, XPort } from "../../src/vswitch/xlate/context.ts";
+import { xlate } from "../../src/vswitch/xlate/xlate.ts";
 
 /** Translations are put into a real datapath in memory: keys, masks and actions must be such that it takes them. */
 let nokmod: Nokmod;

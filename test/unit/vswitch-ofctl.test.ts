@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { formatFlow, OfpError, parseFilter, parseFlow } from "../../src/vswitch/index.ts";
+import { formatOfpFlow, OfpError, parseFilter, parseFlow } from "../../src/vswitch/index.ts";
 
 interface Row {
   text: string;
@@ -50,10 +50,10 @@ describe("flows that ovs-ofctl takes", () => {
   it.each(accepted.filter(({ text }) => !stricter.has(text)))("$text", ({ text, printed }) => {
     let theirs = asDumped(printed!);
     if (/set_field|note/.test(text)) for (const [was, is] of encoded) theirs = theirs.replace(was, is);
-    expect(formatFlow(parseFlow(text), null)).toBe(theirs);
+    expect(formatOfpFlow(parseFlow(text), null)).toBe(theirs);
   });
   it.each(refused.filter(({ text }) => later.test(text)))("OpenFlow 1.1: $text", ({ text }) => {
-    expect(formatFlow(parseFlow(text), null)).toBe(text.replace(",actions", " actions"));
+    expect(formatOfpFlow(parseFlow(text), null)).toBe(text.replace(",actions", " actions"));
   });
 });
 

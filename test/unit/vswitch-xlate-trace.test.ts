@@ -4,10 +4,13 @@ import { formatActions } from "../../src/client/format.ts";
 import { ManualClock } from "../../src/core/clock.ts";
 import { F, Flow, Match } from "../../src/vswitch/flow.ts";
 import { MacTable } from "../../src/vswitch/mac-table.ts";
-import { formatFlow, parseFlow, parseMatch } from "../../src/vswitch/ofctl/flow-spec.ts";
-import { formatMatch } from "../../src/vswitch/ofctl/match.ts";
+import { formatOfpFlow } from "../../src/vswitch/ofctl/format/flow.ts";
+import { formatMatch } from "../../src/vswitch/ofctl/format/match.ts";
+import { parseFlow, parseMatch } from "../../src/vswitch/ofctl/parse/flow.ts";
 import { RecircTable } from "../../src/vswitch/recirc.ts";
-import { FlowTables, Rule, type XlateContext, type XPort, xlate } from "../../src/vswitch/xlate.ts";
+import { FlowTables, Rule } from "../../src/vswitch/tables.ts";
+import type { XlateContext, XPort } from "../../src/vswitch/xlate/context.ts";
+import { xlate } from "../../src/vswitch/xlate/xlate.ts";
 
 interface Step {
   recirc: string | null;
@@ -99,8 +102,8 @@ describe("translation agrees with ofproto/trace", () => {
 
   it.each(fixture.cases.flatMap((c) => c.flows.map((flow) => [flow])))("written and read again: %s", (text) => {
     const flow = parseFlow(text);
-    const again = parseFlow(formatFlow(flow, null));
+    const again = parseFlow(formatOfpFlow(flow, null));
     expect(again.match.equals(flow.match)).toBe(true);
-    expect(formatFlow(again, null)).toBe(formatFlow(flow, null));
+    expect(formatOfpFlow(again, null)).toBe(formatOfpFlow(flow, null));
   });
 });

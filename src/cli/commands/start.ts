@@ -51,6 +51,9 @@ export async function start(options: StartOptions): Promise<void> {
   const onFault = (error: unknown): void => {
     process.stderr.write(`nokmod: fault in a request: ${error instanceof Error ? error.stack : error}\n`);
   };
+  const onBridgeFault = (what: string, error: unknown): void => {
+    console.error(`nokmod: bridge ${options.bridge}: ${what}: ${describeError(error)}`);
+  };
   const make = (keepSeed: boolean): Nokmod => {
     const made = new Nokmod({
       ports: new NativePorts(),
@@ -92,7 +95,7 @@ export async function start(options: StartOptions): Promise<void> {
     server = new NetlinkServer(nokmod.kernel, { path: options.socket, foreign: namespaces.enter });
     if (options.bridge !== undefined) {
       const name = options.bridge;
-      const made = attempt(`bridge ${name}`, () => new VSwitch({ opener: nokmod, name }));
+      const made = attempt(`bridge ${name}`, () => new VSwitch({ opener: nokmod, name, onFault: onBridgeFault }));
       bridge = made;
       for (const port of options.port ?? []) attempt(`port ${port}`, () => made.addPort(port));
       for (const rule of rules.length > 0 ? rules : ["priority=0,actions=NORMAL"]) made.addFlow(rule);

@@ -23,9 +23,8 @@ import { actionAttributes } from "../../schema/openvswitch.ts";
 import { EINVAL, EMSGSIZE, EOVERFLOW, ERANGE } from "../../uapi/errno.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
 import { DropReason } from "../drop-reason.ts";
-import type { UserspaceUpcall } from "../host.ts";
 import { parseCt, putCt } from "./ct.ts";
-import { Nested, Op, Program, SET_DST, SET_SRC } from "./program.ts";
+import { Nested, Op, Program, SET_DST, SET_SRC, type UserspaceUpcall } from "./program.ts";
 
 /** What validation asks of the rest of the datapath. */
 export interface ValidationContext {
