@@ -143,7 +143,13 @@ export class OvsKernel {
 
   /** Lets the driver hand its frames and events to the datapaths. */
   start(driver: PortDriver): void {
-    driver.start(receiveFrom, this.endTurn, { onGone: (port) => this.turn(() => this.deviceGone(port)) });
+    driver.start(receiveFrom, this.endTurn, {
+      onGone: (port) => this.turn(() => this.deviceGone(port)),
+      onFault: (error) => {
+        if (this.bus.onFault === undefined) process.emitWarning(error);
+        else this.bus.onFault(error);
+      },
+    });
   }
 
   /**
