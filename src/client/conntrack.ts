@@ -7,7 +7,8 @@ import { EINVAL } from "../uapi/errno.ts";
 import { NETLINK_NETFILTER } from "../uapi/netlink.ts";
 import * as nf from "../uapi/nfnetlink.ts";
 import { drain, type Subscription } from "./genl.ts";
-import { type NetlinkMessage, Requester, type SocketOpener } from "./requester.ts";
+import type { NetlinkMessage } from "./message.ts";
+import { Requester, type SocketOpener } from "./requester.ts";
 
 const AF_INET6 = 10;
 /** struct nfgenmsg: u8 family, u8 version, be16 resource id. */

@@ -1,5 +1,6 @@
 import { Errno } from "../core/errors.ts";
 import type { AttributeReader } from "../netlink/reader.ts";
+import type { AttributeSet, Definitions, Values } from "../netlink/schema/index.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { ENOBUFS, ENOENT, EPROTO } from "../uapi/errno.ts";
 import {
@@ -19,7 +20,9 @@ import {
   GENL_ID_CTRL,
 } from "../uapi/genetlink.ts";
 import { NETLINK_GENERIC, NLMSG_HDRLEN, NLMSG_MIN_TYPE } from "../uapi/netlink.ts";
-import { type Batch, type Build, messagesOf, type NetlinkMessage, Requester, type SocketOpener } from "./requester.ts";
+import type { Batch } from "./batch.ts";
+import { type Build, messagesOf, type NetlinkMessage } from "./message.ts";
+import { Requester, type SocketOpener } from "./requester.ts";
 
 /** A generic-netlink family as CTRL_CMD_GETFAMILY tells it (spec/families F-011). */
 export interface GenlFamily {
@@ -63,6 +66,11 @@ export class GenlMessage {
   }
   attributes(): AttributeReader {
     return this.message.attributes(GENL_HDRLEN + this.headerSize);
+  }
+  /** The attributes by their table; unknown and too short ones are left out. */
+  decode<D extends Definitions>(set: AttributeSet<D>): Values<D> {
+    const { view, end } = this.message;
+    return set.decode(view, Math.min(this.header + this.headerSize, end), end, true);
   }
 }
 

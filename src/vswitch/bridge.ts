@@ -2,8 +2,8 @@
  * The built-in userspace: one bridge over one datapath. It answers upcalls by translating OpenFlow tables into datapath
  * flows and keeps those flows as the tables are, by netlink messages only.
  */
-import { formatActions } from "../client/format.ts";
-import { OvsClient } from "../client/ovs.ts";
+import { formatActions } from "../client/format/index.ts";
+import { OvsClient } from "../client/ovs/index.ts";
 import type { SocketOpener } from "../client/requester.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { Errno, NokmodError } from "../core/errors.ts";

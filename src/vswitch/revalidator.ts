@@ -1,5 +1,5 @@
 /** Keeps the datapath's flows as the tables would translate them now, and their counters in the rules. */
-import type { FlowInfo } from "../client/ovs.ts";
+import type { FlowInfo } from "../client/ovs/index.ts";
 import type { Clock } from "../core/clock.ts";
 import { Errno } from "../core/errors.ts";
 import { ENOENT } from "../uapi/errno.ts";

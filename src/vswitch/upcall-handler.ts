@@ -1,5 +1,5 @@
 /** Answers upcalls: translates each packet's flow, puts a datapath flow for it, and executes its actions. */
-import type { OvsBatch, Upcall, UpcallSocket } from "../client/ovs.ts";
+import type { OvsBatch, Upcall, UpcallSocket } from "../client/ovs/index.ts";
 import type { Errno } from "../core/errors.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import { EEXIST } from "../uapi/errno.ts";

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { formatActions } from "../../src/client/format.ts";
+import { formatActions } from "../../src/client/format/index.ts";
 import { ManualClock } from "../../src/core/clock.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { F, FLOW_WORDS, Flow, type Match } from "../../src/vswitch/flow.ts";

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { formatActions, formatKey } from "../../src/client/format.ts";
-import { OvsClient } from "../../src/client/ovs.ts";
+import { formatActions, formatKey } from "../../src/client/format/index.ts";
+import { OvsClient } from "../../src/client/ovs/index.ts";
 import { ManualClock } from "../../src/core/clock.ts";
 import { Errno } from "../../src/core/errors.ts";
 import { SeededRandom } from "../../src/core/random.ts";

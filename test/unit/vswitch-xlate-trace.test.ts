@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { formatActions } from "../../src/client/format.ts";
+import { formatActions } from "../../src/client/format/index.ts";
 import { ManualClock } from "../../src/core/clock.ts";
 import { F, Flow, Match } from "../../src/vswitch/flow.ts";
 import { MacTable } from "../../src/vswitch/mac-table.ts";
