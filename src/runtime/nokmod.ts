@@ -7,7 +7,6 @@ import { kernelProfile } from "../core/kernel-profile.ts";
 import type { Log } from "../core/log.ts";
 import { type Random, SystemRandom } from "../core/random.ts";
 import { BatchClock } from "../datapath/batch-clock.ts";
-import { seedHash } from "../flow/hash.ts";
 import { Ctnetlink } from "../kernel/ctnetlink/ctnetlink.ts";
 import { OvsKernel } from "../kernel/ovs-kernel.ts";
 import { PairSocket } from "../netlink/pair.ts";
@@ -21,6 +20,8 @@ export interface NokmodOptions {
   /** Default: the machine's clock. */
   readonly clock?: Clock;
   readonly random?: Random;
+  /** Seed of packet hashes, 32 bits; by default the first number of `random`. */
+  readonly hashSeed?: number;
   /** Milliseconds between periodic work (expiry of connections, order of masks); 0: only when tick() is called. */
   readonly tickInterval?: number;
   /** Release of the kernel to behave as: one of KERNEL_RELEASES (kernel-profile.ts), the newest by default. */
@@ -35,8 +36,6 @@ export interface NokmodOptions {
   readonly processors?: number;
   /** Gets faults of nokmod's own code: requests and frames that ended with an error that is no answer. Default: none. */
   readonly log?: Log;
-  /** Leave the seed of packet hashes, which the process has one of, as it is. */
-  readonly keepSeed?: boolean;
 }
 
 /** Periodic work every second, as often as mask use or connection timeouts can be seen from outside. */
@@ -70,7 +69,7 @@ export class Nokmod implements SocketOpener {
     const kernel = kernelProfile(options.kernel);
     const clock = new BatchClock(options.clock ?? systemClock);
     const random = options.random ?? new SystemRandom();
-    if (!options.keepSeed) seedHash(random.u32());
+    const hashSeed = options.hashSeed ?? random.u32();
     this.ports = options.ports;
     const { memory } = options.ports;
     const { expectationsTracked } = kernel;
@@ -83,6 +82,7 @@ export class Nokmod implements SocketOpener {
       kernel,
       clock,
       random,
+      hashSeed,
       memory,
       conntrack: this.conntrack,
       ports: options.ports,

@@ -1,6 +1,6 @@
 import { execFile, spawnSync } from "node:child_process";
 import { readFileSync, rmSync } from "node:fs";
-import { OvsClient } from "../client/ovs.ts";
+import { OvsClient } from "../client/ovs/index.ts";
 import { Errno, errnoName, NokmodError } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
 import type { Datapath } from "../datapath/datapath.ts";

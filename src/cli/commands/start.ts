@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { setPriority } from "node:os";
 import { Errno, NokmodError } from "../../core/errors.ts";
 import { Log, LogFile, type LogLevel } from "../../core/log.ts";
+import { SystemRandom } from "../../core/random.ts";
 import { NativePorts } from "../../port/native/ports.ts";
 import { Namespaces } from "../../runtime/namespaces.ts";
 import { Nokmod } from "../../runtime/nokmod.ts";
@@ -90,13 +91,15 @@ function openLog({ log: path, logLevel, logJson }: StartOptions): { log: Log; fi
  * touched: no state file, no pidfile, no device. Clients that connect meanwhile wait for their first answer.
  */
 function run(options: StartOptions, rules: readonly string[], log: Log): { path: string; stop(): void } {
-  const make = (keepSeed: boolean): Nokmod => {
+  // As in one boot of a kernel, all namespaces share the seed.
+  const hashSeed = new SystemRandom().u32();
+  const make = (): Nokmod => {
     const { kernel, crossZoneNat } = options;
-    return new Nokmod({ ports: new NativePorts(), kernel, crossZoneNat, keepSeed, log });
+    return new Nokmod({ ports: new NativePorts(), kernel, crossZoneNat, hashSeed, log });
   };
-  const nokmod = attempt("packet memory", () => make(false));
+  const nokmod = attempt("packet memory", make);
   const namespaces = new Namespaces(() => {
-    const made = make(true);
+    const made = make();
     for (const setting of options.sysctl ?? []) set(made, setting);
     return made;
   });
