@@ -5,10 +5,16 @@
  *     node tools/conformance.mjs            writes the file
  *     node tools/conformance.mjs --check    exit status 1 when the file is not what would be written
  *
- * A row is held when its id stands in the title of a test (`it("F-222: …")`, `describe("K-001…K-010: …")`), or in the
- * `rows` list (an array, or an object by case) of a test that plays a recording of the real module. The sections and their
- * rows: docs/spec. The rows that are exempt (nothing outside shows them, or they are of another program), and where nokmod
- * does not do what the module does: tools/conformance.json.
+ * A row is held in one of three ways:
+ * - named: its id stands by itself in the title of a test (`it("F-222: …")`, `it("F-222, F-226: …")`, or the first string of a
+ *   case of `it.each`)
+ * - recorded: a case of a recording of the real module carries its id, in `const ROWS` (an object by case) of the test that
+ *   plays the recording, or in test/fixtures/RECORDING.rows.json
+ * - in a range only: `it("K-001…K-010: …")`, in the title of a `describe`, or in `const rows` (an array) of a test: nobody
+ *   can tell which assertion holds it. A test fails if there is such a row.
+ *
+ * The sections and their rows: docs/spec. The rows that are exempt (nothing outside shows them, or they are of another
+ * program), and where nokmod does not do what the module does: tools/conformance.json.
  */
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 
@@ -21,7 +27,9 @@ const PAGES = ["families", "keys", "actions", "conntrack", "upcalls", "tables", 
 const SUITE = "docs/ovs-suite.md";
 
 /** What follows `it(`, `describe.skipIf(…)(`, `it.each(…)(`: a string. */
-const TITLE = /(?:\b(?:it|test|describe)(?:\.\w+)*|\))\(\s*(["'`])((?:\\.|(?!\1)[^\\])*)\1/g;
+const TITLE = /(?:\b(it|test|describe)(?:\.\w+)*|\))\(\s*(["'`])((?:\\.|(?!\2)[^\\])*)\2/g;
+/** The first string of a case of `it.each` that begins with ids. */
+const CASE = /\[\s*"((?:[FKACUTN]-\d{3}(?:, )?)+: [^"]*)",/g;
 const ROWS = /\bconst rows(?::[^=]*)?\s*=\s*(\[[^\]]*\]|\{[^}]*\})/gi;
 /** F-001, or F-001…F-010, or F-001 to F-010. */
 const IDS = /\b([FKACUTN])-(\d{3})(?:\s*(?:…|–|to)\s*\1-(\d{3}))?\b/g;
@@ -37,11 +45,27 @@ export function idsIn(text) {
   return ids;
 }
 
-/** The ids that a test file claims. */
-export function claimedBy(source) {
-  const titles = [...source.matchAll(TITLE)].map((match) => match[2]);
-  const lists = [...source.matchAll(ROWS)].map((match) => match[1]);
-  return new Set(idsIn([...titles, ...lists].join("\n")));
+const rangesIn = (text) => [...text.matchAll(IDS)].filter(([, , , last]) => last !== undefined).map(([range]) => range);
+const singlesIn = (text) => [...text.matchAll(IDS)].filter(([, , , last]) => last === undefined).map(([id]) => id);
+
+/** The ids that a test file claims: named, shown by recorded cases, and in ranges. */
+export function claimsOf(source) {
+  const named = new Set();
+  const recorded = new Set();
+  const ranged = new Set();
+  const add = (set, ids) => {
+    for (const id of ids) set.add(id);
+  };
+  for (const [, call, , title] of source.matchAll(TITLE)) {
+    if (call === "describe") add(ranged, idsIn(title));
+    else {
+      add(named, singlesIn(title));
+      for (const range of rangesIn(title)) add(ranged, idsIn(range));
+    }
+  }
+  for (const [, title] of source.matchAll(CASE)) add(named, singlesIn(title));
+  for (const [, list] of source.matchAll(ROWS)) add(list.startsWith("{") ? recorded : ranged, idsIn(list));
+  return { named, recorded, ranged };
 }
 
 /** `F-001, F-003…F-005` */
@@ -73,16 +97,25 @@ export function sectionsOf(page) {
   return sections.filter(({ ids }) => ids.length > 0);
 }
 
-/** Test files by id. */
-function heldRows() {
-  const held = new Map();
-  const files = readdirSync(new URL("test/", root), { recursive: true })
-    .filter((file) => file.endsWith(".test.ts"))
-    .sort();
-  for (const file of files) {
-    for (const id of claimedBy(read(`test/${file}`))) held.set(id, [...(held.get(id) ?? []), file]);
+/** The ids that all tests and recordings claim. */
+function claims() {
+  const all = { named: new Set(), recorded: new Set(), ranged: new Set() };
+  for (const file of readdirSync(new URL("test/", root), { recursive: true })) {
+    if (file.endsWith(".rows.json")) {
+      for (const rows of Object.values(JSON.parse(read(`test/${file}`))))
+        for (const id of idsIn(rows)) all.recorded.add(id);
+    } else if (file.endsWith(".test.ts")) {
+      const own = claimsOf(read(`test/${file}`));
+      for (const kind of Object.keys(all)) for (const id of own[kind]) all[kind].add(id);
+    }
   }
-  return held;
+  return all;
+}
+
+/** The rows that stand in nothing but a range. */
+export function onlyInRanges() {
+  const { named, recorded, ranged } = claims();
+  return [...ranged].filter((id) => !named.has(id) && !recorded.has(id)).sort();
 }
 
 const percent = (part, whole) => `${Math.floor((100 * part) / whole)} %`;
@@ -94,7 +127,13 @@ export function conformance() {
     sections: sectionsOf(read(`docs/spec/${page}.md`)),
   }));
   const { exempt, deviations } = JSON.parse(read("tools/conformance.json"));
-  const held = heldRows();
+  const { named, recorded, ranged } = claims();
+  const held = new Set([...named, ...recorded, ...ranged]);
+  const columns = (ids) => [
+    ids.filter((id) => named.has(id)).length,
+    ids.filter((id) => recorded.has(id)).length,
+    ids.filter((id) => ranged.has(id) && !named.has(id) && !recorded.has(id)),
+  ];
   const exempted = new Set(exempt.flatMap(({ rows }) => idsIn(rows)));
   const deviating = new Set(deviations.flatMap(({ rows }) => idsIn(rows)));
   const summary = [];
@@ -102,6 +141,9 @@ export function conformance() {
   let allRows = 0;
   let allHeld = 0;
   let allExempt = 0;
+  let allTitles = 0;
+  let allCases = 0;
+  let allRanges = 0;
   for (const { file, sections } of specification) {
     let rows = 0;
     let count = 0;
@@ -109,8 +151,8 @@ export function conformance() {
     const lines = [
       `## [${file}](${file})`,
       "",
-      "| Section | Rows | Held | Exempt | Deviates | Not held |",
-      "|---|--:|--:|---|---|---|",
+      "| Section | Rows | Held | Named | Recorded | In a range only | Exempt | Deviates | Not held |",
+      "|---|--:|--:|--:|--:|---|---|---|---|",
     ];
     for (const { title, ids } of sections) {
       const others = ids.filter((id) => !held.has(id));
@@ -120,17 +162,25 @@ export function conformance() {
       rows += ids.length;
       count += ids.length - others.length;
       excused += untold.length;
-      const cells = [ids.length, ids.length - others.length, ...[untold, different, missing].map(compact)];
+      const [byTitle, byCase, byRange] = columns(ids);
+      const lists = [byRange, untold, different, missing].map(compact);
+      const cells = [ids.length, ids.length - others.length, byTitle, byCase, ...lists];
       lines.push(`| ${[title, ...cells].join(" | ")} |`);
     }
+    const [byTitle, byCase, byRange] = columns(sections.flatMap(({ ids }) => ids));
+    allTitles += byTitle;
+    allCases += byCase;
+    allRanges += byRange.length;
     allRows += rows;
     allHeld += count;
     allExempt += excused;
-    summary.push(`| [${file}](${file}) | ${rows} | ${count} | ${excused} | ${percent(count, rows - excused)} |`);
+    summary.push(
+      `| [${file}](${file}) | ${rows} | ${count} | ${byTitle} | ${byCase} | ${byRange.length} | ${excused} | ${percent(count, rows - excused)} |`,
+    );
     chapters.push(...lines, "");
   }
   const known = new Set(specification.flatMap(({ sections }) => sections.flatMap(({ ids }) => ids)));
-  const unknown = [...held.keys()].filter((id) => !known.has(id));
+  const unknown = [...held].filter((id) => !known.has(id));
   if (unknown.length > 0) throw new Error(`tests name rows that do not exist: ${unknown.join(", ")}`);
   const nowhere = [...exempted, ...deviating].filter((id) => !known.has(id));
   if (nowhere.length > 0) throw new Error(`exempt or deviating rows that do not exist: ${nowhere.join(", ")}`);
@@ -139,15 +189,22 @@ export function conformance() {
     "",
     "The [specification](spec/index.md) says what openvswitch.ko and nf_conntrack do as seen from outside: one row is one fact",
     "that a test can check, with an id (F families, K keys, A actions, C conntrack, U upcalls, T tables, N",
-    "ctnetlink). A row counts as held when a test names it in its title, or when it is in the list of a test that plays a",
-    "recording of the real module. It is exempt when nothing outside shows it or it is about another program, and deviates",
-    "when nokmod is known not to do it; both are listed below with the reason. The share is of the rows that are not exempt.",
+    "ctnetlink). A row is held by tests in one of three ways:",
+    "",
+    "- **Named**: its id stands by itself in the title of a test.",
+    "- **Recorded**: a case of a recording of the real module carries its id, and nokmod is compared with what was recorded. A row",
+    "  may be both.",
+    "- **In a range only**: it is one of many in the title of a test (`K-001…K-010`), so that nobody can tell which assertion holds",
+    "  it. There is no such row; a test fails if there is.",
+    "",
+    "A row is exempt when nothing outside shows it or it is about another program, and deviates when nokmod is known not to do it;",
+    "both are listed below with the reason. The share is of the rows that are not exempt.",
     "`node tools/conformance.mjs` writes this file; a test fails when it is stale.",
     "",
-    "| File | Rows | Held by tests | Exempt | Share held |",
-    "|---|--:|--:|--:|--:|",
+    "| File | Rows | Held by tests | Named | Recorded | In a range only | Exempt | Share held |",
+    "|---|--:|--:|--:|--:|--:|--:|--:|",
     ...summary,
-    `| **all** | **${allRows}** | **${allHeld}** | **${allExempt}** | **${percent(allHeld, allRows - allExempt)}** |`,
+    `| **all** | **${allRows}** | **${allHeld}** | **${allTitles}** | **${allCases}** | **${allRanges}** | **${allExempt}** | **${percent(allHeld, allRows - allExempt)}** |`,
     "",
     ...chapters,
     "## Open vSwitch's own suite for the kernel datapath",

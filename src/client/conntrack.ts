@@ -1,9 +1,11 @@
+import { Errno } from "../core/errors.ts";
+import { ipv4Text, ipv6Text, parseIpv4, parseIpv6 } from "../net/address.ts";
 import type { AttributeReader } from "../netlink/reader.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import type { MessageWriter } from "../netlink/writer.ts";
+import { EINVAL } from "../uapi/errno.ts";
 import { NETLINK_NETFILTER } from "../uapi/netlink.ts";
 import * as nf from "../uapi/nfnetlink.ts";
-import { ipv4Text, ipv6Text } from "./address.ts";
 import { drain, type Subscription } from "./genl.ts";
 import { type NetlinkMessage, Requester, type SocketOpener } from "./requester.ts";
 
@@ -407,26 +409,10 @@ function writeTuple(w: MessageWriter, type: number, family: number, tuple: Conne
   w.endNest(nest);
 }
 
-/** The inverse of ipv4Text() and ipv6Text(). */
+/** Bytes of an address. @throws Errno EINVAL where it is none */
 function addressBytes(text: string): Uint8Array {
-  if (!text.includes(":")) return Uint8Array.from(text.split("."), Number);
-  const bytes = new Uint8Array(16);
-  const mapped = /^::ffff:([\d.]+)$/.exec(text);
-  if (mapped !== null) {
-    bytes.fill(0xff, 10, 12);
-    bytes.set(addressBytes(mapped[1]), 12);
-    return bytes;
-  }
-  const [head, tail] = text.split("::").map((half) => (half === "" ? [] : half.split(":")));
-  const put = (groups: readonly string[], at: number): void => {
-    for (const group of groups) {
-      const value = Number.parseInt(group, 16);
-      bytes[at++] = value >> 8;
-      bytes[at++] = value;
-    }
-  };
-  put(head, 0);
-  if (tail !== undefined) put(tail, 16 - tail.length * 2);
+  const bytes = text.includes(":") ? parseIpv6(text) : parseIpv4(text);
+  if (bytes === null) throw new Errno(EINVAL, `${text} is no address`);
   return bytes;
 }
 

@@ -3,10 +3,10 @@
  * `ovs-dpctl dump-flows -m` does.
  */
 
+import { ipv4Text, ipv6Text, macText } from "../net/address.ts";
 import { AttributeReader } from "../netlink/reader.ts";
 import { NOKMOD_NAT_ATTR_DST_ZONE, NOKMOD_NAT_ATTR_REVERSE, NOKMOD_NAT_ATTR_SRC_ZONE } from "../uapi/nokmod.ts";
 import * as ovs from "../uapi/openvswitch.ts";
-import { ipv4Text, ipv6Text, macText } from "./address.ts";
 import type { FlowInfo } from "./ovs.ts";
 
 /** How to write. */

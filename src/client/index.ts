@@ -1,4 +1,4 @@
-export { ipv4Text, ipv6Text, macText } from "./address.ts";
+export { ipv4Text, ipv6Text, macText } from "../net/address.ts";
 export {
   type Connection,
   type ConnectionCounters,

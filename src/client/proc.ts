@@ -1,3 +1,4 @@
+import { ipv6LongText, parseIpv6 } from "../net/address.ts";
 import * as nf from "../uapi/nfnetlink.ts";
 import {
   type Connection,
@@ -52,24 +53,15 @@ const count = ({ packets, bytes }: ConnectionCounters): string => `packets=${pac
 
 function tuple(one: ConnectionTuple, v6: boolean): string {
   const { src, dst, icmp, sourcePort, destinationPort, protocol } = one;
-  const ends = v6 ? `src=${groups(src)} dst=${groups(dst)}` : `src=${src} dst=${dst}`;
+  const ends = v6 ? `src=${longText(src)} dst=${longText(dst)}` : `src=${src} dst=${dst}`;
   if (icmp !== null) return `${ends} type=${icmp.type} code=${icmp.code} id=${icmp.id}`;
   if (sourcePort === null || destinationPort === null) return ends;
   if (protocol !== IPPROTO_GRE) return `${ends} sport=${sourcePort} dport=${destinationPort}`;
   return `${ends} srckey=0x${sourcePort.toString(16)} dstkey=0x${destinationPort.toString(16)}`;
 }
 
-/** An IPv6 address with all of its eight groups, four digits each. */
-function groups(address: string): string {
-  const [head, tail] = address.split("::").map((half) => (half === "" ? [] : half.split(":").flatMap(dotted)));
-  const all =
-    tail === undefined ? head : [...head, ...new Array<string>(8 - head.length - tail.length).fill("0"), ...tail];
-  return all.map((group) => group.padStart(4, "0")).join(":");
-}
-
-/** The last two groups may be written as an IPv4 address. */
-function dotted(group: string): string[] {
-  if (!group.includes(".")) return [group];
-  const [a, b, c, d] = group.split(".").map(Number);
-  return [((a << 8) | b).toString(16), ((c << 8) | d).toString(16)];
+/** All groups with all digits: /proc prints IPv6 addresses by `%pI6`. */
+function longText(address: string): string {
+  const bytes = parseIpv6(address);
+  return bytes === null ? address : ipv6LongText(bytes);
 }

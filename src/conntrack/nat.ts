@@ -13,15 +13,16 @@ import {
   TCP_CONNTRACK_SYN_SENT,
   TCP_CONNTRACK_TIME_WAIT,
 } from "../uapi/nfnetlink.ts";
-import type { NatAction } from "./action.ts";
-import { jhashAddress, scale, swap } from "./jhash.ts";
-import { AF_INET, E, Ext, T, Tcp } from "./layout.ts";
+import type { Expectation } from "./expect.ts";
+import { E, Ext, T, Tcp } from "./layout.ts";
 import { Manip } from "./manip.ts";
+import { inRange, NatRange, pickAddress, portInRange } from "./nat-range.ts";
 import { IPPROTO_DCCP } from "./options.ts";
 import { type ConnectionTable, sameTuple } from "./table.ts";
+import { allowsClash } from "./trackers/protocols.ts";
 import { copyTuple, invert, newTuple } from "./tuple.ts";
 
-/** What the mapping asks of connection tracking. */
+/** The connections that a mapping must not collide with. */
 export interface NatHost {
   readonly table: ConnectionTable;
   /** The live confirmed entry with this tuple, or -1; expired ones are collected on the way. */
@@ -30,67 +31,18 @@ export interface NatHost {
   destroy(slot: number, portId: number, report: boolean): void;
 }
 
-/** A range to map into: OVS_NAT_ATTR_* as nf_nat_range2 holds them. */
-export class NatRange {
-  mapIps = false;
-  hasProto = false;
-  /** PROTO_HASH or PROTO_RANDOM: the same to the kernel (spec/conntrack C-199). */
-  random = false;
-  persistent = false;
-  readonly min = new Int32Array(4);
-  readonly max = new Int32Array(4);
-  protoMin = 0;
-  protoMax = 0;
-
-  /** Takes over an action's range. */
-  set(action: NatAction): this {
-    this.mapIps = action.hasIp;
-    this.hasProto = action.hasProto;
-    this.random = action.protoHash || action.protoRandom;
-    this.persistent = action.persistent;
-    for (let i = 0; i < 4; i++) {
-      this.min[i] = action.ipMin[i];
-      this.max[i] = action.ipMax[i];
-    }
-    this.protoMin = action.protoMin;
-    this.protoMax = action.protoMax;
-    return this;
-  }
-
-  /** One address, given by the four words at `at`. */
-  setAddress(words: Int32Array, at: number): this {
-    this.mapIps = true;
-    this.hasProto = false;
-    this.random = false;
-    this.persistent = false;
-    for (let i = 0; i < 4; i++) {
-      this.min[i] = words[at + i];
-      this.max[i] = words[at + i];
-    }
-    return this;
-  }
-
-  /** One port beside the address. */
-  setPort(port: number): this {
-    this.hasProto = true;
-    this.protoMin = port;
-    this.protoMax = port;
-    return this;
-  }
-}
-
 /** Ports tried one after the other before the search jumps (spec/conntrack C-196). */
 const MAX_ATTEMPTS = 128;
 const MIN_ATTEMPTS = 16;
-/** In the last attempts of a round a closed connection may be pushed out (spec/conntrack C-198). */
-const HARDER = 32;
+/** In the last attempts of a round a closed connection may be evicted (spec/conntrack C-198). */
+const EVICTING = 32;
 
 /** Chooses translations for new connections (spec/conntrack section 10). Slow path: once a connection and manip. */
 export class NatMapper {
   private readonly current = newTuple();
   private readonly candidate = newTuple();
   private readonly reply = newTuple();
-  private readonly nullRange = new NatRange();
+  private readonly ownRange = new NatRange();
 
   constructor(
     private readonly host: NatHost,
@@ -126,8 +78,21 @@ export class NatMapper {
   setupNull(slot: number, manip: Manip): void {
     const { words } = this.host.table;
     const reply = slot * E.WORDS + E.REPLY;
-    this.setup(slot, this.nullRange.setAddress(words, reply + (manip === Manip.SRC ? T.DST : T.SRC)), manip);
+    this.setup(slot, this.ownRange.setAddress(words, reply + (manip === Manip.SRC ? T.DST : T.SRC)), manip);
   }
+
+  /**
+   * Sets up both sides of an expected connection as its master is translated: nf_nat_follow_master (spec/conntrack
+   * C-232).
+   */
+  readonly followMaster = (slot: number, expectation: Expectation): void => {
+    const { words } = this.host.table;
+    const { ownRange } = this;
+    // The side of the master that the expected connection comes from, as its partner sees it.
+    const from = expectation.master * E.WORDS + ((1 - expectation.direction) << E.DIR_SHIFT);
+    this.setup(slot, ownRange.setAddress(words, from + T.DST), Manip.SRC);
+    this.setup(slot, ownRange.setAddress(words, from + T.SRC).setPort(expectation.savedPort), Manip.DST);
+  };
 
   /** Turns this.candidate into a tuple inside the range, unique if one can be found (spec/conntrack C-185 to C-202). */
   private choose(slot: number, range: NatRange, manip: Manip): void {
@@ -202,7 +167,7 @@ export class NatMapper {
       for (let i = 0; i < attempts; i++, offset = (offset + 1) & 0xffff) {
         const port = (min + (offset % size)) & 0xffff;
         candidate[T.PORTS] = (candidate[T.PORTS] & keep) | (port << shift);
-        if (!this.takenHarder(slot, attempts - i)) return;
+        if (!this.takenOrEvict(slot, attempts - i)) return;
       }
       if (attempts >= size || attempts < MIN_ATTEMPTS) return;
       attempts >>= 1;
@@ -248,12 +213,12 @@ export class NatMapper {
    * As taken(), but may evict a closed translated connection whose sequence numbers lie behind ours
    * (spec/conntrack C-198).
    */
-  private takenHarder(slot: number, attemptsLeft: number): boolean {
+  private takenOrEvict(slot: number, attemptsLeft: number): boolean {
     const { candidate, reply, host } = this;
     const { words } = host.table;
     const entry = slot * E.WORDS;
     if (
-      attemptsLeft > HARDER ||
+      attemptsLeft > EVICTING ||
       ((candidate[T.META] >>> 8) & 0xff) !== IpProto.TCP ||
       (words[entry + Tcp.STATE] & 0xff) !== TCP_CONNTRACK_SYN_SENT
     ) {
@@ -303,17 +268,6 @@ export class NatMapper {
   }
 }
 
-/** Protocols for which two entries of one connection may be merged (spec/conntrack C-266). */
-export function allowsClash(proto: number): boolean {
-  return (
-    proto !== IpProto.TCP &&
-    proto !== IpProto.ICMP &&
-    proto !== IpProto.ICMPV6 &&
-    proto !== IpProto.SCTP &&
-    proto !== IPPROTO_DCCP
-  );
-}
-
 function sameSource(words: Int32Array, at: number, tuple: Int32Array): boolean {
   return (
     words[at + T.META] === tuple[T.META] &&
@@ -323,67 +277,4 @@ function sameSource(words: Int32Array, at: number, tuple: Int32Array): boolean {
     words[at + T.SRC + 2] === tuple[T.SRC + 2] &&
     words[at + T.SRC + 3] === tuple[T.SRC + 3]
   );
-}
-
-/** Whether source address and port lie in the range. */
-function inRange(tuple: Int32Array, range: NatRange): boolean {
-  if (range.mapIps) {
-    const words = (tuple[T.META] & 0xff) === AF_INET ? 1 : 4;
-    if (compare(tuple, T.SRC, range.min, words) < 0 || compare(tuple, T.SRC, range.max, words) > 0) return false;
-  }
-  return !range.hasProto || portInRange(tuple, range, Manip.SRC);
-}
-
-function compare(a: Int32Array, at: number, b: Int32Array, words: number): number {
-  for (let i = 0; i < words; i++) {
-    const difference = (a[at + i] >>> 0) - (b[i] >>> 0);
-    if (difference !== 0) return difference;
-  }
-  return 0;
-}
-
-function portInRange(tuple: Int32Array, range: NatRange, manip: Manip): boolean {
-  const proto = (tuple[T.META] >>> 8) & 0xff;
-  let port = manip === Manip.SRC ? tuple[T.PORTS] >>> 16 : tuple[T.PORTS] & 0xffff;
-  switch (proto) {
-    case IpProto.ICMP:
-    case IpProto.ICMPV6:
-      port = tuple[T.PORTS] >>> 16;
-      break;
-    case IpProto.TCP:
-    case IpProto.UDP:
-    case IpProto.UDPLITE:
-    case IpProto.SCTP:
-    case IpProto.GRE:
-    case IPPROTO_DCCP:
-      break;
-    default:
-      return true;
-  }
-  return port >= range.protoMin && port <= range.protoMax;
-}
-
-/**
- * Step 2: an address of the range, always the same for a client (and server, unless persistent) (spec/conntrack C-187
- * to C-189).
- */
-function pickAddress(tuple: Int32Array, range: NatRange, manip: Manip): void {
-  if (!range.mapIps) return;
-  const to = manip === Manip.SRC ? T.SRC : T.DST;
-  const { min, max, persistent } = range;
-  if (min[0] === max[0] && min[1] === max[1] && min[2] === max[2] && min[3] === max[3]) {
-    for (let i = 0; i < 4; i++) tuple[to + i] = min[i];
-    return;
-  }
-  const last = (tuple[T.META] & 0xff) === AF_INET ? 0 : 3;
-  const zone = tuple[T.META] >>> 16;
-  let j = jhashAddress(tuple, T.SRC, persistent ? 0 : swap(tuple[T.DST + last]) ^ zone);
-  let full = false;
-  for (let i = 0; i <= last; i++) {
-    const low = full ? 0 : min[i];
-    const size = full ? 0xffff_ffff : max[i] - min[i] + 1;
-    tuple[to + i] = low + scale(j, size);
-    if (tuple[to + i] !== max[i]) full = true;
-    if (!persistent) j ^= swap(tuple[T.DST + i]);
-  }
 }

@@ -229,7 +229,7 @@ export class ConnectionTable {
   }
 
   /** True if endBatch() has something to do. */
-  get unsettled(): boolean {
+  get hasPending(): boolean {
     return this.pendingCount !== 0;
   }
 

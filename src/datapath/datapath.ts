@@ -385,12 +385,10 @@ export function endBatch(environment: DatapathEnvironment): void {
 
 /** The receive function of tunnels. HOT PATH. */
 export function receiveFromTunnel(packet: Packet, port: Port, tunnel: Int32Array): void {
-  const vport = port.context as Vport | undefined;
-  if (vport !== undefined) vport.datapath.receive(packet, vport, tunnel);
+  port.receiver?.receive(packet, tunnel);
 }
 
 /** The receive function of a port provider: hands each frame to the datapath its port belongs to. HOT PATH. */
 export function receiveFrom(packet: Packet, port: Port): void {
-  const vport = port.context as Vport | undefined;
-  if (vport !== undefined && !vport.datapath.receive(packet, vport) && vport.internal) port.countTxError();
+  port.receiver?.receive(packet);
 }

@@ -151,9 +151,14 @@ export class Datapaths {
     this.detach(vport);
   }
 
+  /** The vport that was made of a port, undefined if there is none. */
+  vportOf({ receiver }: Port): Vport | undefined {
+    return receiver instanceof Vport ? receiver : undefined;
+  }
+
   /** A device has gone by itself: its vport goes too (spec/tables T-109). Returns that vport. */
   deviceGone(port: Port): Vport | undefined {
-    const vport = port.context as Vport | undefined;
+    const vport = this.vportOf(port);
     if (vport === undefined) return undefined;
     this.detach(vport);
     return vport;
@@ -181,7 +186,7 @@ export class Datapaths {
     const namesakes = this.byAttachName.get(vport.attachName) as Vport[];
     namesakes.splice(namesakes.indexOf(vport), 1);
     if (namesakes.length === 0) this.byAttachName.delete(vport.attachName);
-    vport.port.context = undefined;
+    vport.port.receiver = undefined;
     vport.port.close();
   }
 

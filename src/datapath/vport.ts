@@ -1,9 +1,10 @@
-import type { Port } from "../port/port.ts";
+import type { Packet } from "../packet/packet.ts";
+import type { Port, PortReceiver } from "../port/port.ts";
 import { OVS_VPORT_TYPE_INTERNAL } from "../uapi/openvswitch.ts";
 import type { Datapath } from "./datapath.ts";
 
 /** A port of a datapath: a number, a device and the netlink port ids that get its upcalls. */
-export class Vport {
+export class Vport implements PortReceiver {
   /** Upcall port ids (OVS_VPORT_ATTR_UPCALL_PID); never empty. */
   upcallPids: Uint32Array;
   /** OVS_VPORT_ATTR_UPCALL_STATS (spec/upcalls U-038, U-039). */
@@ -22,7 +23,12 @@ export class Vport {
   ) {
     this.upcallPids = upcallPids;
     this.attachName = port.name;
-    port.context = this;
+    port.receiver = this;
+  }
+
+  /** Hands a packet of the port's to the datapath; an internal port counts a tx error where no key can be made. HOT PATH. */
+  receive(packet: Packet, tunnel?: Int32Array): void {
+    if (!this.datapath.receive(packet, this, tunnel) && this.internal) this.port.countTxError();
   }
 
   get name(): string {

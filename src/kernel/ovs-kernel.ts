@@ -1,13 +1,12 @@
 import { availableParallelism } from "node:os";
 import type { ConntrackPort } from "../conntrack/conntrack-port.ts";
-import { ZoneLimits } from "../conntrack/limits.ts";
+import { ZoneLimits } from "../conntrack/zone-limits.ts";
 import type { Clock } from "../core/clock.ts";
 import { type KernelProfile, kernelProfile } from "../core/kernel-profile.ts";
 import type { Random } from "../core/random.ts";
 import { BatchClock } from "../datapath/batch-clock.ts";
 import { type DatapathEnvironment, endBatch, receiveFrom, receiveFromTunnel } from "../datapath/datapath.ts";
 import { Datapaths } from "../datapath/datapaths.ts";
-import type { Vport } from "../datapath/vport.ts";
 import { NetlinkBus } from "../netlink/bus.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import type { PacketMemory } from "../packet/memory.ts";
@@ -148,7 +147,7 @@ export class OvsKernel {
    */
   deviceGone(port: Port): void {
     if (this.tunnelDevices.portGone(port)) return;
-    const vport = port.context as Vport | undefined;
+    const vport = this.datapaths.vportOf(port);
     if (vport === undefined) return;
     const { writer, bus, vports } = this;
     const notify = !vport.internal && bus.hasListeners(NETLINK_GENERIC, vports.firstGroup);

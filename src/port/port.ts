@@ -13,6 +13,15 @@ export interface DeviceStats {
   txDropped: number;
 }
 
+/** Takes the packets of one port: the vport that a datapath made of it (src/datapath/vport.ts). */
+export interface PortReceiver {
+  /**
+   * Takes a packet that the port has received. The bytes are the receiver's until the batch ends.
+   * @param tunnel of a tunnel port: the tunnel it came through, as the tunnel words of a flow key; lent for the call
+   */
+  receive(packet: Packet, tunnel?: Int32Array): void;
+}
+
 /**
  * A device that a vport stands on. The datapath reads `running` and `mtu` per packet, so they are plain fields that the
  * port keeps current (rtnetlink).
@@ -28,8 +37,8 @@ export interface Port {
   readonly running: boolean;
   /** ARPHRD_NONE device: takes packets without Ethernet header. */
   readonly l3: boolean;
-  /** What the datapath hung on this port (its Vport); ports only carry it, so that a received frame finds it at once. */
-  context: unknown;
+  /** Takes what the port receives; undefined until a datapath has made a vport of it, and again after that has gone. */
+  receiver: PortReceiver | undefined;
   /** peer netns id when the device is not in the datapath's namespace, else undefined (NETNSID). */
   readonly netnsid: number | undefined;
   /**

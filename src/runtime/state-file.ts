@@ -109,7 +109,7 @@ export class StateFile {
       attempt(name, () => this.nokmod.kernel.tunnelDevices.create(name, Buffer.from(info, "base64")));
     }
     for (const { timeouts, ...policy } of saved.timeoutPolicies) {
-      this.nokmod.conntrack.setPolicy({ ...policy, timeouts: Int32Array.from(timeouts) });
+      this.nokmod.conntrack.timeoutPolicies.set({ ...policy, timeouts: Int32Array.from(timeouts) });
     }
     // Not by a message, which may not hold all of them.
     const { limits } = this.nokmod.conntrack;
@@ -229,7 +229,7 @@ export class StateFile {
             { zone: OVS_ZONE_LIMIT_DEFAULT_ZONE, limit: limits.defaultLimit },
             ...[...limits.zones()].map((zone) => ({ zone, limit: limits.limitOf(zone) })),
           ],
-      timeoutPolicies: [...nokmod.conntrack.listPolicies()].map(([, { timeouts, ...policy }]) => ({
+      timeoutPolicies: [...nokmod.conntrack.timeoutPolicies.entries()].map(([, { timeouts, ...policy }]) => ({
         ...policy,
         timeouts: [...timeouts],
       })),

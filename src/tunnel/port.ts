@@ -13,7 +13,7 @@ import { completePartial, pseudoV4, pseudoV6 } from "../packet/l4-checksum.ts";
 import { Csum, Gso, Packet } from "../packet/packet.ts";
 import * as tcp from "../packet/tcp.ts";
 import * as udp from "../packet/udp.ts";
-import type { DeviceStats, Port } from "../port/port.ts";
+import type { DeviceStats, Port, PortReceiver } from "../port/port.ts";
 import { AF_INET, AF_INET6, type Route, type Underlay, type UnderlayPort } from "../port/underlay.ts";
 import { EAFNOSUPPORT, EINVAL, ENOMEM } from "../uapi/errno.ts";
 import * as ecn from "./ecn.ts";
@@ -68,7 +68,7 @@ export class TunnelPort implements Port {
   readonly kind = "tunnel";
   readonly l3: boolean;
   readonly netnsid = undefined;
-  context: unknown = undefined;
+  receiver: PortReceiver | undefined = undefined;
   private readonly underlay: (UnderlayPort | undefined)[] = [];
   private readonly isUdp: boolean;
   private identification: number;

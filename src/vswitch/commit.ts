@@ -229,9 +229,11 @@ function commitMpls(flow: Flow, base: Flow, writer: MessageWriter): void {
     have--;
   }
   for (; have < want; have++) {
-    const at = writer.attr(ovs.OVS_ACTION_ATTR_PUSH_MPLS, 6);
+    // struct ovs_action_push_mpls: be32 label stack entry, be16 EtherType, two bytes of padding.
+    const at = writer.attr(ovs.OVS_ACTION_ATTR_PUSH_MPLS, 8);
     writer.view.setUint32(at, lse(flow, want - have - 1));
     writer.view.setUint16(at + 4, flow.u16(F.DL_TYPE));
+    writer.view.setUint16(at + 6, 0);
   }
   if (base.isMpls || flow.isMpls) {
     base.bytes.set(flow.bytes.subarray(F.MPLS, F.MPLS + 12), F.MPLS);

@@ -1,5 +1,6 @@
 /** Learned addresses: which port an Ethernet address of a VLAN was last seen at. */
 import type { Clock } from "../core/clock.ts";
+import { macText } from "../net/address.ts";
 
 export interface MacEntry {
   readonly mac: string;
@@ -34,7 +35,7 @@ export class MacTable {
     const entry = this.entries.get(key);
     if (!entry) {
       if (this.entries.size >= this.maxEntries) this.evict();
-      this.entries.set(key, { mac: macText(high, low), vlan, port, used: when });
+      this.entries.set(key, { mac: textOf(high, low), vlan, port, used: when });
       this.generation++;
       return;
     }
@@ -86,7 +87,10 @@ function keyOf(high: number, low: number, vlan: number): string {
   return String.fromCharCode(vlan, high, low & 0xffff, low >>> 16);
 }
 
-function macText(high: number, low: number): string {
-  const hex = high.toString(16).padStart(4, "0") + (low >>> 0).toString(16).padStart(8, "0");
-  return hex.match(/../g)!.join(":");
+function textOf(high: number, low: number): string {
+  const bytes = new Uint8Array(6);
+  const view = new DataView(bytes.buffer);
+  view.setUint16(0, high);
+  view.setUint32(2, low);
+  return macText(bytes);
 }

@@ -66,7 +66,7 @@ describe.skipIf(!root)("who may do what", () => {
     expect(seen["root without capabilities"]).toBe("EPERM");
   });
 
-  it("opener and sender count: a process that has become nobody changes nothing on root's socket", async () => {
+  it("F-029: opener and sender count: a process that has become nobody changes nothing on root's socket", async () => {
     expect(await attack("drop")).toEqual({
       root: "OK",
       "written to the data channel": "EPERM",

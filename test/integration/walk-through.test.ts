@@ -146,7 +146,7 @@ describe.skipIf(!root)("the NAT walk-through", () => {
   });
 });
 
-it("the same without root, inside a user namespace", async (context) => {
+it("F-029: the same without root, inside a user namespace", async (context) => {
   const unprivileged = root ? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] : ["env"];
   const probe = spawnSync(unprivileged[0], [...unprivileged.slice(1), "unshare", "-Urn", "true"], { encoding: "utf8" });
   if (probe.status !== 0) {

@@ -138,7 +138,7 @@ const command = fc.oneof(
   { weight: 1, arbitrary: fc.tuple(fc.constant("flush" as const)) },
 );
 
-it("T-001…T-006, T-008…T-014, T-018…T-022: finds, counts and forgets as the model does", () => {
+it("T-001…T-006, T-008…T-014, T-018, T-019, T-020…T-022, K-075: finds, counts and forgets as the model does", () => {
   fc.assert(
     fc.property(fc.array(command, { minLength: 20, maxLength: 250 }), (commands) => {
       const table = new FlowTable();

@@ -3,11 +3,11 @@ import { NativePorts } from "../../src/port/native/ports.ts";
 
 const ports = new NativePorts();
 const [a, b] = process.argv.slice(2).map((name) => ports.openNetdev(name));
-a.context = b;
-b.context = a;
+a.receiver = { receive: (packet) => b.send(packet) };
+b.receiver = { receive: (packet) => a.send(packet) };
 const internal = ports.createInternal("nkpi0", 0);
 ports.start(
-  (packet, port) => (port.context as typeof a | undefined)?.send(packet),
+  (packet, port) => port.receiver?.receive(packet),
   () => ports.memory.resetScratch(),
 );
 process.send?.({ pid: process.pid, internal: internal.ifindex });

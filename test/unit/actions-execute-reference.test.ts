@@ -10,6 +10,7 @@ import { PacketMemory } from "../../src/packet/memory.ts";
 import { Packet } from "../../src/packet/packet.ts";
 import { RecordingHost } from "../support/action-host.ts";
 import { unhex } from "../support/frames.ts";
+import { rowsOfCases } from "../support/rows.ts";
 
 type Event = ["up", number, string, string, number, string, string?] | ["out", string];
 
@@ -97,5 +98,18 @@ describe("executed actions, as openvswitch.ko 6.12 executes them", () => {
     }
     expect(recording.runs.length).toBeGreaterThan(5000);
     expect(differences.slice(0, Number(process.env.SHOW ?? 10)).join("\n"), `${differences.length} runs`).toBe("");
+  });
+
+  describe("the runs that show a row: number of the packet, MRU, actions", () => {
+    const runs = new Map(recording.runs.map((run) => [run.slice(0, 3).join(" "), run]));
+    for (const [name, rows] of rowsOfCases("execute-6.12")) {
+      it(`${rows}: ${name}`, () => {
+        const run = runs.get(name);
+        if (run === undefined) throw new Error("not in the recording");
+        const [index, mru, actions, errno, events] = run;
+        const [meta, frame] = recording.packets[index];
+        expect(execute(meta, frame, mru, actions)).toEqual([errno, events]);
+      });
+    }
   });
 });

@@ -1,11 +1,15 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { claimedBy, compact, conformance, idsIn } from "../../tools/conformance.mjs";
+import { claimsOf, compact, conformance, idsIn, onlyInRanges } from "../../tools/conformance.mjs";
 
 describe("docs/conformance.md", () => {
   it("is what `node tools/conformance.mjs` writes", () => {
     const url = new URL("../../docs/conformance.md", import.meta.url);
     expect(readFileSync(url, "utf8") === conformance(), "stale: run node tools/conformance.mjs").toBe(true);
+  });
+
+  it("has no row that is held in a range only: name it in a title of its own, or give a recorded case its id", () => {
+    expect(onlyInRanges()).toEqual([]);
   });
 });
 
@@ -22,19 +26,24 @@ describe("row ids", () => {
     );
   });
 
-  it("count in titles and lists of rows, not in comments and values", () => {
+  it("count in titles and lists of rows, each in its own way, not in comments and values", () => {
     const title = (call: string, id: string) => `${call}("${id}: what", () => {});`;
     const source = [
       title("it", row(1)),
       title("describe", row(2)),
       title("it.each([[1, 2]])", row(3)),
       title("it.skipIf(!root)", row(4)),
+      title("it", `${row(11)}…${row(12)}, ${row(13)}`),
+      `it.each([["${row(14)}, ${row(15)}: what", 1]])("%s", () => {});`,
       `const rows = ["${row(5)}…${row(6)}",\n  "${row(8)}"];`,
       `const ROWS: Record<string, string> = { "a case": "${row(9)} ${row(10)}" };`,
       `// ${row(20)}`,
       `const x = "${row(21)}";`,
       `expect(x).toBe("${row(22)}");`,
     ].join("\n");
-    expect([...claimedBy(source)].sort()).toEqual([1, 2, 3, 4, 5, 6, 8, 9, 10].map(row));
+    const { named, recorded, ranged } = claimsOf(source);
+    expect([...named].sort()).toEqual([1, 3, 4, 13, 14, 15].map(row));
+    expect([...recorded].sort()).toEqual([9, 10].map(row));
+    expect([...ranged].sort()).toEqual([2, 5, 6, 8, 11, 12].map(row));
   });
 });

@@ -1,11 +1,18 @@
-import { describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import type { CtAction } from "../../src/conntrack/action.ts";
+import type { isCached } from "../../src/conntrack/cached.ts";
 import type { Conntrack } from "../../src/conntrack/conntrack.ts";
+import type { updateKey } from "../../src/conntrack/ct-key.ts";
+import type { findExisting } from "../../src/conntrack/existing.ts";
+import type { callHelper } from "../../src/conntrack/help.ts";
 import { E } from "../../src/conntrack/layout.ts";
+import type { lookup } from "../../src/conntrack/lookup.ts";
+import type { track } from "../../src/conntrack/track.ts";
+import type { trackTcp } from "../../src/conntrack/trackers/tcp.ts";
 import { Verdict } from "../../src/conntrack/trackers/verdict.ts";
+import type { translate } from "../../src/conntrack/translate.ts";
 import { Errno } from "../../src/core/errors.ts";
 import { K } from "../../src/flow/key.ts";
-import type { Packet } from "../../src/packet/packet.ts";
 import { EINVAL } from "../../src/uapi/errno.ts";
 import { IP_CT_ESTABLISHED_REPLY, IP_CT_NEW, IPS_CONFIRMED } from "../../src/uapi/nfnetlink.ts";
 import { OVS_CS_F_NEW } from "../../src/uapi/openvswitch.ts";
@@ -23,26 +30,46 @@ const A = "10.1.1.1";
 const B = "10.1.2.2";
 const PUBLIC = "192.0.2.1";
 
-/** What the tests reach into to undo a change. */
-interface Inside {
-  execute(packet: Packet, key: Int32Array, action: CtAction): number;
-  bind(action: CtAction): void;
-  translate(...of: unknown[]): number;
-  track(packet: Packet, action: CtAction): boolean;
-  trackEntry(packet: Packet, ...of: unknown[]): Verdict;
-  lookup(packet: Packet, key: Int32Array, action: CtAction): number;
-  isCached(packet: Packet, key: Int32Array, action: CtAction): boolean;
-  findExisting(packet: Packet, key: Int32Array, action: CtAction): boolean;
-  updateKey(packet: Packet, key: Int32Array, zone: number): void;
-  help(packet: Packet, slot: number, family: number): boolean;
+/** The steps of connection tracking that a test replaces to undo a change; as they are otherwise. */
+interface Steps {
+  callHelper: typeof callHelper;
+  findExisting: typeof findExisting;
+  isCached: typeof isCached;
+  lookup: typeof lookup;
+  track: typeof track;
+  trackTcp: typeof trackTcp;
+  translate: typeof translate;
+  updateKey: typeof updateKey;
 }
-type Before = (inside: Inside, conntrack: Conntrack) => void;
+const { real, steps, replaceable } = vi.hoisted(() => {
+  const real = {} as Steps;
+  const steps = {} as Steps;
+  const replaceable = (name: keyof Steps) => async (original: () => Promise<unknown>) => {
+    const module = (await original()) as Steps;
+    Object.assign(real, { [name]: module[name] });
+    Object.assign(steps, { [name]: module[name] });
+    return { ...module, [name]: (...of: unknown[]) => (steps[name] as (...of: unknown[]) => unknown)(...of) };
+  };
+  return { real, steps, replaceable };
+});
+vi.mock("../../src/conntrack/cached.ts", replaceable("isCached"));
+vi.mock("../../src/conntrack/ct-key.ts", replaceable("updateKey"));
+vi.mock("../../src/conntrack/existing.ts", replaceable("findExisting"));
+vi.mock("../../src/conntrack/help.ts", replaceable("callHelper"));
+vi.mock("../../src/conntrack/lookup.ts", replaceable("lookup"));
+vi.mock("../../src/conntrack/track.ts", replaceable("track"));
+vi.mock("../../src/conntrack/trackers/tcp.ts", replaceable("trackTcp"));
+vi.mock("../../src/conntrack/translate.ts", replaceable("translate"));
+afterEach(() => {
+  Object.assign(steps, real);
+});
+type Before = (conntrack: Conntrack) => void;
 
 /** A test of one change: `check` holds, and fails with the change undone. */
 function change(title: string, check: (o: CtObserver) => void, before: Before): void {
   it(title, () => {
     check(new CtObserver());
-    const undone = new CtObserver((conntrack) => before(conntrack as unknown as Inside, conntrack));
+    const undone = new CtObserver(before);
     expect(() => check(undone), "the check must fail without the change").toThrow();
   });
 }
@@ -72,11 +99,10 @@ describe("1. remove IP_CT_NEW_REPLY", () => {
       );
       expect(states).toEqual(["new|trk", "est|rpl|trk", "est|trk", "est|rpl|trk"]);
     },
-    (inside) => {
+    () => {
       // The constant existed, and openvswitch would have made new|rpl of it.
-      const { updateKey } = inside;
-      inside.updateKey = function (this: Inside, packet, key, zone) {
-        updateKey.call(this, packet, key, zone);
+      steps.updateKey = (words, packet, key, zone) => {
+        real.updateKey(words, packet, key, zone);
         if (packet.ctInfo === IP_CT_ESTABLISHED_REPLY) key[K.CT] |= OVS_CS_F_NEW;
       };
     },
@@ -99,11 +125,10 @@ describe("2. factor out nf_ct_get_info", () => {
         expect([back.state, hex(back.packet)], kind).toEqual([direct.state, hex(direct.packet)]);
       }
     },
-    (inside) => {
+    () => {
       // Without the shared rule there was nothing to tell an existing entry's direction by.
-      const { findExisting } = inside;
-      inside.findExisting = function (this: Inside, packet, key, action) {
-        const found = findExisting.call(this, packet, key, action);
+      steps.findExisting = (ct, packet, key, action) => {
+        const found = real.findExisting(ct, packet, key, action);
         if (found) packet.ctInfo = IP_CT_NEW;
         return found;
       };
@@ -151,13 +176,12 @@ describe("3. allow calling into nat helper without skb_dst", () => {
       expect(new DataView(port.packet.buffer, port.packet.byteOffset).getUint16(16)).toBe(port.packet.length - 14);
       verifyFrame(port.packet);
     },
-    (inside) => {
+    () => {
       // The checksum was left to a device that the packet had no route to.
-      const { help } = inside;
-      inside.help = function (this: Inside, packet, slot, family) {
+      steps.callHelper = (ct, packet, slot, family) => {
         const length = packet.len;
         const sum = packet.memory.view.getUint16(packet.l3 + 20 + 16);
-        const good = help.call(this, packet, slot, family);
+        const good = real.callHelper(ct, packet, slot, family);
         if (packet.len !== length) packet.memory.view.setUint16(packet.l3 + 20 + 16, sum);
         return good;
       };
@@ -175,11 +199,10 @@ describe("4. update the CT state key only after nf_conntrack_in", () => {
       expect(o.resume(o.send(udpTo(), NAT), {}).state).toBe("est|trk|snat");
       expect(o.resume(o.send(udpFrom(PUBLIC), NAT), {}).state).toBe("est|rpl|trk|dnat");
     },
-    (inside) => {
-      const { isCached } = inside;
-      inside.isCached = function (this: Inside, packet, key, action) {
-        const cached = isCached.call(this, packet, key, action);
-        if (cached) this.updateKey(packet, key, action.zone);
+    () => {
+      steps.isCached = (ct, packet, key, action) => {
+        const cached = real.isCached(ct, packet, key, action);
+        if (cached) real.updateKey(ct.table.words, packet, key, action.zone);
         return cached;
       };
     },
@@ -187,8 +210,8 @@ describe("4. update the CT state key only after nf_conntrack_in", () => {
 });
 
 describe("5. find existing conntrack entry after upcall", () => {
-  const forgets: Before = (inside) => {
-    inside.findExisting = () => false;
+  const forgets: Before = () => {
+    steps.findExisting = () => false;
   };
 
   change(
@@ -335,34 +358,31 @@ describe("6. handle NF_REPEAT in conntrack action", () => {
       expect(o.events).toEqual(["destroy", "new"]);
       expect(o.lines[0]).toContain("state=SYN_SENT");
     },
-    (inside) => {
+    () => {
       // Any verdict but ACCEPT was an error.
       let repeat = false;
-      const { trackEntry, track } = inside;
-      inside.trackEntry = function (this: Inside, ...of) {
-        const verdict = trackEntry.apply(this, of);
+      steps.trackTcp = (...of) => {
+        const verdict = real.trackTcp(...of);
         repeat = verdict === Verdict.REPEAT;
         return repeat ? Verdict.INVALID : verdict;
       };
-      inside.track = function (this: Inside, packet, action) {
+      steps.track = (ct, packet, action) => {
         repeat = false;
-        return track.call(this, packet, action) && !repeat;
+        return real.track(ct, packet, action) && !repeat;
       };
     },
   );
 });
 
 describe("7. delay conntrack helper call for new connections", () => {
-  const early: Before = (inside, conntrack) => {
+  const early: Before = () => {
     // Every lookup called the helper, before NAT was known and before anything was committed.
-    const { lookup } = inside;
-    inside.lookup = function (this: Inside, packet, key, action) {
-      const error = lookup.call(this, packet, key, { ...action, nat: undefined, commit: false } as CtAction);
+    steps.lookup = (ct, packet, key, action) => {
+      const error = real.lookup(ct, packet, key, { ...action, nat: undefined, commit: false } as CtAction);
       if (error !== 0) return error;
-      const unconfirmed =
-        packet.ct >= 0 && (conntrack.table.words[packet.ct * E.WORDS + E.STATUS] & IPS_CONFIRMED) === 0;
-      if (unconfirmed && action.helper !== undefined) this.help(packet, packet.ct, action.family);
-      return lookup.call(this, packet, key, action);
+      const unconfirmed = packet.ct >= 0 && (ct.table.words[packet.ct * E.WORDS + E.STATUS] & IPS_CONFIRMED) === 0;
+      if (unconfirmed && action.helper !== undefined) real.callHelper(ct, packet, packet.ct, action.family);
+      return real.lookup(ct, packet, key, action);
     };
   };
 
@@ -396,11 +416,9 @@ describe("7. delay conntrack helper call for new connections", () => {
   it("C-210, C-211: the helper runs once a packet, also when it comes back from user space", () => {
     const o = new CtObserver();
     let calls = 0;
-    const inside = o.lab.test.conntrack as unknown as Inside;
-    const { help } = inside;
-    inside.help = function (this: Inside, ...of) {
+    steps.callHelper = (...of) => {
       calls++;
-      return help.apply(this, of);
+      return real.callHelper(...of);
     };
     const up: Seen = o.send(tftp, { helper: "tftp" });
     expect(calls).toBe(0);
@@ -421,15 +439,15 @@ describe("8. interface with NAT", () => {
       expect(o.errno(udpTo(), SNAT)).toBe(0);
       expect(o.errno(udpTo(), { src: PUBLIC })).toBe(EINVAL);
     },
-    (inside) => {
-      inside.bind = (action) => {
+    (conntrack) => {
+      conntrack.bind = (action) => {
         if (action.nat !== undefined) throw new Errno(EINVAL);
       };
     },
   );
 
-  const noNat: Before = (inside) => {
-    inside.translate = () => 0;
+  const noNat: Before = () => {
+    steps.translate = () => 0;
   };
 
   change(

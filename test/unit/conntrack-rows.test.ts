@@ -167,7 +167,7 @@ describe("new entries", () => {
 
   it("C-022, C-335: a generic policy is for protocols without a tracker of their own", () => {
     const lab = new CtLab();
-    lab.conntrack.setPolicy({ name: "slow", family: 2, proto: 255, timeouts: Int32Array.of(0, 99_000) });
+    lab.conntrack.timeoutPolicies.set({ name: "slow", family: 2, proto: 255, timeouts: Int32Array.of(0, 99_000) });
     lab.send(frame(ethernet(), ipv4({ proto: 89 }), "ospf"), { commit: true, timeout: "slow" });
     expect(lab.left()).toBe(99);
     lab.send(datagram, { commit: true, timeout: "slow" });

@@ -104,7 +104,7 @@ describe("transport", () => {
 });
 
 describe("messages", () => {
-  it("N-018 to N-020, N-022, N-023: create, get, delete, statistics", () => {
+  it("N-018, N-019, N-020, N-022, N-023: create, get, delete, statistics", () => {
     const both = all(
       put(nf.CTA_TUPLE_ORIG, tuple("10.0.0.1", 1, "10.0.0.2", 2)),
       put(nf.CTA_TUPLE_REPLY, tuple("10.0.0.2", 2, "10.0.0.1", 1)),
@@ -156,7 +156,7 @@ describe("attributes", () => {
     expect(hexOf(nf.CTA_TUPLE_ORIG)?.slice(40)).toBe("0c0002800500010059000000");
   });
 
-  it("N-030, N-035 to N-040, N-042, N-049: status, time left, mark, references, id, zone", () => {
+  it("N-030, N-035, N-036, N-038, N-039, N-040, N-042, N-049: status, time left, mark, references, id, zone", () => {
     net.lab.send(frame(ethernet(), ipv4(), udp()), { commit: true, zone: 5, mark: 0x1020304 });
     const { attributes } = onlyRecord();
     expect(attributes.get(nf.CTA_STATUS)?.hex).toBe("00000008");
@@ -579,7 +579,7 @@ describe("timeout policies", () => {
 });
 
 describe("what lib/netlink-conntrack.c of OVS asks for", () => {
-  it("N-151 to N-153: a dump with a zone; the attributes that its policy wants", () => {
+  it("N-151, N-152, N-153: a dump with a zone; the attributes that its policy wants", () => {
     commit(frame(ethernet(), ipv4(), udp()), 3);
     commit(frame(ethernet(), ipv6(), tcp({ flags: TCP_SYN })), 4);
     const { messages } = net.request(CT | 1, NLM_F_DUMP, be16(nf.CTA_ZONE, 3));
@@ -592,7 +592,7 @@ describe("what lib/netlink-conntrack.c of OVS asks for", () => {
     }
   });
 
-  it("N-154 to N-156: flush of all, of a zone in both ways, by tuple", () => {
+  it("N-154, N-155, N-156: flush of all, of a zone in both ways, by tuple", () => {
     const start = (): void => {
       for (const zone of [1, 2]) commit(frame(ethernet(), ipv4(), udp()), zone);
     };

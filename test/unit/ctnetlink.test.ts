@@ -234,7 +234,7 @@ describe("GET", () => {
     expect(packets(GET)).toBe(0);
   });
 
-  it("N-062 to N-065: what is missing, and what is not there", () => {
+  it("N-062, N-063, N-064, N-065: what is missing, and what is not there", () => {
     expect(request(GET, NLM_F_ACK, undefined, AF_INET).error).toBe(errno.EINVAL);
     expect(request(GET, NLM_F_ACK, put(nf.CTA_TUPLE_ORIG, A_B), AF_INET).error).toBe(errno.ENOENT);
     expect(request(GET, NLM_F_ACK, put(nf.CTA_TUPLE_ORIG, A_B), 1).error).toBe(errno.EOPNOTSUPP);
@@ -272,7 +272,7 @@ describe("GET", () => {
     expect(request(GET, NLM_F_ACK, partial(proto(89)), AF_INET).error).toBe(errno.ENOENT);
   });
 
-  it("N-013, N-067 to N-072: filters of a dump", () => {
+  it("N-013, N-067, N-068, N-069, N-070, N-071, N-072: filters of a dump", () => {
     commitUdp(0, 0x11);
     commitUdp(1, 0x21, 1001);
     lab.send(frame(ethernet(), ipv6(), udp()), { commit: true, zone: 1 });
@@ -378,7 +378,7 @@ describe("DELETE", () => {
     expect(request(DELETE, NLM_F_ACK, body(7, id), AF_INET).error).toBe(errno.ENOENT);
   });
 
-  it("N-081 to N-085: flush of all, of a family, by mark, by zone", () => {
+  it("N-081, N-082, N-083, N-084: flush of all, of a family, by mark, by zone", () => {
     const fill = (): void => {
       commitUdp();
       commitUdp(1, 5, 1001);
@@ -413,7 +413,7 @@ describe("NEW", () => {
   const timeout = be32(nf.CTA_TIMEOUT, 100);
   const create = NLM_F_CREATE | NLM_F_ACK;
 
-  it("N-089 to N-091: what a new entry needs", () => {
+  it("N-089, N-090, N-091: what a new entry needs", () => {
     expect(request(NEW, NLM_F_ACK, both, AF_INET).error).toBe(errno.ENOENT);
     expect(request(NEW, create, put(nf.CTA_TUPLE_ORIG, A_B), AF_INET).error).toBe(errno.EINVAL);
     const other = tuple("10.0.0.2", 2000, "10.0.0.1", 1000, 6);
@@ -441,7 +441,7 @@ describe("NEW", () => {
     expect(types(request(GET, NLM_F_DUMP).messages[0])).toContain(nf.CTA_HELP);
   });
 
-  it("N-093 to N-095: clash, table full, unknown master, EXCL", () => {
+  it("N-093, N-094, N-095: clash, unknown master, EXCL", () => {
     expect(request(NEW, create, all(both, timeout), AF_INET).error).toBe(0);
     expect(request(NEW, create | NLM_F_EXCL, all(both, timeout), AF_INET).error).toBe(errno.EEXIST);
     const clash = all(
@@ -643,7 +643,7 @@ describe("timeout policies", () => {
   const put8 = TIMEOUT | nf.IPCTNL_MSG_TIMEOUT_NEW;
   const get8 = TIMEOUT | nf.IPCTNL_MSG_TIMEOUT_GET;
 
-  it("N-130 to N-135: made, replaced, refused", () => {
+  it("N-130, N-131, N-132, N-133, N-134, N-135: made, replaced, refused", () => {
     expect(request(put8, NLM_F_ACK, data()).error).toBe(errno.EINVAL);
     expect(request(put8, NLM_F_ACK, policy("p", 17, [1, 5])).error).toBe(0);
     expect(request(put8, NLM_F_ACK, policy("p", 17, [1, 5])).error).toBe(errno.EBUSY);

@@ -324,7 +324,7 @@ describe("limits of connections", () => {
     expect(lab.port(2).takeSent().length).toBe(1);
   });
 
-  it("T-071: a connection that is gone, or a TCP one that is closed, makes room", () => {
+  it("T-071, F-340: a connection that is gone, or a TCP one that is closed, makes room", () => {
     const lab = new DatapathLab();
     limits(lab, ovs.OVS_CT_LIMIT_CMD_SET, [[5, 1]]);
     const segment = (flags: number, seq: number, back = false) =>

@@ -51,7 +51,7 @@ const ip = (proto: number, tos: number, ttl: number, frag: number): number =>
 const bytesAt = (packet: Packet): string => hex(memory.bytes.subarray(packet.off, packet.off + packet.len));
 
 describe("metadata", () => {
-  it("K-091…K-098, K-268: comes from the packet; nothing is tracked", () => {
+  it("K-091, K-092, K-093, K-098, K-268: comes from the packet; nothing is tracked", () => {
     const packet = packetOf(frame(ethernet(), ipv4(), udp()));
     packet.inPort = 7;
     packet.priority = -2;

@@ -40,7 +40,7 @@ describe("the controller", () => {
     ["ovs_packet", 1, 12, 1],
     ["ovs_meter", 1, 9, 4],
     ["ovs_ct_limit", 1, 1, 3],
-  ])("F-003 to F-006, F-009, F-011 to F-013: %s", (name, version, maxAttr, operations) => {
+  ])("F-003, F-004, F-005, F-006, F-009, F-011, F-013: %s", (name, version, maxAttr, operations) => {
     const { reply, values } = family(name);
     expect(reply.cmd).toBe(CTRL_CMD_NEWFAMILY);
     const names = ["FAMILY_NAME", "FAMILY_ID", "VERSION", "HDRSIZE", "MAXATTR", "OPS"];
@@ -105,7 +105,7 @@ describe("ovs_ct_limit", () => {
     expect(client.errno(request(DEL))).toBe(EINVAL);
   });
 
-  it("F-328 to F-330, F-336 to F-341: defaults, own limits, zones that are none", () => {
+  it("F-328, F-329, F-330, F-336, F-337, F-338, F-339, F-341: defaults, own limits, zones that are none", () => {
     const { client, request, get } = setUp();
     client.get(request(SET, [zone(-1, 9), zone(5, 7), zone(-2, 1), zone(65536, 1), zone(65535, 0)]));
     expect(get()).toEqual([zone(-1, 9), zone(5, 7), zone(65535, 0)]);

@@ -214,7 +214,7 @@ describe("lookup", () => {
 });
 
 describe("DEL and dump", () => {
-  it("F-112 to F-115, F-070: the reply was taken before; netdevs stay, internal ones go; one notification", () => {
+  it("F-112, F-113, F-114, F-115, F-070: the reply was taken before; netdevs stay, internal ones go; one notification", () => {
     const { test, client } = setUp();
     const { ifindex } = create(client, "dp0");
     test.device("eth0");
@@ -240,6 +240,8 @@ describe("DEL and dump", () => {
     expect(test.ports.device("int0")).toBeUndefined();
     expect(test.ports.device("dp0")).toBeUndefined();
     expect(test.ports.device("eth0")).toBeDefined();
+    expect(test.ports.device("eth0")?.attached).toBe(false);
+    expect(test.kernel.datapaths.list).toEqual([]);
     expect(client.errno(request(GET, { NAME: "dp0" }))).toBe(ENODEV);
   });
 
@@ -256,7 +258,7 @@ describe("DEL and dump", () => {
 });
 
 describe("notifications", () => {
-  it("F-057 to F-060, F-065: to the group, with echo to the requester once, with its seq and port id", () => {
+  it("F-057, F-058, F-059, F-060, F-065: to the group, with echo to the requester once, with its seq and port id", () => {
     const { test, client } = setUp();
     const listener = test.client();
     listener.socket.join(test.group(family));
@@ -315,7 +317,7 @@ describe("privileges and dispatch", () => {
       expect(nobody.dump({ family: name, cmd: 3, ifindex }).done.errno).toBe(0);
   });
 
-  it("F-001, F-017 to F-021, F-024, F-030, F-031: commands that do not exist, and dumps of what has none", () => {
+  it("F-001, F-021, F-024, F-030, F-031: commands that do not exist, and dumps of what has none", () => {
     const { client } = setUp();
     for (const cmd of [0, 5, 99]) expect(client.errno(request(cmd, {}))).toBe(EOPNOTSUPP);
     for (const cmd of [1, 2]) expect(client.errno({ family: "ovs_packet", cmd })).toBe(EOPNOTSUPP);

@@ -50,7 +50,7 @@ function setUp(options: ConstructorParameters<typeof TestKernel>[0] = {}) {
 }
 
 describe("EXECUTE", () => {
-  it("F-064, F-272 to F-274, F-285: sends the packet; nothing but the ACK comes back", () => {
+  it("F-064, F-272, F-273, F-274, F-285: sends the packet; nothing but the ACK comes back", () => {
     const { ports, client, request } = setUp();
     const values = { PACKET: FRAME, KEY: { IN_PORT: 1 }, ACTIONS: [{ OUTPUT: 2 }] };
     expect(client.ack(request(values, { flags: 8 })).replies).toEqual([]);
@@ -170,7 +170,7 @@ describe("EXECUTE", () => {
 });
 
 describe("upcalls through netlink", () => {
-  it("U-001 to U-017: a MISS to the port's pid; F-119 to F-121 counters", () => {
+  it("U-001, U-002, U-003, U-004, U-006, U-012, U-016, F-120: a MISS to the port's pid, and the counters", () => {
     const { ports, upcalls, test, ifindex } = setUp();
     ports[0].inject(FRAME);
     const [miss, ...more] = upcalls.drain();
@@ -179,11 +179,24 @@ describe("upcalls through netlink", () => {
     expect([miss.cmd, miss.version, miss.ifindex]).toEqual([ovs.OVS_PACKET_CMD_MISS, 1, ifindex]);
     const values = read(miss);
     expect(Object.keys(values)).toEqual(["KEY", "HASH", "PACKET"]);
+    // The hash's lower half, and that software computed it over ports (bits 32 and 33).
+    expect(Math.floor(Number(values.HASH) / 2 ** 32)).toBe(3);
     expect(Buffer.from(values.PACKET ?? []).equals(Buffer.from(FRAME))).toBe(true);
     expect(test.kernel.datapaths.list[0].counters).toEqual({ hit: 0, missed: 1, lost: 0 });
   });
 
-  it("U-032, U-033: nobody there, or a reader that does not read: lost and counted; others are served", () => {
+  it("U-017: each is a datagram of its own", () => {
+    const { ports, upcalls } = setUp();
+    for (let i = 0; i < 3; i++) ports[0].inject(FRAME);
+    const { socket } = upcalls;
+    for (let i = 0; i < 3; i++) {
+      const datagram = socket.receive() ?? new Uint8Array(4);
+      expect(new DataView(datagram.buffer, datagram.byteOffset).getUint32(0, true)).toBe(datagram.length);
+    }
+    expect(socket.receive()).toBeNull();
+  });
+
+  it("U-032, U-033, F-121: nobody there, or a reader that does not read: lost and counted; others are served", () => {
     const { ports, upcalls, test, client, ifindex } = setUp();
     const { counters } = test.kernel.datapaths.list[0];
     upcalls.socket.setReceiveBuffer(0);

@@ -43,7 +43,7 @@ it("the controller tells of no policy, as the module has none", () => {
   expect(answer.errno).toBe(ENODATA);
 });
 
-it("A-244 to A-247: a sample goes to the group, its attributes in order", () => {
+it("A-244, A-245, A-246, A-247: a sample goes to the group, its attributes in order", () => {
   const { test, execute, packets, ifindex } = setUp();
   const listener = test.client();
   listener.socket.join(packets);

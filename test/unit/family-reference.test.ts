@@ -8,6 +8,7 @@ import { nlctrl } from "../../src/schema/genetlink.ts";
 import { NETLINK_CAP_ACK, NETLINK_EXT_ACK } from "../../src/uapi/netlink.ts";
 import { comparable, setFor } from "../support/compare.ts";
 import { messagesIn, type Reply, TestKernel } from "../support/kernel.ts";
+import { rowsOfCases } from "../support/rows.ts";
 
 interface Case {
   name: string;
@@ -21,7 +22,14 @@ const recorded = JSON.parse(
 
 const unhex = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, "hex"));
 
-describe("F-011 to F-056 and the error rows of every family: as Linux 6.12 answers", () => {
+const rowsOf = new Map(rowsOfCases("netlink-answers-6.12"));
+
+describe("as Linux 6.12 answers", () => {
+  it("every case that rows are claimed for is in the recording", () => {
+    const names = new Set(recorded.cases.map(({ name }) => name));
+    expect([...rowsOf.keys()].filter((name) => !names.has(name))).toEqual([]);
+  });
+
   const test = new TestKernel({ kernel: "6.12", processors: 1, tcSkbExt: true });
   test.ports.addDevice("lo", { loopback: true, ifindex: 1000 });
   // What ovs-dpctl had set before.
@@ -39,7 +47,8 @@ describe("F-011 to F-056 and the error rows of every family: as Linux 6.12 answe
   families.set(16, "nlctrl");
 
   for (const { name, request, replies } of recorded.cases) {
-    it(name, () => {
+    const rows = rowsOf.get(name);
+    it(rows === undefined ? name : `${rows}: ${name}`, () => {
       const client = name.startsWith("cap ack") ? capped : name.startsWith("no ext") ? bare : plain;
       const bytes = unhex(request);
       translate(bytes, test, families, ifindex);

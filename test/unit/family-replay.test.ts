@@ -3,11 +3,12 @@
  * bridges, ports, meters, connection limits, flows and dumps. The same requests, in the same order, are put to nokmod.
  */
 import { readFileSync } from "node:fs";
-import { expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { type MemoryPort, MemoryPorts } from "../../src/port/memory/ports.ts";
 import { datapathAttributes, vportAttributes } from "../../src/schema/openvswitch.ts";
 import { comparable, setFor } from "../support/compare.ts";
 import { messagesIn, type Reply, TestKernel } from "../support/kernel.ts";
+import { rowsOfCases } from "../support/rows.ts";
 
 interface Recording {
   families: Record<string, number>;
@@ -50,14 +51,14 @@ class RecordedPorts extends MemoryPorts {
   }
 }
 
-it("F-125, F-126, F-323, F-344 to F-359: answers ovs-vswitchd and ovs-dpctl as Linux 6.12 does", () => {
+/** Each transaction's replies as values: nokmod's and the recorded ones. */
+function replay(): { faults: unknown[]; results: { request: string; actual: unknown[]; expected: unknown[] }[] } {
   const test = new TestKernel({ kernel: "6.12", processors: 1, ports: new RecordedPorts() });
   test.ports.addDevice("v0", { ifindex: 901 });
   test.ports.addDevice("v1", { ifindex: 902 });
   const client = test.client();
   const ours = (id: number): string => test.kernel.genl.byId(id)?.name ?? "";
-  let compared = 0;
-  recording.transactions.forEach(({ request: hex, replies }, i) => {
+  const results = recording.transactions.map(({ request: hex, replies }) => {
     const request = unhex(hex);
     const view = new DataView(request.buffer);
     for (let at = 0; at + 16 <= request.length; at += (view.getUint32(at, true) + 3) & ~3) {
@@ -65,14 +66,30 @@ it("F-125, F-126, F-323, F-344 to F-359: answers ovs-vswitchd and ovs-dpctl as L
       if (name !== "nlctrl") view.setUint16(at + 4, test.family(name), true);
     }
     client.socket.send(request);
-    const actual = client.drain();
-    const expected = replies.flatMap((reply) => messagesIn(unhex(reply)));
-    expect(
-      actual.map((reply) => comparable(reply, ours, setFor)),
-      `transaction ${i}: ${hex}`,
-    ).toEqual(expected.map((reply) => comparable(reply, theirs, setFor)));
-    compared += expected.length;
+    return {
+      request: hex,
+      actual: client.drain().map((reply) => comparable(reply, ours, setFor)),
+      expected: replies.flatMap((reply) => messagesIn(unhex(reply))).map((reply) => comparable(reply, theirs, setFor)),
+    };
   });
-  expect(test.faults).toEqual([]);
-  expect(compared).toBeGreaterThan(150);
+  return { faults: test.faults, results };
+}
+
+const { faults, results } = replay();
+
+it("F-125, F-126, F-323: answers ovs-vswitchd and ovs-dpctl as Linux 6.12 does", () => {
+  for (const [i, { request, actual, expected }] of results.entries())
+    expect(actual, `transaction ${i}: ${request}`).toEqual(expected);
+  expect(faults).toEqual([]);
+  expect(results.reduce((sum, { expected }) => sum + expected.length, 0)).toBeGreaterThan(150);
+});
+
+describe("the transactions that show a row", () => {
+  const named = new Map(results.map((result, i) => [`transaction ${i}`, result]));
+  for (const [name, rows] of rowsOfCases("vswitchd-6.12")) {
+    it(`${rows}: ${name}`, () => {
+      expect(named.has(name)).toBe(true);
+      expect(named.get(name)?.actual).toEqual(named.get(name)?.expected);
+    });
+  }
 });

@@ -76,7 +76,7 @@ describe("NEW", () => {
     expect(errno(NEW, { NAME: "eth0", TYPE: NETDEV, UPCALL_PID: PIDS, [missing]: undefined })).toBe(EINVAL);
   });
 
-  it("F-145 to F-147: IFINDEX of a netdev, then a number too high, then the datapath", () => {
+  it("F-145, F-146, F-147: IFINDEX of a netdev, then a number too high, then the datapath", () => {
     const { errno } = setUp();
     const values = { NAME: "eth0", TYPE: NETDEV, UPCALL_PID: PIDS };
     expect(errno(NEW, { ...values, IFINDEX: 5, PORT_NO: 65535 }, { ifindex: 4242 })).toBe(EOPNOTSUPP);
@@ -119,7 +119,7 @@ describe("NEW", () => {
     expect(errno(NEW, { NAME: "nowhere", TYPE: NETDEV, UPCALL_PID: Uint32Array.of(1, 2) })).toBe(ENODEV);
   });
 
-  it("F-155, F-157 to F-159: devices that are not there, cannot be used or are taken", () => {
+  it("F-155, F-157, F-158, F-159: devices that are not there, cannot be used or are taken", () => {
     const { test, create, errno, addDatapath } = setUp();
     const netdev = (name: string) => ({ NAME: name, TYPE: NETDEV, UPCALL_PID: PIDS });
     test.ports.addDevice("lo", { loopback: true });
@@ -143,7 +143,7 @@ describe("NEW", () => {
 });
 
 describe("lookup", () => {
-  it("F-178 to F-184: by name before number, in any datapath when the header is 0", () => {
+  it("F-178, F-179, F-180, F-181, F-182, F-183, F-184: by name before number, in any datapath when the header is 0", () => {
     const { create, errno, client, request, addDatapath } = setUp();
     const other = addDatapath("dp1");
     create("eth0", { PORT_NO: 5 });

@@ -171,7 +171,7 @@ describe("life of flows", () => {
     expect([table.packets[again], table.bytes[again], table.used[again], table.tcpFlags[again]]).toEqual([0, 0, 0, 0]);
   });
 
-  it("F-267, T-028, T-029: used has the granularity of jiffies, TCP flags are OR-ed", () => {
+  it("F-267, F-269, T-028, T-029: used has the granularity of jiffies, TCP flags are OR-ed", () => {
     const table = new FlowTable();
     const flow = toDestination(table, 1);
     table.count1(flow, 60, 10_003, 0x02);

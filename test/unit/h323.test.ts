@@ -159,7 +159,7 @@ class Call {
     const { conntrack } = this.lab;
     return [...conntrack.expectations.values()].map(({ tuple, port, flags, assignHelper }) => {
       const proto = (tuple[T.META] >>> 8) & 0xff;
-      const helper = conntrack.helper(assignHelper)?.name ?? "-";
+      const helper = conntrack.helpers.get(assignHelper)?.name ?? "-";
       return `${proto} ${tuple[T.DST] & 0xff}:${port} ${helper}${(flags & NF_CT_EXPECT_PERMANENT) !== 0 ? " permanent" : ""}`;
     });
   }

@@ -177,7 +177,7 @@ describe("parsing a mask", () => {
     expect(parse(concat(ETHERNET, attribute(22, bytesOf(0x21, 0, 0, 0))), null).mask[K.CT]).toBe(0xff);
   });
 
-  it("K-052, K-059…K-061: an empty MASK leaves tags and mac_proto", () => {
+  it("K-052, K-059, K-060, K-061: an empty MASK leaves tags and mac_proto", () => {
     const { mask } = parse(udpKey, ANY);
     expect([...mask.keys()].filter((word) => mask[word] !== 0)).toEqual([K.ETH_TYPE, K.VLAN, K.CVLAN]);
     expect([mask[K.ETH_TYPE], mask[K.VLAN] >>> 0, mask[K.CVLAN] >>> 0]).toEqual([0xff, 0xffff0000, 0xffff0000]);
@@ -306,7 +306,7 @@ describe("tunnels", () => {
     return words;
   };
 
-  it("K-216…K-223, K-247: parse and put", () => {
+  it("K-216…K-223, K-247, K-249: parse and put; the ID needs no padding", () => {
     const bytes = content(
       [0, "0102030405060708"],
       [1, "0a000001"],
@@ -324,6 +324,23 @@ describe("tunnels", () => {
     const writer = new MessageWriter();
     putTunnel(writer, words, words, false);
     expect(hex(writer.finish())).toBe(hex(bytes));
+  });
+
+  it("K-238, K-241, K-242: a mask makes the family exact, also that there is no tunnel, and with options their length", () => {
+    const flow = concat(ETHERNET, type(0x1234));
+    const masked = (key: Uint8Array, mask: Uint8Array | null) =>
+      parse(concat(flow, key), mask === null ? ANY : concat(type(0xffff), attribute(16, mask)));
+    const geneve = content([2, "0a000001"], [4, "40"], [8, "0102800111223344"]);
+    const key = attribute(16, geneve);
+    expect(masked(key, null).mask[K.TUN_PROTO]).toBe(0);
+    // An empty one counts as zero, so as none.
+    const empty = content([4, "00"]);
+    expect(masked(key, content()).mask[K.TUN_PROTO]).toBe(0);
+    expect(masked(key, empty).mask[K.TUN_PROTO]).toBe(0xff00);
+    expect(masked(key, content([8, "ffffffff00000000"])).mask[K.TUN_PROTO]).toBe(0xffff);
+    expect(masked(key, empty).key[K.TUN_PROTO]).toBe((2 << 8) | 8);
+    const none = masked(ANY, empty);
+    expect([none.key[K.TUN_PROTO], none.mask[K.TUN_PROTO]]).toEqual([0, 0xff00]);
   });
 
   it("K-229: says which options there were; two blocks are refused", () => {

@@ -400,7 +400,7 @@ describe("port ids and groups", () => {
     expect(bus.unicast(PROTOCOL, socket.portId, message(200, 0, 0))).toBe(-111);
   });
 
-  it("F-057 to F-060: a notification goes to members; with echo the requester gets one copy", () => {
+  it("F-057, F-058, F-059, F-060: a notification goes to members; with echo the requester gets one copy", () => {
     const { bus, open } = setUp();
     const [requester, member, stranger] = [open(), open(), open()];
     requester.join(3);

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { ipv6Text } from "../../src/client/address.ts";
 import { formatActions, formatFlow, formatKey, formatUfid } from "../../src/client/format.ts";
+import { ipv6Text } from "../../src/net/address.ts";
 
 interface Row {
   key: string;

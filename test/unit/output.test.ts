@@ -24,7 +24,7 @@ describe("types of devices", () => {
 });
 
 describe("sizes", () => {
-  it("A-140…A-142: the MTU holds without L2 header and without one tag, in the frame or beside it", () => {
+  it("A-140, A-141, A-142: the MTU holds without L2 header and without one tag, in the frame or beside it", () => {
     const lab = new DatapathLab([{}, { mtu: 100 }]);
     const errors = () => lab.vport(2).STATS?.tx_errors;
     const tag = a.pushVlan(5);

@@ -1,3 +1,5 @@
+import { ipv4Text, macText } from "../../net/address.ts";
+
 /** What a frame is, in a few words, for people: `ICMP echo request 10.1.1.1 → 10.1.1.2`. */
 export function describeFrame(frame: Uint8Array): string {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
@@ -5,15 +7,15 @@ export function describeFrame(frame: Uint8Array): string {
   const type = view.getUint16(12);
   if (type === 0x0806 && frame.length >= 42) {
     const operation = view.getUint16(20);
-    const sender = ipv4(frame, 28);
-    const target = ipv4(frame, 38);
-    return operation === 1 ? `ARP who has ${target}? asks ${sender}` : `ARP ${sender} is at ${mac(frame, 22)}`;
+    const sender = ipv4Text(frame, 28);
+    const target = ipv4Text(frame, 38);
+    return operation === 1 ? `ARP who has ${target}? asks ${sender}` : `ARP ${sender} is at ${macText(frame, 22)}`;
   }
   if (type !== 0x0800) return type === 0x86dd ? "IPv6" : `ethertype 0x${type.toString(16)}`;
   const protocol = frame[23];
   const at = 14 + (frame[14] & 0xf) * 4;
-  const src = ipv4(frame, 26);
-  const dst = ipv4(frame, 30);
+  const src = ipv4Text(frame, 26);
+  const dst = ipv4Text(frame, 30);
   if (frame.length < at + 8) return `IPv4 ${src} → ${dst}`;
   switch (protocol) {
     case 1:
@@ -32,14 +34,4 @@ const TCP_FLAGS = ["FIN", "SYN", "RST", "PSH", "ACK"];
 
 function flags(bits: number): string {
   return TCP_FLAGS.filter((_, bit) => (bits >> bit) & 1).join("+");
-}
-
-function ipv4(bytes: Uint8Array, at: number): string {
-  return bytes.subarray(at, at + 4).join(".");
-}
-
-function mac(bytes: Uint8Array, at: number): string {
-  return Buffer.from(bytes.subarray(at, at + 6))
-    .toString("hex")
-    .replace(/(..)(?=.)/g, "$1:");
 }

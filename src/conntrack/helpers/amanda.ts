@@ -22,7 +22,7 @@ export const amandaHelper: Helper = {
 
   help(context: HelperContext, packet: Packet, l4: number, _family: number, slot: number, ctInfo: number): boolean {
     if (ctInfo < IP_CT_IS_REPLY) return true;
-    context.prolong(slot, MASTER_TIMEOUT);
+    context.refreshTimeout(slot, MASTER_TIMEOUT);
     const data = udpPayload(packet, l4);
     if (data < 0) return true;
     let payload = text(packet, data);

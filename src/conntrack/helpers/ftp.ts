@@ -1,3 +1,4 @@
+import { ipv6LongText, wordsToBytes } from "../../net/address.ts";
 import { IpProto } from "../../packet/ip.ts";
 import type { Packet } from "../../packet/packet.ts";
 import * as tcp from "../../packet/tcp.ts";
@@ -297,6 +298,5 @@ function format(style: Style, words: Int32Array, at: number, family: number, por
   if (style === Style.EPSV) return `|||${port}|`;
   if (style !== Style.EPRT) return `${dotted(words, at, ",")},${port >>> 8},${port & 0xff}`;
   if (family === AF_INET) return `|1|${dotted(words, at)}|${port}|`;
-  const groups = Array.from({ length: 8 }, (_, i) => (words[at + (i >> 1)] >>> ((i & 1) === 0 ? 16 : 0)) & 0xffff);
-  return `|2|${groups.map((group) => group.toString(16).padStart(4, "0")).join(":")}|${port}|`;
+  return `|2|${ipv6LongText(wordsToBytes(words, at, 4))}|${port}|`;
 }

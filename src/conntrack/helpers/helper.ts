@@ -1,6 +1,7 @@
 import type { Random } from "../../core/random.ts";
 import type { Packet } from "../../packet/packet.ts";
-import { Expectation, type ExpectationTable, type ExpectFunction, type ExpectPolicy } from "../expect.ts";
+import { Expectation, type ExpectFunction, type ExpectPolicy } from "../expect.ts";
+import type { ExpectationTable } from "../expectation-table.ts";
 import type { GreKeymap } from "../gre-keymap.ts";
 import { E, Ext, T } from "../layout.ts";
 import type { NatMapper } from "../nat.ts";
@@ -27,7 +28,7 @@ export interface HelperContext {
   /** Number of a helper, 0 if there is none of that name for family and protocol. */
   findHelper(name: string, proto: number, family: number): number;
   /** Gives a connection this many milliseconds from now, unless its timeout is fixed. */
-  prolong(slot: number, ms: number): void;
+  refreshTimeout(slot: number, ms: number): void;
   /** Deletes a connection, with its event. */
   destroy(slot: number, portId: number, report: boolean): boolean;
 }

@@ -4,7 +4,7 @@ import { IP_CT_ESTABLISHED, IP_CT_ESTABLISHED_REPLY, IPS_NAT_MASK } from "../../
 import { AddResult, type Expectation } from "../expect.ts";
 import { AF_INET, E, T } from "../layout.ts";
 import { Manip } from "../manip.ts";
-import { NatRange } from "../nat.ts";
+import { NatRange } from "../nat-range.ts";
 import { invert, newTuple } from "../tuple.ts";
 import { expectationOf, type Helper, type HelperContext } from "./helper.ts";
 import { replaceInStream, tcpPayload } from "./payload.ts";

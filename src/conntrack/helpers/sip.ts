@@ -14,7 +14,7 @@ import {
 import { AddResult, type Expectation, type ExpectPolicy } from "../expect.ts";
 import { AF_INET, E, Ext, T } from "../layout.ts";
 import { Manip } from "../manip.ts";
-import { NatRange } from "../nat.ts";
+import { NatRange } from "../nat-range.ts";
 import { setSeqAdjust } from "../seqadj.ts";
 import { newTuple } from "../tuple.ts";
 import { formatAddress, sameAddress } from "./address.ts";
@@ -595,7 +595,7 @@ export const sipUdpHelper: Helper = {
   help(context: HelperContext, packet: Packet, l4: number, family: number, slot: number, ctInfo: number): boolean {
     const data = udpPayload(packet, l4);
     if (data < 0) return true;
-    context.prolong(slot, MASTER_TIMEOUT);
+    context.refreshTimeout(slot, MASTER_TIMEOUT);
     const payload = text(packet, data);
     if (payload.length < MIN_MESSAGE) return true;
     packet.l4 = l4;
@@ -614,7 +614,7 @@ export const sipTcpHelper: Helper = {
     if (ctInfo !== IP_CT_ESTABLISHED && ctInfo !== IP_CT_ESTABLISHED_REPLY) return true;
     const data = tcpPayload(packet, l4);
     if (data < 0) return true;
-    context.prolong(slot, MASTER_TIMEOUT);
+    context.refreshTimeout(slot, MASTER_TIMEOUT);
     let rest = text(packet, data);
     if (rest.length < MIN_MESSAGE) return true;
     packet.l4 = l4;

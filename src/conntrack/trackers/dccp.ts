@@ -87,7 +87,7 @@ export function dccpHeaderValid(view: DataView, l4: number, length: number): boo
 }
 
 /** States that a crowded table may evict although assured (spec/conntrack C-259). */
-export const dccpClosing = (state: number): boolean => state >= CLOSEREQ && state <= TIMEWAIT;
+export const isDccpClosing = (state: number): boolean => state >= CLOSEREQ && state <= TIMEWAIT;
 
 /** The DCCP tracker (RFC 4340 section 4.3; spec/conntrack C-333). Precondition: dccpHeaderValid, checksum verified. */
 export function trackDccp(

@@ -92,3 +92,14 @@ function trackReplied(words: Int32Array, entry: number, timeouts: Int32Array, re
   }
   return Verdict.ACCEPT;
 }
+
+/** Protocols for which two entries of one connection may be merged (spec/conntrack C-266). */
+export function allowsClash(proto: number): boolean {
+  return (
+    proto !== IpProto.TCP &&
+    proto !== IpProto.ICMP &&
+    proto !== IpProto.ICMPV6 &&
+    proto !== IpProto.SCTP &&
+    proto !== IPPROTO_DCCP
+  );
+}

@@ -78,7 +78,7 @@ const HEARTBEAT_FAILED = 0x100;
 const has = (map: number, chunk: Chunk): boolean => (map & (1 << chunk)) !== 0;
 
 /** States that a crowded table may evict although assured (spec/conntrack C-259). */
-export function shuttingDown(state: number): boolean {
+export function isShuttingDown(state: number): boolean {
   return state >= SCTP_CONNTRACK_SHUTDOWN_SENT && state <= SCTP_CONNTRACK_SHUTDOWN_ACK_SENT;
 }
 

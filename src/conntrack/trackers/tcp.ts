@@ -218,7 +218,7 @@ export function trackTcp(
       newState = TCP_CONNTRACK_ESTABLISHED;
     }
   } else if (newState === TCP_CONNTRACK_CLOSE && s.class === Class.RST) {
-    if (closing(oldState)) checkWindow = false;
+    if (isClosing(oldState)) checkWindow = false;
     else {
       const otherFlags = words[other + Tcp.SCALE_FLAGS] >>> 8;
       let judged = false;
@@ -316,7 +316,7 @@ export function setLiberal(words: Int32Array, entry: number): void {
 /**
  * States of a connection that is going away: may be evicted although assured (spec/conntrack C-259), and takes any RST.
  */
-export function closing(state: number): boolean {
+export function isClosing(state: number): boolean {
   return state >= TCP_CONNTRACK_FIN_WAIT && state <= TCP_CONNTRACK_CLOSE;
 }
 
@@ -627,6 +627,6 @@ function highestSack(sack: number): number {
 }
 
 /** True once a connection counts as over for connection limits (spec/conntrack C-364). */
-export function finished(state: number): boolean {
+export function isFinished(state: number): boolean {
   return state === TCP_CONNTRACK_TIME_WAIT || state === TCP_CONNTRACK_CLOSE;
 }

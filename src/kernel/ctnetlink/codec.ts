@@ -427,7 +427,7 @@ function putNanoseconds(writer: MessageWriter, type: number, ms: number): void {
 
 export function putHelper(writer: MessageWriter, conntrack: Conntrack, entry: number): void {
   const number = (conntrack.table.words[entry + E.EXT] & Ext.HELPER_MASK) >>> Ext.HELPER_SHIFT;
-  const name = conntrack.helperName(number);
+  const name = conntrack.helpers.get(number)?.name;
   if (name === undefined) return;
   const outer = nest(writer, nf.CTA_HELP);
   writer.string(nf.CTA_HELP_NAME, name);
@@ -549,7 +549,7 @@ export function putExpectation(writer: MessageWriter, conntrack: Conntrack, expe
   writer.be32(nf.CTA_EXPECT_ID, expectationId(expectation));
   writer.be32(nf.CTA_EXPECT_FLAGS, expectation.flags);
   writer.be32(nf.CTA_EXPECT_CLASS, expectation.class);
-  const name = conntrack.helperName(expectation.helper);
+  const name = conntrack.helpers.get(expectation.helper)?.name;
   if (name !== undefined) writer.string(nf.CTA_EXPECT_HELP_NAME, name);
   if (expectation.functionName !== undefined) writer.string(nf.CTA_EXPECT_FN, expectation.functionName);
 }

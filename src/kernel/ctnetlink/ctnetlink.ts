@@ -1,9 +1,11 @@
 import type { Conntrack } from "../../conntrack/conntrack.ts";
 import type { ConntrackListener } from "../../conntrack/events.ts";
-import { AddResult, Expectation, type ExpectListener, expired, mayExpect } from "../../conntrack/expect.ts";
+import { AddResult, Expectation, expired, mayExpect } from "../../conntrack/expect.ts";
+import type { ExpectListener } from "../../conntrack/expectation-table.ts";
+import { mergeLabels } from "../../conntrack/labels.ts";
 import { AF_INET, Dccp, E, Ext, Sctp, T, Tcp } from "../../conntrack/layout.ts";
 import { Manip } from "../../conntrack/manip.ts";
-import { NatRange } from "../../conntrack/nat.ts";
+import { NatRange } from "../../conntrack/nat-range.ts";
 import { IPPROTO_DCCP } from "../../conntrack/options.ts";
 import { Errno } from "../../core/errors.ts";
 import { type KernelProfile, kernelProfile } from "../../core/kernel-profile.ts";
@@ -338,7 +340,7 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
         if (number === 0) throw new Errno(EOPNOTSUPP);
         words[entry + E.EXT] |= number << Ext.HELPER_SHIFT;
         words[entry + E.STATUS] |= nf.IPS_HELPER;
-        conntrack.helper(number)?.restored?.(conntrack, slot);
+        conntrack.helpers.get(number)?.restored?.(conntrack, slot);
       }
       this.setUpNat(slot, attributes);
       words[entry + E.EXT] |= Ext.SEQADJ;
@@ -491,7 +493,7 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
     };
     // Without a mask what is not given becomes zero.
     const mask = masked ? words(nf.CTA_LABELS_MASK) : Int32Array.of(-1, -1, -1, -1);
-    this.conntrack.mergeLabels(slot * E.WORDS, words(nf.CTA_LABELS), mask);
+    mergeLabels(this.conntrack.table.words, slot * E.WORDS, words(nf.CTA_LABELS), mask);
     return true;
   }
 
@@ -514,7 +516,7 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
       words[entry + E.EXT] &= ~Ext.HELPER_MASK;
       return;
     }
-    const found = conntrack.helper(this.helper(entry, attributes));
+    const found = conntrack.helpers.get(this.helper(entry, attributes));
     if (found === undefined) throw new Errno(EOPNOTSUPP);
     // The bit stays when the helper is taken away: there is room for one, but none may be put there.
     if (!mayExpect(words, slot)) throw new Errno(EOPNOTSUPP);
@@ -725,7 +727,7 @@ export class Ctnetlink implements NetlinkProtocol, ConntrackListener, ExpectList
     }
     const name = attributes.has(nf.CTA_EXPECT_HELP_NAME) ? attributes.string(nf.CTA_EXPECT_HELP_NAME) : undefined;
     for (const expectation of [...expectations.values()]) {
-      if (name === undefined || this.conntrack.helperName(expectation.helper) === name) {
+      if (name === undefined || this.conntrack.helpers.get(expectation.helper)?.name === name) {
         expectations.remove(expectation, socket.portId, echo);
       }
     }

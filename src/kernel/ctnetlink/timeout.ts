@@ -1,4 +1,5 @@
-import type { Conntrack, TimeoutPolicy } from "../../conntrack/conntrack.ts";
+import type { Conntrack } from "../../conntrack/conntrack.ts";
+import type { TimeoutPolicy } from "../../conntrack/timeout-policies.ts";
 import { Errno } from "../../core/errors.ts";
 import type { Dump, NetlinkBus } from "../../netlink/bus.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";
@@ -45,17 +46,17 @@ export class TimeoutSubsystem {
     const name = attributes.string(nf.CTA_TIMEOUT_NAME);
     const family = attributes.be16(nf.CTA_TIMEOUT_L3PROTO);
     const proto = attributes.u8(nf.CTA_TIMEOUT_L4PROTO);
-    const known = this.conntrack.findPolicy(name);
+    const known = this.conntrack.timeoutPolicies.find(name);
     if (known > 0) {
       if ((message.flags & NLM_F_EXCL) !== 0) throw new Errno(EEXIST);
       if ((message.flags & NLM_F_REPLACE) === 0) throw new Errno(EBUSY);
-      const policy = this.conntrack.policy(known);
+      const policy = this.conntrack.timeoutPolicies.get(known);
       if (policy?.family !== family || policy.proto !== proto) throw new Errno(EINVAL);
       policy.timeouts.set(this.parse(attributes, proto));
       return;
     }
     this.table(proto);
-    this.conntrack.setPolicy({ name, family, proto, timeouts: this.parse(attributes, proto) });
+    this.conntrack.timeoutPolicies.set({ name, family, proto, timeouts: this.parse(attributes, proto) });
   }
 
   private get(request: NfRequest): Dump | undefined {
@@ -64,7 +65,7 @@ export class TimeoutSubsystem {
       let last = 0;
       return {
         fill: (writer, room) => {
-          for (const [number, policy] of this.conntrack.listPolicies()) {
+          for (const [number, policy] of this.conntrack.timeoutPolicies.entries()) {
             if (number <= last) continue;
             const at = this.write(writer, policy, message.seq, socket.portId);
             if (writer.length > room) {
@@ -78,8 +79,8 @@ export class TimeoutSubsystem {
       };
     }
     if (!attributes.has(nf.CTA_TIMEOUT_NAME)) throw new Errno(EINVAL);
-    const number = this.conntrack.findPolicy(attributes.string(nf.CTA_TIMEOUT_NAME));
-    const policy = this.conntrack.policy(number);
+    const number = this.conntrack.timeoutPolicies.find(attributes.string(nf.CTA_TIMEOUT_NAME));
+    const policy = this.conntrack.timeoutPolicies.get(number);
     if (policy === undefined) throw new Errno(ENOENT);
     const writer = this.bus.writer.reset();
     this.write(writer, policy, message.seq, socket.portId);
@@ -90,12 +91,13 @@ export class TimeoutSubsystem {
   private remove(request: NfRequest): void {
     const { attributes } = request;
     if (!attributes.has(nf.CTA_TIMEOUT_NAME)) {
-      for (const [number] of [...this.conntrack.listPolicies()]) this.conntrack.deletePolicy(number);
+      for (const [number] of [...this.conntrack.timeoutPolicies.entries()])
+        this.conntrack.timeoutPolicies.delete(number);
       return;
     }
-    const number = this.conntrack.findPolicy(attributes.string(nf.CTA_TIMEOUT_NAME));
+    const number = this.conntrack.timeoutPolicies.find(attributes.string(nf.CTA_TIMEOUT_NAME));
     if (number < 0) throw new Errno(ENOENT);
-    this.conntrack.deletePolicy(number);
+    this.conntrack.timeoutPolicies.delete(number);
   }
 
   private setDefault(request: NfRequest): void {

@@ -1,4 +1,4 @@
-import type { ZoneLimits } from "../../conntrack/limits.ts";
+import type { ZoneLimits } from "../../conntrack/zone-limits.ts";
 import { Errno } from "../../core/errors.ts";
 import type { AttributeTable } from "../../netlink/schema/index.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";
@@ -56,7 +56,7 @@ export function ctLimitFamily(limits: ZoneLimits, configured: () => void): GenlF
   }
 
   function get(request: GenlRequest): void {
-    limits.settle();
+    limits.collectExpired();
     const writer = beginOvs(request, ovs.OVS_CT_LIMIT_CMD_GET, dpIfindex(request));
     const nest = writer.nest(ovs.OVS_CT_LIMIT_ATTR_ZONE_LIMIT);
     if (request.attrs.has(ovs.OVS_CT_LIMIT_ATTR_ZONE_LIMIT)) {

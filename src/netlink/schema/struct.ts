@@ -1,3 +1,4 @@
+import { ipv4Text, ipv6HexText, macText, parseIpv4, parseIpv6, parseMac } from "../../net/address.ts";
 import type { MessageWriter } from "../writer.ts";
 import { type Attribute, Rule } from "./attribute.ts";
 import { readBytes, readU64 } from "./values.ts";
@@ -132,11 +133,11 @@ function readField(field: Field, view: DataView, at: number): unknown {
     case "be32":
       return view.getUint32(at);
     case "mac":
-      return Array.from(readBytes(view, at, 6), (byte) => byte.toString(16).padStart(2, "0")).join(":");
+      return macText(readBytes(view, at, 6));
     case "ipv4":
-      return formatIpv4(view, at);
+      return ipv4Text(readBytes(view, at, 4));
     case "ipv6":
-      return formatIpv6(view, at);
+      return ipv6HexText(readBytes(view, at, 16));
     default:
       return readBytes(view, at, FIELD_SIZE[field]);
   }
@@ -166,18 +167,13 @@ function writeField(field: Field, writer: MessageWriter, at: number, value: unkn
       view.setUint32(at, Number(value) >>> 0);
       break;
     case "mac":
-      bytes.set(
-        String(value)
-          .split(":")
-          .map((byte) => Number.parseInt(byte, 16)),
-        at,
-      );
+      bytes.set(addressBytes(value, parseMac), at);
       break;
     case "ipv4":
-      bytes.set(String(value).split(".").map(Number), at);
+      bytes.set(addressBytes(value, parseIpv4), at);
       break;
     case "ipv6":
-      writeIpv6(view, at, String(value));
+      bytes.set(addressBytes(value, parseIpv6), at);
       break;
     default:
       bytes.fill(0, at, at + FIELD_SIZE[field]);
@@ -185,38 +181,9 @@ function writeField(field: Field, writer: MessageWriter, at: number, value: unkn
   }
 }
 
-/** Dotted quad. */
-function formatIpv4(view: DataView, at: number): string {
-  return `${view.getUint8(at)}.${view.getUint8(at + 1)}.${view.getUint8(at + 2)}.${view.getUint8(at + 3)}`;
-}
-
-/** RFC 5952: lower case, the longest run of zero groups shortened. */
-function formatIpv6(view: DataView, at: number): string {
-  const groups = Array.from({ length: 8 }, (_, i) => view.getUint16(at + i * 2));
-  let best = -1;
-  let bestLength = 1;
-  for (let i = 0; i < 8; i++) {
-    let n = 0;
-    while (i + n < 8 && groups[i + n] === 0) n++;
-    if (n > bestLength) {
-      best = i;
-      bestLength = n;
-    }
-    if (n > 0) i += n - 1;
-  }
-  const hex = (from: number, to: number): string =>
-    groups
-      .slice(from, to)
-      .map((group) => group.toString(16))
-      .join(":");
-  return best < 0 ? hex(0, 8) : `${hex(0, best)}::${hex(best + bestLength, 8)}`;
-}
-
-function writeIpv6(view: DataView, at: number, text: string): void {
-  const [left, right] = text.split("::");
-  const head = left === "" ? [] : left.split(":");
-  const tail = right === undefined || right === "" ? [] : right.split(":");
-  const fill = text.includes("::") ? 8 - head.length - tail.length : 0;
-  const groups = [...head, ...Array.from({ length: Math.max(fill, 0) }, () => "0"), ...tail];
-  for (let i = 0; i < 8; i++) view.setUint16(at + i * 2, Number.parseInt(groups[i] ?? "0", 16));
+/** The bytes of an address field's value. @throws RangeError where the text is none */
+function addressBytes(value: unknown, parse: (text: string) => Uint8Array | null): Uint8Array {
+  const bytes = parse(String(value));
+  if (bytes === null) throw new RangeError(`${value} is no address`);
+  return bytes;
 }

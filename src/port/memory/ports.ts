@@ -2,7 +2,7 @@ import { Errno } from "../../core/errors.ts";
 import { HEADROOM, PacketMemory } from "../../packet/memory.ts";
 import { Csum, Gso, Packet } from "../../packet/packet.ts";
 import { EBUSY, EEXIST, EINVAL, ENODEV } from "../../uapi/errno.ts";
-import type { DeviceStats, Port, PortEvents, Receive } from "../port.ts";
+import type { DeviceStats, Port, PortEvents, PortReceiver, Receive } from "../port.ts";
 import { isDeviceName, type PortDriver } from "../provider.ts";
 import { MemoryUnderlay } from "./underlay.ts";
 
@@ -261,7 +261,7 @@ export class MemoryPorts implements PortDriver {
 export class MemoryPort implements Port {
   mtu: number;
   running: boolean;
-  context: unknown = undefined;
+  receiver: PortReceiver | undefined = undefined;
   netnsid: number | undefined = undefined;
   readonly l3: boolean;
   readonly loopback: boolean;

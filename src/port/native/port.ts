@@ -1,6 +1,6 @@
 import { Csum, Gso, type Packet } from "../../packet/packet.ts";
 import { EOPNOTSUPP } from "../../uapi/errno.ts";
-import type { DeviceStats, Port } from "../port.ts";
+import type { DeviceStats, Port, PortReceiver } from "../port.ts";
 import type { PacketIo } from "./packet-io.ts";
 import { TX_BATCH, Tx } from "./packet-io.ts";
 
@@ -24,7 +24,7 @@ const NETFILTER_IDLE = 500;
 /** A port on a device of the kernel: netdev (AF_PACKET) or internal (TAP). One class, so that send() stays monomorphic. */
 export class NativePort implements Port {
   running = false;
-  context: unknown = undefined;
+  receiver: PortReceiver | undefined = undefined;
   netnsid: number | undefined = undefined;
   /** ifindex of our end where the device is a veth, 0 if it is not. */
   peer = 0;

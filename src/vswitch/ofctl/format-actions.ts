@@ -1,5 +1,5 @@
 /** Action lists as `ovs-ofctl dump-flows` writes them. */
-import { ipv4Text, ipv6Text } from "../../client/address.ts";
+import { ipv4Text, ipv6Text } from "../../net/address.ts";
 import { bytesToBigint, type Subfield } from "../fields.ts";
 import { OFPP_ALL, OFPP_FLOOD, OFPP_IN_PORT, OFPP_LOCAL, OFPP_NORMAL } from "../flow.ts";
 import { type Action, type CtAction, type NatSpec, OFPR_ACTION, OFPR_INVALID_TTL } from "./actions.ts";

@@ -1,5 +1,12 @@
 /** How the values of fields are written and read. */
-import { ipv4Text, ipv6Text, macText } from "../../client/address.ts";
+import {
+  parseIpv4 as ipv4Bytes,
+  ipv4Text,
+  parseIpv6 as ipv6Bytes,
+  ipv6Text,
+  parseMac as macBytes,
+  macText,
+} from "../../net/address.ts";
 import { bigintToBytes, bytesToBigint, type Field } from "../fields.ts";
 import {
   OFPP_ALL,
@@ -79,48 +86,21 @@ export function formatPort(port: number, names: PortNames): string {
 }
 
 export function parseMac(span: Span): Uint8Array {
-  const parts = span.text.split(":");
-  if (parts.length !== 6 || !parts.every((p) => /^[0-9a-fA-F]{1,2}$/.test(p)))
-    throw span.syntax("not an Ethernet address");
-  return Uint8Array.from(parts, (p) => Number.parseInt(p, 16));
+  const bytes = macBytes(span.text);
+  if (bytes === null) throw span.syntax("not an Ethernet address");
+  return bytes;
 }
 
 export function parseIpv4(span: Span): Uint8Array {
-  const parts = span.text.split(".");
-  if (parts.length !== 4 || !parts.every((p) => /^\d{1,3}$/.test(p) && Number(p) < 256)) {
-    throw span.syntax("not an IPv4 address");
-  }
-  return Uint8Array.from(parts, Number);
+  const bytes = ipv4Bytes(span.text);
+  if (bytes === null) throw span.syntax("not an IPv4 address");
+  return bytes;
 }
 
-/** RFC 4291 section 2.2. */
 export function parseIpv6(span: Span): Uint8Array {
-  const out = new Uint8Array(16);
-  const halves = span.text.split("::");
-  if (halves.length > 2) throw span.syntax("not an IPv6 address");
-  const groups = halves.map((half) => {
-    const bytes: number[] = [];
-    const parts = half === "" ? [] : half.split(":");
-    parts.forEach((part, index) => {
-      if (index === parts.length - 1 && /^\d+\.\d+\.\d+\.\d+$/.test(part)) {
-        for (const p of part.split(".")) {
-          if (Number(p) > 255) throw span.syntax("not an IPv6 address");
-          bytes.push(Number(p));
-        }
-        return;
-      }
-      if (!/^[0-9a-fA-F]{1,4}$/.test(part)) throw span.syntax("not an IPv6 address");
-      const value = Number.parseInt(part, 16);
-      bytes.push(value >> 8, value & 0xff);
-    });
-    return bytes;
-  });
-  const [head, tail] = groups;
-  const total = head.length + (tail?.length ?? 0);
-  if (halves.length === 1 ? total !== 16 : total > 14) throw span.syntax("not an IPv6 address");
-  out.set(head, 0);
-  if (tail) out.set(tail, 16 - tail.length);
-  return out;
+  const bytes = ipv6Bytes(span.text);
+  if (bytes === null) throw span.syntax("not an IPv6 address");
+  return bytes;
 }
 
 const ctStates = ["new", "est", "rel", "rpl", "inv", "trk", "snat", "dnat"];

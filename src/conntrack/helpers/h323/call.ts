@@ -2,7 +2,7 @@ import { IpProto } from "../../../packet/ip.ts";
 import type { Expectation } from "../../expect.ts";
 import { E, T } from "../../layout.ts";
 import { Manip } from "../../manip.ts";
-import { NatRange } from "../../nat.ts";
+import { NatRange } from "../../nat-range.ts";
 import { FOLLOW_MASTER, type HelperContext } from "../helper.ts";
 import { control, openChannel } from "./control.ts";
 import { address, type Message, port } from "./message.ts";

@@ -96,7 +96,7 @@ function registrationConfirm(message: Message, value: Value): boolean {
   if (life !== undefined) words[entry + SPARE] = life;
   const seconds = words[entry + SPARE] >>> 0;
   // Linux would prolong the expectation of calls too, but looks for it without a source and finds none.
-  if (seconds > 0) context.prolong(slot, Math.min(seconds * 1000, MAX_TIMEOUT));
+  if (seconds > 0) context.refreshTimeout(slot, Math.min(seconds * 1000, MAX_TIMEOUT));
   return true;
 }
 
@@ -104,7 +104,7 @@ function unregistrationRequest(message: Message, value: Value): boolean {
   if (!translateKnown(message, value.at("callSignalAddress")?.items ?? [])) return false;
   message.context.expectations.removeAllOf(message.slot);
   for (const direction of [0, 1]) message.setSignalPort(direction, 0);
-  message.context.prolong(message.slot, UNREGISTRATION);
+  message.context.refreshTimeout(message.slot, UNREGISTRATION);
   return true;
 }
 

@@ -1,14 +1,16 @@
+import { E, Ext, T } from "./layout.ts";
+
 /**
  * Limits of connections by zone (ovs_ct_limit; spec/conntrack C-132 to C-135, C-363 to C-366). A connection counts from
- * the first commit under a limit until it is gone, or until its TCP state is TIME_WAIT or CLOSE.
+ * the first commit under a limit until it is destroyed, or until its TCP state is TIME_WAIT or CLOSE.
  */
 export class ZoneLimits {
   /** Limit of zones without their own; 0 = unlimited. */
   defaultLimit = 0;
   /** True once any limit was set: committing looks at limits from then on (spec/families F-334). */
   enabled = false;
-  /** Lets go of connections that have expired and not been collected; call before looking at counts. */
-  settle: () => void = () => {};
+  /** Destroys counted connections that have expired and were not collected yet; call before reading counts. */
+  collectExpired: () => void = () => {};
   private readonly limits = new Map<number, number>();
   private readonly counts = new Map<number, number>();
 
@@ -29,7 +31,7 @@ export class ZoneLimits {
     this.defaultLimit = limit;
   }
 
-  /** Forgets a zone's own limit (spec/families F-336). */
+  /** Deletes a zone's own limit (spec/families F-336). */
   delete(zone: number): void {
     this.limits.delete(zone);
   }
@@ -44,10 +46,24 @@ export class ZoneLimits {
     return this.limits.keys();
   }
 
-  add(zone: number): void {
-    this.counts.set(zone, this.countOf(zone) + 1);
+  /** Counts an unconfirmed entry against its zone (spec/conntrack C-133). @returns true if the zone is full */
+  exceeds(words: Int32Array, entry: number, zone: number): boolean {
+    const limit = this.limitOf(zone);
+    if (limit === 0) return false;
+    if ((words[entry + E.EXT] & Ext.LIMITED) === 0) {
+      words[entry + E.EXT] |= Ext.LIMITED;
+      this.counts.set(zone, this.countOf(zone) + 1);
+    }
+    if (this.countOf(zone) <= limit) return false;
+    this.collectExpired();
+    return this.countOf(zone) > limit;
   }
-  remove(zone: number): void {
+
+  /** Stops counting an entry, if it is counted. */
+  uncount(words: Int32Array, entry: number): void {
+    if ((words[entry + E.EXT] & Ext.LIMITED) === 0) return;
+    words[entry + E.EXT] &= ~Ext.LIMITED;
+    const zone = words[entry + T.META] >>> 16;
     this.counts.set(zone, this.countOf(zone) - 1);
   }
 }
