@@ -38,7 +38,7 @@ Outcome Supervisor::OpenSocket(const Call& call) {
   if (!file) {
     // No server: as on a machine without the module.
     server_missing_ = error == ECONNREFUSED || error == ENOENT;
-    return error == EMFILE || error == ENFILE ? Outcome(-error) : Outcome::kContinue;
+    return error == EMFILE || error == ENFILE || error == ENAMETOOLONG ? Outcome(-error) : Outcome::kContinue;
   }
   if ((type & SOCK_NONBLOCK) != 0 && fcntl(file.get(), F_SETFL, O_RDWR | O_NONBLOCK) != 0) return -errno;
   socket->protocol = protocol;
