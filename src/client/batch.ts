@@ -2,12 +2,12 @@ import type { Errno } from "../core/errors.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import { NLM_F_REQUEST, NLMSG_ERROR } from "../uapi/netlink.ts";
-import { type Build, errorOf, messagesOf, type NetlinkMessage } from "./message.ts";
+import { type Build, errorOf, type MessageView, messagesOf } from "./message.ts";
 
 /** What a Batch needs of the requester that it belongs to. */
 export interface BatchOwner {
   readonly socket: NetlinkSocket;
-  onUnsolicited: ((message: NetlinkMessage) => void) | null;
+  onUnsolicited: ((message: MessageView) => void) | null;
   nextSequence(): number;
 }
 
@@ -41,7 +41,7 @@ export class Batch {
   }
 
   /**
-   * Sends what was added and starts anew. Calls `onError` for each request that failed, with its index.
+   * Sends the requests that were added, and empties the batch. Calls `onError` for each request that failed, with its index.
    * @returns the number of failed requests
    */
   send(onError?: (index: number, error: Errno) => void): number {

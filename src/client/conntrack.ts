@@ -7,7 +7,7 @@ import { EINVAL } from "../uapi/errno.ts";
 import { NETLINK_NETFILTER } from "../uapi/netlink.ts";
 import * as nf from "../uapi/nfnetlink.ts";
 import { drain, type Subscription } from "./genl.ts";
-import type { NetlinkMessage } from "./message.ts";
+import type { MessageView } from "./message.ts";
 import { Requester, type SocketOpener } from "./requester.ts";
 
 const AF_INET6 = 10;
@@ -31,7 +31,7 @@ export interface ConnectionCounters {
   readonly bytes: number;
 }
 
-/** A connection as ctnetlink tells it. */
+/** A connection (CTA_*). */
 export interface Connection {
   /** AF_INET or AF_INET6. */
   readonly family: number;
@@ -42,7 +42,7 @@ export interface Connection {
   readonly replyZone: number;
   /** IPS_* */
   readonly status: number;
-  /** Seconds left; null when not told (events, dying connections). */
+  /** Seconds left; null where the message has none (events, dying connections). */
   readonly timeout: number | null;
   readonly mark: number;
   /** 128 bits, the first byte is the lowest; null when the connection has none. */
@@ -101,7 +101,7 @@ export class ConntrackClient {
     }
   }
 
-  /** Deletes one connection, as it was told. @throws Errno ENOENT */
+  /** Deletes a connection that was listed. @throws Errno ENOENT */
   delete(connection: Connection): void {
     this.requester.request(messageType(nf.IPCTNL_MSG_CT_DELETE), 0, (w) => {
       header(w, connection.family);
@@ -173,8 +173,8 @@ function header(w: MessageWriter, family: number): void {
   w.view.setUint16(at + 2, 0);
 }
 
-/** NEW with NLM_F_CREATE tells of a new connection, without it of a changed one. */
-function eventKind(message: NetlinkMessage): ConnectionEvent["kind"] | null {
+/** IPCTNL_MSG_CT_NEW is a new connection with NLM_F_CREATE, else a changed one. */
+function eventKind(message: MessageView): ConnectionEvent["kind"] | null {
   if (message.type === messageType(nf.IPCTNL_MSG_CT_DELETE)) return "destroy";
   if (message.type !== messageType(nf.IPCTNL_MSG_CT_NEW)) return null;
   return message.flags & 0x400 ? "new" : "update";
@@ -194,7 +194,7 @@ function emptyTuple(): MutableTuple {
 }
 
 /** Reads IPCTNL_MSG_CT_NEW and _DELETE: CTA_*. */
-export function decodeConnection(message: NetlinkMessage): Connection {
+export function decodeConnection(message: MessageView): Connection {
   let original: ConnectionTuple = emptyTuple();
   let reply: ConnectionTuple = emptyTuple();
   let master: ConnectionTuple | null = null;
@@ -474,7 +474,7 @@ function labelsText(labels: Uint8Array): string {
   return `0x${text || "0"}`;
 }
 
-/** What formatConnection() tells beyond tuples, zone, mark, labels and state. */
+/** What formatConnection() writes beyond tuples, zone, mark, labels and state. */
 export interface ConnectionFormat {
   /** `-m`: id, status, both directions' TCP state and flags. */
   readonly more?: boolean;

@@ -21,11 +21,11 @@ import {
 } from "../uapi/genetlink.ts";
 import { NETLINK_GENERIC, NLMSG_HDRLEN, NLMSG_MIN_TYPE } from "../uapi/netlink.ts";
 import type { Batch } from "./batch.ts";
-import { type Build, messagesOf, type NetlinkMessage } from "./message.ts";
+import { type Build, type MessageView, messagesOf } from "./message.ts";
 import { Requester, type SocketOpener } from "./requester.ts";
 
-/** A generic-netlink family as CTRL_CMD_GETFAMILY tells it (spec/families F-011). */
-export interface GenlFamily {
+/** A generic-netlink family as CTRL_CMD_GETFAMILY describes it (spec/families F-011). */
+export interface GenlFamilyInfo {
   readonly name: string;
   /** nlmsg_type of its messages. */
   readonly id: number;
@@ -42,7 +42,7 @@ export interface GenlFamily {
 /** One message of a family: its command and attributes. */
 export class GenlMessage {
   constructor(
-    readonly message: NetlinkMessage,
+    readonly message: MessageView,
     private readonly headerSize: number,
   ) {}
   get command(): number {
@@ -82,7 +82,7 @@ export interface Subscription {
 }
 
 /**
- * Generic netlink over whatever carries netlink: families by name, requests, dumps, groups. All requests are synchronous.
+ * A generic-netlink client: families by name, requests, dumps, multicast groups. All requests are synchronous.
  *
  * @example
  * const genl = new GenlClient(connect());
@@ -91,7 +91,7 @@ export interface Subscription {
  */
 export class GenlClient {
   private readonly requester: Requester;
-  private readonly families = new Map<string, GenlFamily>();
+  private readonly families = new Map<string, GenlFamilyInfo>();
   private readonly idle: Requester[] = [];
 
   constructor(readonly opener: SocketOpener) {
@@ -104,10 +104,10 @@ export class GenlClient {
   }
 
   /**
-   * The family of that name; asked for once.
-   * @throws Errno ENOENT when there is none: the module is absent
+   * The family of that name. Requested once, then kept.
+   * @throws Errno ENOENT where it does not exist
    */
-  family(name: string): GenlFamily {
+  family(name: string): GenlFamilyInfo {
     const known = this.families.get(name);
     if (known !== undefined) return known;
     const replies = this.requester.request(GENL_ID_CTRL, 0, (writer) => {
@@ -125,7 +125,7 @@ export class GenlClient {
    * @param build writes the family header, then the attributes
    * @throws Errno as the request failed
    */
-  request(family: GenlFamily, command: number, build: Build, flags = 0): GenlMessage[] {
+  request(family: GenlFamilyInfo, command: number, build: Build, flags = 0): GenlMessage[] {
     return this.requester
       .request(family.id, flags, framed(family, command, build))
       .map((message) => new GenlMessage(message, family.headerSize));
@@ -136,7 +136,7 @@ export class GenlClient {
    * stop early.
    * @throws Errno as the dump failed
    */
-  *dump(family: GenlFamily, command: number, build: Build): IterableIterator<GenlMessage> {
+  *dump(family: GenlFamilyInfo, command: number, build: Build): IterableIterator<GenlMessage> {
     const requester = this.idle.pop() ?? new Requester(this.opener.open(NETLINK_GENERIC));
     let whole = false;
     try {
@@ -162,7 +162,7 @@ export class GenlClient {
    * @throws Errno ENOENT for an unknown group
    */
   subscribe(
-    family: GenlFamily,
+    family: GenlFamilyInfo,
     onMessage: (message: GenlMessage) => void,
     groups: readonly string[] = [...family.groups.keys()],
     onLost?: () => void,
@@ -204,7 +204,7 @@ export class GenlBatch {
   get length(): number {
     return this.batch.length;
   }
-  add(family: GenlFamily, command: number, build: Build, flags = 0): number {
+  add(family: GenlFamilyInfo, command: number, build: Build, flags = 0): number {
     return this.batch.add(family.id, flags, framed(family, command, build));
   }
   send(onError?: (index: number, error: Errno) => void): number {
@@ -212,10 +212,10 @@ export class GenlBatch {
   }
 }
 
-/** Takes everything that waits in a socket; tells of lost messages and goes on. */
+/** Reads all messages that wait in a socket. @param onLost called for each ENOBUFS; reading goes on */
 export function drain(
   socket: NetlinkSocket,
-  onMessage: (message: NetlinkMessage) => void,
+  onMessage: (message: MessageView) => void,
   onLost?: (() => void) | undefined,
 ): void {
   for (;;) {
@@ -223,6 +223,7 @@ export function drain(
     try {
       datagram = socket.receive();
     } catch (error) {
+      // ENOBUFS: messages were lost because the receive buffer was full.
       if (!(error instanceof Errno && error.errno === ENOBUFS)) throw error;
       onLost?.();
       continue;
@@ -236,14 +237,14 @@ export function drain(
   }
 }
 
-function framed(family: GenlFamily, command: number, build: Build): Build {
+function framed(family: GenlFamilyInfo, command: number, build: Build): Build {
   return (writer) => {
     writer.genl(command, family.version);
     build(writer);
   };
 }
 
-function decodeFamily(message: GenlMessage): GenlFamily {
+function decodeFamily(message: GenlMessage): GenlFamilyInfo {
   let name = "";
   let id = 0;
   let version = 0;

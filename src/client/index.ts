@@ -15,11 +15,11 @@ export { type FormatOptions, formatActions, formatFlow, formatKey, formatUfid } 
 export {
   GenlBatch,
   GenlClient,
-  type GenlFamily,
+  type GenlFamilyInfo,
   GenlMessage,
   type Subscription,
 } from "./genl.ts";
-export { errorOf, messagesOf, NetlinkMessage } from "./message.ts";
+export { errorOf, MessageView, messagesOf } from "./message.ts";
 export {
   type DatapathChanges,
   type DatapathInfo,
@@ -29,7 +29,7 @@ export {
   type FlowId,
   type FlowInfo,
   type FlowSpec,
-  type MeterBand,
+  type MeterBandSpec,
   type MeterFeatures,
   type MeterInfo,
   type MeterOptions,

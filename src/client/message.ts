@@ -17,7 +17,7 @@ import {
  * One message of a datagram (struct nlmsghdr, linux/netlink.h): views the datagram, copies nothing. Valid as long as the
  * datagram is.
  */
-export class NetlinkMessage {
+export class MessageView {
   constructor(
     readonly view: DataView,
     /** Position of the nlmsghdr in `view`, and end of the message without padding. */
@@ -48,13 +48,13 @@ export class NetlinkMessage {
 }
 
 /** The messages of one datagram, in order. A message whose length is impossible ends the walk (NLMSG_OK). */
-export function* messagesOf(datagram: Uint8Array): IterableIterator<NetlinkMessage> {
+export function* messagesOf(datagram: Uint8Array): IterableIterator<MessageView> {
   const view = new DataView(datagram.buffer, datagram.byteOffset, datagram.byteLength);
   let at = 0;
   while (datagram.length - at >= NLMSG_HDRLEN) {
     const size = view.getUint32(at, true);
     if (size < NLMSG_HDRLEN || size > datagram.length - at) return;
-    yield new NetlinkMessage(view, at, at + size);
+    yield new MessageView(view, at, at + size);
     at += (size + 3) & ~3;
   }
 }
@@ -63,7 +63,7 @@ export function* messagesOf(datagram: Uint8Array): IterableIterator<NetlinkMessa
  * The outcome that an NLMSG_ERROR carries: null for an acknowledgement, else an Errno with what the extended ack
  * holds (NLMSGERR_ATTR_*). Payload: `s32 error, nlmsghdr of the request[, the request], attributes if NLM_F_ACK_TLVS`.
  */
-export function errorOf(message: NetlinkMessage): Errno | null {
+export function errorOf(message: MessageView): Errno | null {
   const { view, payload, end } = message;
   if (end - payload < 4) return new Errno(EPROTO, "truncated NLMSG_ERROR");
   const error = -view.getInt32(payload, true);

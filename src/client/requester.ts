@@ -12,9 +12,9 @@ import {
   NLMSG_ERROR,
 } from "../uapi/netlink.ts";
 import { Batch } from "./batch.ts";
-import { type Build, errorOf, messagesOf, type NetlinkMessage } from "./message.ts";
+import { type Build, errorOf, type MessageView, messagesOf } from "./message.ts";
 
-/** Where sockets come from: a server in another process (connect()), or the emulated kernel in this one. */
+/** Opens netlink sockets: to a server in another process (connect()), or to a Nokmod in this one. */
 export interface SocketOpener {
   /**
    * Opens a netlink socket and binds it to a free port id.
@@ -24,14 +24,14 @@ export interface SocketOpener {
 }
 
 /**
- * Requests and their answers over one netlink socket, any protocol. It relies on what NetlinkSocket promises: when
- * send() returns, every answer is in the receive queue; so everything here is synchronous.
+ * Requests and their answers over one netlink socket, any protocol. When send() of a NetlinkSocket returns, every
+ * answer is in its receive queue; so all requests are synchronous.
  */
 export class Requester {
   private sequence = 0;
   private readonly writer = new MessageWriter();
-  /** Messages that answer no request of ours: notifications, upcalls. Dropped when null. */
-  onUnsolicited: ((message: NetlinkMessage) => void) | null = null;
+  /** Called with messages that answer no request: notifications, upcalls. They are dropped when null. */
+  onUnsolicited: ((message: MessageView) => void) | null = null;
 
   constructor(readonly socket: NetlinkSocket) {
     socket.setOption(NETLINK_EXT_ACK, true);
@@ -42,9 +42,9 @@ export class Requester {
    * Sends one request and returns its replies, without the acknowledgement.
    * @throws Errno as the request failed
    */
-  request(type: number, flags: number, build: Build): NetlinkMessage[] {
+  request(type: number, flags: number, build: Build): MessageView[] {
     const sequence = this.send(type, flags | NLM_F_REQUEST | NLM_F_ACK, build);
-    const replies: NetlinkMessage[] = [];
+    const replies: MessageView[] = [];
     for (;;) {
       const datagram = this.socket.receive();
       if (datagram === null) throw new Errno(EPROTO, "the request was neither answered nor acknowledged");
@@ -64,7 +64,7 @@ export class Requester {
    * stops early must close the socket.
    * @throws Errno as the dump failed
    */
-  *dump(type: number, flags: number, build: Build): IterableIterator<NetlinkMessage> {
+  *dump(type: number, flags: number, build: Build): IterableIterator<MessageView> {
     const sequence = this.send(type, flags | NLM_F_REQUEST | NLM_F_DUMP, build);
     for (;;) {
       const datagram = this.socket.receive();

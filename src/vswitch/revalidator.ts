@@ -100,7 +100,7 @@ export class Revalidator {
     try {
       done = this.running.next().done;
     } catch (error) {
-      // The next pass begins anew with what is then in the datapath.
+      // The next pass dumps the datapath again.
       done = true;
       state.hooks.onFault?.("revalidation", error);
     }
@@ -194,7 +194,7 @@ export class Revalidator {
       state.client.setFlow(state.datapath, { ufid: ukey.ufid, key: ukey.key }, { mask: ukey.mask, actions });
     } catch (error) {
       if (!(error instanceof Errno)) throw error;
-      // Refused or gone: the next packet misses and puts it anew.
+      // Refused, or deleted by another program: the next packet misses and puts it again.
       return "stale";
     }
     ukey.actions = actions;

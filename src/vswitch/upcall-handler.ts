@@ -12,7 +12,7 @@ import { MAX_PORT, openFlowPort } from "./ports.ts";
 import { learn, pushStats } from "./push-stats.ts";
 import { type Refusal, RefusalReporter } from "./refusals.ts";
 import { type BridgeState, revisionOf } from "./state.ts";
-import { ufidKey, ufidOf } from "./ufid.ts";
+import { ufidKey, ufidOfKey } from "./ufid.ts";
 import { flowEvent, type Ukey } from "./ukey.ts";
 import { decodeUserdata, type UserspaceReason } from "./userdata.ts";
 import { xlate } from "./xlate/xlate.ts";
@@ -131,7 +131,7 @@ export class UpcallHandler {
     const number = openFlowPort(datapathPort);
     const inPort = state.ports.xports.get(number) ?? null;
     flow.put32(F.IN_PORT, number <= MAX_PORT || number === OFPP_LOCAL ? number : OFPP_NONE);
-    const ufid = ufidOf(upcall.key);
+    const ufid = ufidOfKey(upcall.key);
     const base = { inPort, packet: upcall.packet, key: upcall.key, flow, ufid };
     let kind: UpcallEvent["kind"] = "miss";
     if (upcall.command === ovs.OVS_PACKET_CMD_ACTION) {

@@ -14,7 +14,7 @@ const FLOW_TCP_FLAGS = "FSRP.UEC";
 
 /**
  * Writes a flow as `ovs-dpctl dump-flows` does: key, packets, bytes, idle time, TCP flags, actions.
- * @param now CLOCK_MONOTONIC in milliseconds, to tell the idle time
+ * @param now CLOCK_MONOTONIC in milliseconds, for the idle time
  */
 export function formatFlow(flow: FlowInfo, now: number, options: FormatOptions = {}): string {
   let text = "";

@@ -29,7 +29,7 @@ const TUNNEL_VALUES: Readonly<Record<number, readonly [name: string, style: Styl
   [ovs.OVS_TUNNEL_KEY_ATTR_TP_DST]: ["tp_dst", decimal],
 };
 
-/** Attributes that are flags, in the order that they are shown; the key flag is told by the presence of an id. */
+/** Attributes that are flags, in the order that they are shown; an id gives the key flag. */
 const TUNNEL_FLAGS: readonly (readonly [type: number, name: string])[] = [
   [ovs.OVS_TUNNEL_KEY_ATTR_OAM, "oam"],
   [ovs.OVS_TUNNEL_KEY_ATTR_DONT_FRAGMENT, "df"],

@@ -5,7 +5,7 @@ import type { GenlMessage } from "../genl.ts";
 import { datapathOf, type OvsRequests } from "./requests.ts";
 
 /** One band of a meter: `rate` in kbit/s or packets/s, `burst` in kbit or packets. */
-export interface MeterBand {
+export interface MeterBandSpec {
   /** OVS_METER_BAND_TYPE_*. Default OVS_METER_BAND_TYPE_DROP. */
   readonly type?: number;
   readonly rate: number;
@@ -30,7 +30,7 @@ export interface MeterInfo {
 export interface MeterOptions {
   /** Rates are in kbit/s instead of packets/s. */
   readonly kbps?: boolean;
-  readonly bands: readonly MeterBand[];
+  readonly bands: readonly MeterBandSpec[];
   /** Sets the counters to 0. */
   readonly clear?: boolean;
 }

@@ -2,7 +2,7 @@
 import type { NetlinkSocket } from "../../netlink/socket.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
-import { drain, type GenlFamily, GenlMessage } from "../genl.ts";
+import { drain, type GenlFamilyInfo, GenlMessage } from "../genl.ts";
 import { datapathOf, type OvsRequests } from "./requests.ts";
 
 /** A packet to execute actions on (OVS_PACKET_CMD_EXECUTE). */
@@ -116,7 +116,7 @@ export class UpcallSocket {
 
   constructor(
     readonly socket: NetlinkSocket,
-    private readonly packetFamily: GenlFamily,
+    private readonly packetFamily: GenlFamilyInfo,
   ) {}
 
   /** nl_pid: what upcallPid options take. */

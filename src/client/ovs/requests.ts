@@ -2,17 +2,17 @@ import { Errno } from "../../core/errors.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";
 import { EPROTO } from "../../uapi/errno.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
-import { GenlClient, type GenlFamily, type GenlMessage } from "../genl.ts";
+import { GenlClient, type GenlFamilyInfo, type GenlMessage } from "../genl.ts";
 import type { SocketOpener } from "../requester.ts";
 
 /** Requests to the families of openvswitch.ko: ovs_header first, then attributes. */
 export class OvsRequests {
   readonly genl: GenlClient;
   readonly families: {
-    readonly datapath: GenlFamily;
-    readonly vport: GenlFamily;
-    readonly flow: GenlFamily;
-    readonly packet: GenlFamily;
+    readonly datapath: GenlFamilyInfo;
+    readonly vport: GenlFamilyInfo;
+    readonly flow: GenlFamilyInfo;
+    readonly packet: GenlFamilyInfo;
   };
 
   /** @throws Errno ENOENT where a family does not exist: the module is absent */
@@ -27,11 +27,11 @@ export class OvsRequests {
   }
 
   /** ovs_meter; asked for when first needed. */
-  get meter(): GenlFamily {
+  get meter(): GenlFamilyInfo {
     return this.genl.family(ovs.OVS_METER_FAMILY);
   }
   /** ovs_ct_limit; asked for when first needed. */
-  get ctLimit(): GenlFamily {
+  get ctLimit(): GenlFamilyInfo {
     return this.genl.family(ovs.OVS_CT_LIMIT_FAMILY);
   }
 
@@ -42,7 +42,7 @@ export class OvsRequests {
    * @throws Errno as the request failed
    */
   all(
-    family: GenlFamily,
+    family: GenlFamilyInfo,
     command: number,
     datapath: number,
     build?: (writer: MessageWriter) => void,
@@ -53,7 +53,7 @@ export class OvsRequests {
 
   /** Sends a request that has one reply. @throws Errno as the request failed, EPROTO where it has none */
   one(
-    family: GenlFamily,
+    family: GenlFamilyInfo,
     command: number,
     datapath: number,
     build?: (writer: MessageWriter) => void,
@@ -66,7 +66,7 @@ export class OvsRequests {
 
   /** Walks a dump. @throws Errno as the dump failed */
   dump(
-    family: GenlFamily,
+    family: GenlFamilyInfo,
     command: number,
     datapath: number,
     build?: (writer: MessageWriter) => void,
