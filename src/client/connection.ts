@@ -3,7 +3,7 @@ import { parseIpv4, parseIpv6 } from "../net/address.ts";
 import type { AttributeSet, Definitions, SetValues, Values } from "../netlink/schema/index.ts";
 import { connectionAttributes, type protoinfoAttributes, type tupleAttributes } from "../schema/ctnetlink.ts";
 import { EINVAL } from "../uapi/errno.ts";
-import type { NetlinkMessage } from "./requester.ts";
+import type { MessageView } from "./message.ts";
 
 /** Connections as ctnetlink sends them, decoded by the tables of src/schema/ctnetlink.ts. */
 
@@ -28,7 +28,7 @@ export interface ConnectionCounters {
   readonly bytes: number;
 }
 
-/** A connection as ctnetlink tells it. */
+/** A connection (CTA_*). */
 export interface Connection {
   /** AF_INET or AF_INET6. */
   readonly family: number;
@@ -39,7 +39,7 @@ export interface Connection {
   readonly replyZone: number;
   /** IPS_* */
   readonly status: number;
-  /** Seconds left; null when not told (events, dying connections). */
+  /** Seconds left; null where the message has none (events, dying connections). */
   readonly timeout: number | null;
   readonly mark: number;
   /** 128 bits, the first byte is the lowest; null when the connection has none. */
@@ -61,14 +61,14 @@ export interface Connection {
 /** The attributes behind a family header of `skip` bytes. */
 export function decodePayload<D extends Definitions>(
   set: AttributeSet<D>,
-  { view, payload, end }: NetlinkMessage,
+  { view, payload, end }: MessageView,
   skip: number,
 ): Values<D> {
   return set.decode(view, Math.min(payload + skip, end), end, true);
 }
 
 /** Reads IPCTNL_MSG_CT_NEW and _DELETE: CTA_*. */
-export function decodeConnection(message: NetlinkMessage): Connection {
+export function decodeConnection(message: MessageView): Connection {
   const values = decodePayload(connectionAttributes, message, NFGENMSG_LEN);
   const { TUPLE_ORIG, TUPLE_REPLY, TUPLE_MASTER, COUNTERS_ORIG, COUNTERS_REPLY } = values;
   const zone = values.ZONE ?? TUPLE_ORIG?.ZONE ?? 0;

@@ -16,7 +16,8 @@ import { drain, type Subscription } from "./genl.ts";
 
 export { type Connection, type ConnectionCounters, type ConnectionTuple, decodeConnection } from "./connection.ts";
 
-import { type NetlinkMessage, Requester, type SocketOpener } from "./requester.ts";
+import type { MessageView } from "./message.ts";
+import { Requester, type SocketOpener } from "./requester.ts";
 
 /** What happened to a connection. */
 export interface ConnectionEvent {
@@ -58,7 +59,7 @@ export class ConntrackClient {
     }
   }
 
-  /** Deletes one connection, as it was told. @throws Errno ENOENT */
+  /** Deletes a connection that was listed. @throws Errno ENOENT */
   delete(connection: Connection): void {
     this.requester.request(messageType(nf.IPCTNL_MSG_CT_DELETE), 0, (w) => {
       header(w, connection.family);
@@ -128,8 +129,8 @@ function header(w: MessageWriter, family: number): void {
   w.view.setUint16(at + 2, 0);
 }
 
-/** NEW with NLM_F_CREATE tells of a new connection, without it of a changed one. */
-function eventKind(message: NetlinkMessage): ConnectionEvent["kind"] | null {
+/** IPCTNL_MSG_CT_NEW is a new connection with NLM_F_CREATE, else a changed one. */
+function eventKind(message: MessageView): ConnectionEvent["kind"] | null {
   if (message.type === messageType(nf.IPCTNL_MSG_CT_DELETE)) return "destroy";
   if (message.type !== messageType(nf.IPCTNL_MSG_CT_NEW)) return null;
   return message.flags & NLM_F_CREATE ? "new" : "update";
@@ -192,7 +193,7 @@ function labelsText(labels: Uint8Array): string {
   return `0x${text || "0"}`;
 }
 
-/** What formatConnection() tells beyond tuples, zone, mark, labels and state. */
+/** What formatConnection() writes beyond tuples, zone, mark, labels and state. */
 export interface ConnectionFormat {
   /** `-m`: id, status, both directions' TCP state and flags. */
   readonly more?: boolean;

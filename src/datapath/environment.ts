@@ -1,6 +1,7 @@
 import type { ConntrackPort } from "../conntrack/conntrack-port.ts";
 import type { KernelProfile } from "../core/kernel-profile.ts";
 import type { Random } from "../core/random.ts";
+import type { PacketHasher } from "../flow/hash.ts";
 import type { PacketMemory } from "../packet/memory.ts";
 import type { Packet } from "../packet/packet.ts";
 import type { Port, PortProvider, TunnelOptions } from "../port/port.ts";
@@ -48,6 +49,8 @@ export interface DatapathEnvironment {
   readonly kernel: KernelProfile;
   readonly clock: BatchClock;
   readonly random: Random;
+  /** Packet hashes: one seed for all datapaths. */
+  readonly hasher: PacketHasher;
   readonly memory: PacketMemory;
   readonly conntrack: ConntrackPort;
   /** Knows what the host's own conntrack thinks of a packet that its stack sends through an internal port. */

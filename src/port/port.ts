@@ -72,10 +72,15 @@ export interface TunnelOptions {
   readonly gbp: boolean;
 }
 
-/** What a port tells the datapath, besides packets. */
+/** Events of ports, besides packets. */
 export interface PortEvents {
-  /** The device is gone, or has left the namespace: the vport must go (spec/tables T-092, T-109). */
+  /** A port's device was deleted or has left the namespace: its vport must be removed (spec/tables T-092, T-109). */
   onGone(port: Port): void;
+  /**
+   * An error that is no answer of the kernel about a device: a defect, or a resource that is used up. The ports stay as they
+   * are. Without this callback the error becomes a warning of the process (process.emitWarning).
+   */
+  onFault?(error: Error): void;
 }
 
 /** Takes a received packet. The bytes are the receiver's until the batch ends. */

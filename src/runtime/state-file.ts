@@ -1,6 +1,6 @@
 import { execFile, spawnSync } from "node:child_process";
 import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { type MeterBand, OvsClient } from "../client/ovs.ts";
+import { type MeterBandSpec, OvsClient } from "../client/ovs/index.ts";
 import { Errno } from "../core/errors.ts";
 import { tunnelVport } from "../tunnel/kinds/index.ts";
 import { OVS_VPORT_TYPE_INTERNAL, OVS_ZONE_LIMIT_DEFAULT_ZONE, OVSP_LOCAL } from "../uapi/openvswitch.ts";
@@ -39,7 +39,7 @@ interface SavedMeter {
   readonly kbps: boolean;
   /** OVS_METER_ATTR_CLEAR */
   readonly clear: boolean;
-  readonly bands: readonly MeterBand[];
+  readonly bands: readonly MeterBandSpec[];
 }
 
 interface Saved {

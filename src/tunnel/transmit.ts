@@ -120,7 +120,10 @@ export class TunnelTransmitter {
     this.ttl = this.ttlOf(packet, tunnel, inner, route);
     // GRE counts the Ethernet header as payload.
     const length = end - (packet.l3 === 0 || (isFrame && !this.isUdp) ? packet.off : packet.l3);
-    const error = packet.gsoType === Gso.NONE ? this.encapsulate(packet) : segment(packet, this.part, this.eachSegment);
+    const error =
+      packet.gsoType === Gso.NONE
+        ? this.encapsulate(packet)
+        : segment(packet, this.part, this.eachSegment, this.host.random);
     if (error !== 0) {
       if (v6 && this.isUdp) this.counters.txErrors++;
       else this.counters.txDropped++;

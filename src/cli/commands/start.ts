@@ -3,6 +3,7 @@ import { closeSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } f
 import { setPriority } from "node:os";
 import type { Readable } from "node:stream";
 import { Errno, NokmodError } from "../../core/errors.ts";
+import { SystemRandom } from "../../core/random.ts";
 import { NativePorts } from "../../port/native/ports.ts";
 import { Namespaces } from "../../runtime/namespaces.ts";
 import { Nokmod } from "../../runtime/nokmod.ts";
@@ -54,12 +55,14 @@ export async function start(options: StartOptions): Promise<void> {
   const onBridgeFault = (what: string, error: unknown): void => {
     console.error(`nokmod: bridge ${options.bridge}: ${what}: ${describeError(error)}`);
   };
-  const make = (keepSeed: boolean): Nokmod => {
+  // As in one boot of a kernel, all namespaces share the seed.
+  const hashSeed = new SystemRandom().u32();
+  const make = (): Nokmod => {
     const made = new Nokmod({
       ports: new NativePorts(),
       kernel: options.kernel,
       crossZoneNat: options.crossZoneNat,
-      keepSeed,
+      hashSeed,
     });
     made.kernel.bus.onFault = onFault;
     return made;
@@ -67,9 +70,9 @@ export async function start(options: StartOptions): Promise<void> {
   goFirst();
   setEngineFlags();
   await warmUp();
-  const nokmod = attempt("packet memory", () => make(false));
+  const nokmod = attempt("packet memory", () => make());
   const namespaces = new Namespaces(() => {
-    const made = make(true);
+    const made = make();
     for (const setting of options.sysctl ?? []) set(made, setting);
     return made;
   });
