@@ -2,23 +2,9 @@ import { Errno } from "../core/errors.ts";
 import type { AttributeReader } from "../netlink/reader.ts";
 import type { AttributeSet, Definitions, Values } from "../netlink/schema/index.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
+import { nlctrl } from "../schema/genetlink.ts";
 import { ENOBUFS, ENOENT, EPROTO } from "../uapi/errno.ts";
-import {
-  CTRL_ATTR_FAMILY_ID,
-  CTRL_ATTR_FAMILY_NAME,
-  CTRL_ATTR_HDRSIZE,
-  CTRL_ATTR_MAXATTR,
-  CTRL_ATTR_MCAST_GROUPS,
-  CTRL_ATTR_MCAST_GRP_ID,
-  CTRL_ATTR_MCAST_GRP_NAME,
-  CTRL_ATTR_OP_FLAGS,
-  CTRL_ATTR_OP_ID,
-  CTRL_ATTR_OPS,
-  CTRL_ATTR_VERSION,
-  CTRL_CMD_GETFAMILY,
-  GENL_HDRLEN,
-  GENL_ID_CTRL,
-} from "../uapi/genetlink.ts";
+import { CTRL_ATTR_FAMILY_NAME, CTRL_CMD_GETFAMILY, GENL_HDRLEN, GENL_ID_CTRL } from "../uapi/genetlink.ts";
 import { NETLINK_GENERIC, NLMSG_HDRLEN, NLMSG_MIN_TYPE } from "../uapi/netlink.ts";
 import type { Batch } from "./batch.ts";
 import { type Build, type MessageView, messagesOf } from "./message.ts";
@@ -245,54 +231,15 @@ function framed(family: GenlFamilyInfo, command: number, build: Build): Build {
 }
 
 function decodeFamily(message: GenlMessage): GenlFamilyInfo {
-  let name = "";
-  let id = 0;
-  let version = 0;
-  let headerSize = 0;
-  let maxAttr = 0;
-  const groups = new Map<string, number>();
-  const operations = new Map<number, number>();
-  const attributes = message.attributes();
-  while (attributes.next()) {
-    switch (attributes.type) {
-      case CTRL_ATTR_FAMILY_NAME:
-        name = attributes.string();
-        break;
-      case CTRL_ATTR_FAMILY_ID:
-        id = attributes.u16();
-        break;
-      case CTRL_ATTR_VERSION:
-        version = attributes.u32();
-        break;
-      case CTRL_ATTR_HDRSIZE:
-        headerSize = attributes.u32();
-        break;
-      case CTRL_ATTR_MAXATTR:
-        maxAttr = attributes.u32();
-        break;
-      case CTRL_ATTR_OPS:
-        for (const list = attributes.nested(); list.next(); ) {
-          let op = 0;
-          let flags = 0;
-          for (const entry = list.nested(); entry.next(); ) {
-            if (entry.type === CTRL_ATTR_OP_ID) op = entry.u32();
-            else if (entry.type === CTRL_ATTR_OP_FLAGS) flags = entry.u32();
-          }
-          operations.set(op, flags);
-        }
-        break;
-      case CTRL_ATTR_MCAST_GROUPS:
-        for (const list = attributes.nested(); list.next(); ) {
-          let group = "";
-          let groupId = 0;
-          for (const entry = list.nested(); entry.next(); ) {
-            if (entry.type === CTRL_ATTR_MCAST_GRP_NAME) group = entry.string();
-            else if (entry.type === CTRL_ATTR_MCAST_GRP_ID) groupId = entry.u32();
-          }
-          groups.set(group, groupId);
-        }
-        break;
-    }
-  }
-  return { name, id, version, headerSize, maxAttr, groups, operations };
+  const { view, header, message: whole } = message;
+  const values = nlctrl.decode(view, header, whole.end, true);
+  return {
+    name: values.FAMILY_NAME ?? "",
+    id: values.FAMILY_ID ?? 0,
+    version: values.VERSION ?? 0,
+    headerSize: values.HDRSIZE ?? 0,
+    maxAttr: values.MAXATTR ?? 0,
+    groups: new Map((values.MCAST_GROUPS ?? []).map(({ NAME = "", ID = 0 }) => [NAME, ID])),
+    operations: new Map((values.OPS ?? []).map(({ ID = 0, FLAGS = 0 }) => [ID, FLAGS])),
+  };
 }

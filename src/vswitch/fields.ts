@@ -284,7 +284,10 @@ function putBit(bytes: Uint8Array, offset: number, size: number, bit: number, va
   else bytes[at] &= ~flag;
 }
 
-/** Copies `bits` bits between two right-aligned big-endian containers. */
+/**
+ * Copies `bits` bits between two right-aligned big-endian containers. Nine parameters, because each translated load and
+ * move comes here: objects for the two places would be made for each.
+ */
 export function copyBits(
   source: Uint8Array,
   sourceOffset: number,
