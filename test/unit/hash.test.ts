@@ -1,13 +1,10 @@
 import { describe, expect, it } from "vitest";
+import { jhash1word, jhash2, jhash2words, jhash3words } from "../../src/core/jhash.ts";
 import { extractKey } from "../../src/flow/extract.ts";
 import {
   dpHash,
   HASH_L4,
   HASH_SOFTWARE,
-  jhash1word,
-  jhash2,
-  jhash2words,
-  jhash3words,
   seedHash,
   skbHash,
   skbHashFlags,
