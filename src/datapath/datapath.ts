@@ -2,23 +2,24 @@ import type { ConntrackPort } from "../conntrack/conntrack-port.ts";
 import type { KernelProfile } from "../core/kernel-profile.ts";
 import type { Random } from "../core/random.ts";
 import { extractHeaders, extractKey } from "../flow/extract.ts";
-import { packetHash, skbHashFlags } from "../flow/hash.ts";
+import { type PacketHasher, skbHashFlags } from "../flow/hash.ts";
 import { K, newKey } from "../flow/key.ts";
 import { fragment } from "../packet/fragment.ts";
-import type { PacketMemory } from "../packet/memory.ts";
 import { Gso, Packet } from "../packet/packet.ts";
-import type { Port, PortProvider } from "../port/port.ts";
+import { wireLength } from "../packet/wire.ts";
+import type { Port, TunnelOptions } from "../port/port.ts";
 import { E2BIG, EAGAIN, ENOMEM, EPROTONOSUPPORT } from "../uapi/errno.ts";
 import { OVS_DP_F_DISPATCH_UPCALL_PER_CPU, OVSP_LOCAL } from "../uapi/openvswitch.ts";
 import { ActionExecutor } from "./actions/execute.ts";
-import type { Program } from "./actions/program.ts";
+import type { Program, UserspaceUpcall } from "./actions/program.ts";
 import type { BatchClock } from "./batch-clock.ts";
-import { DropReason, type DropSink, dropReasonBefore66 } from "./drop-reason.ts";
+import { DropReason, dropReasonBefore66 } from "./drop-reason.ts";
+import type { DatapathEnvironment } from "./environment.ts";
 import { FlowTable } from "./flow-table.ts";
-import type { ActionHost, UserspaceUpcall } from "./host.ts";
+import type { ActionHost } from "./host.ts";
 import { MeterTable } from "./meter.ts";
-import { UpcallSender, type UpcallSink } from "./upcall.ts";
-import type { Vport } from "./vport.ts";
+import { UpcallSender } from "./upcall.ts";
+import type { Vport, VportOwner } from "./vport.ts";
 
 const ETH_HLEN = 14;
 const VLAN_HLEN = 4;
@@ -32,13 +33,6 @@ function isTagged(packet: Packet): boolean {
   if (packet.macNone || packet.len < ETH_HLEN) return false;
   const type = packet.memory.view.getUint16(packet.off + 12);
   return type === ETH_P_8021Q || type === ETH_P_8021AD;
-}
-
-/** Implemented by src/kernel/host-conntrack.ts. */
-export interface HostState {
-  /** Puts the state of the packet's connection into its key, if it has one. */
-  fill(packet: Packet, key: Int32Array, port: Port): void;
-  endBatch(): void;
 }
 
 /** Why a packet that could not be fragmented is dropped (spec/actions ). */
@@ -55,60 +49,6 @@ function fragmentDropReason(error: number): DropReason {
   }
 }
 
-/** Makes ports of tunnel devices; implemented by src/tunnel/tunnels.ts. */
-export interface TunnelProvider {
-  /** A tunnel device as a port; undefined if no tunnel device has that name. @throws Errno EBUSY, EADDRINUSE, EPERM */
-  open(name: string): Port | undefined;
-  /** A port with a device of its own, for vports of the tunnel types. @throws Errno EINVAL, EEXIST, EBUSY, EADDRINUSE */
-  create(name: string, type: number, options: TunnelOptions | undefined): Port;
-  /** What OVS_VPORT_ATTR_OPTIONS tells of a port, undefined if it has none. */
-  options(port: Port): TunnelOptions | undefined;
-  /** Delivers packets that tunnels made during the batch. */
-  endBatch(): void;
-}
-
-/** OVS_VPORT_ATTR_OPTIONS of a tunnel vport. */
-export interface TunnelOptions {
-  /** OVS_TUNNEL_ATTR_DST_PORT, host order. */
-  readonly dstPort: number;
-  /** OVS_VXLAN_EXT_GBP */
-  readonly gbp: boolean;
-}
-
-/**
- * Sends a sample.
- * @param inIfindex of the input device, 0 = unknown
- * @param tunnel the tunnel that the packet came through or is to go through, as tunnel words of a key
- */
-export type PsampleSink = (
-  packet: Packet,
-  group: number,
-  cookie: Uint8Array,
-  inIfindex: number,
-  tunnel: Int32Array | undefined,
-) => void;
-
-/** What all datapaths of a namespace share. */
-export interface DatapathEnvironment {
-  /** The kernel to behave as. */
-  readonly kernel: KernelProfile;
-  readonly clock: BatchClock;
-  readonly random: Random;
-  readonly memory: PacketMemory;
-  readonly conntrack: ConntrackPort;
-  /** Knows what the host's own conntrack thinks of a packet that its stack sends through an internal port. */
-  readonly hostConntrack: HostState;
-  readonly ports: PortProvider;
-  readonly tunnels: TunnelProvider;
-  /** Generic-netlink id of the ovs_packet family. */
-  readonly packetFamily: () => number;
-  readonly upcalls: UpcallSink;
-  /** Who hears of dropped packets. */
-  readonly drops?: DropSink;
-  /** psample messages, when somebody listens (spec/actions A-244). */
-  readonly psample?: PsampleSink;
-}
-
 /** Counters of OVS_DP_ATTR_STATS (spec/families F-074). */
 export interface DatapathCounters {
   hit: number;
@@ -120,7 +60,7 @@ export interface DatapathCounters {
  * One datapath: ports, flow table, meters, and a packet's way between them. Single-threaded: a packet is finished, with
  * all its recirculations, before the next one starts.
  */
-export class Datapath implements ActionHost {
+export class Datapath implements ActionHost, VportOwner {
   /** OVS_DP_F_* */
   userFeatures = 0;
   /** OVS_DP_ATTR_PER_CPU_PIDS, undefined = never given. */
@@ -134,6 +74,7 @@ export class Datapath implements ActionHost {
   readonly kernel: KernelProfile;
   readonly clock: BatchClock;
   readonly random: Random;
+  readonly hasher: PacketHasher;
   readonly conntrack: ConntrackPort;
   private readonly executor: ActionExecutor;
   private readonly key = newKey();
@@ -148,11 +89,12 @@ export class Datapath implements ActionHost {
     this.kernel = environment.kernel;
     this.clock = environment.clock;
     this.random = environment.random;
+    this.hasher = environment.hasher;
     this.conntrack = environment.conntrack;
     this.executor = new ActionExecutor(this, environment.memory);
     this.meters = new MeterTable(environment.clock);
     this.fragmentPacket = new Packet(environment.memory);
-    this.upcallSender = new UpcallSender(environment.packetFamily, environment.upcalls, new Packet(environment.memory));
+    this.upcallSender = new UpcallSender(environment);
   }
 
   /** The local port (number 0), whose device names the datapath. */
@@ -193,17 +135,12 @@ export class Datapath implements ActionHost {
   /** Looks the packet up and runs its flow's actions, or sends a MISS. */
   private process(packet: Packet, key: Int32Array): void {
     const { flows, counters } = this;
-    const flow = flows.lookup(key, packetHash(packet, key));
+    const flow = flows.lookup(key, this.hasher.ofPacket(packet, key));
     if (flow < 0) {
       this.miss(packet, key);
       return;
     }
-    flows.count1(
-      flow,
-      packet.vlanTpid === 0 ? packet.len : packet.len + VLAN_HLEN,
-      this.clock.monotonic(),
-      key[K.TCP_FLAGS],
-    );
+    flows.countHit(flow, wireLength(packet), this.clock.monotonic(), key[K.TCP_FLAGS]);
     const program = flows.program(flow);
     if (program.soleOutput >= 0) this.output(packet, key, program.soleOutput);
     else this.executor.execute(packet, key, program);
@@ -261,7 +198,7 @@ export class Datapath implements ActionHost {
       return;
     }
     // A tunnel chooses its source port by the hash.
-    if (packet.egressTunnel !== undefined) packetHash(packet, key);
+    if (packet.egressTunnel !== undefined) this.hasher.ofPacket(packet, key);
     const { len, mru } = packet;
     if (packet.maxLen !== 0 && len > packet.maxLen) packet.len = packet.maxLen;
     const hardHeader = vport.port.l3 ? 0 : ETH_HLEN;
@@ -327,7 +264,7 @@ export class Datapath implements ActionHost {
     if (portNo < 0 || packet.egressTunnel === undefined) return undefined;
     const port = this.vports[portNo]?.port;
     if (port?.egressTunnel === undefined) return undefined;
-    packetHash(packet, key);
+    this.hasher.ofPacket(packet, key);
     return port.egressTunnel(packet, this.egress) ? this.egress : undefined;
   }
 
@@ -338,8 +275,8 @@ export class Datapath implements ActionHost {
   dropped(packet: Packet, reason: DropReason): void {
     const { drops } = this.environment;
     if (drops === undefined || !drops.active) return;
-    const told = this.kernel.dropReasons ? reason : dropReasonBefore66(reason);
-    if (told !== 0) drops.dropped(packet, told, this.vports[packet.inPort]);
+    const reported = this.kernel.dropReasons ? reason : dropReasonBefore66(reason);
+    if (reported !== 0) drops.dropped(packet, reported, this.vports[packet.inPort]);
   }
 
   updateKey(packet: Packet, key: Int32Array): number {

@@ -1,15 +1,9 @@
 import { Errno } from "../core/errors.ts";
-import type { Port } from "../port/port.ts";
+import type { Port, TunnelOptions } from "../port/port.ts";
 import { EAFNOSUPPORT, EBUSY, EEXIST, EFBIG, EINVAL, ENODEV } from "../uapi/errno.ts";
-import {
-  OVS_VPORT_TYPE_GENEVE,
-  OVS_VPORT_TYPE_GRE,
-  OVS_VPORT_TYPE_INTERNAL,
-  OVS_VPORT_TYPE_NETDEV,
-  OVS_VPORT_TYPE_VXLAN,
-  OVSP_LOCAL,
-} from "../uapi/openvswitch.ts";
-import { Datapath, type DatapathEnvironment, type TunnelOptions } from "./datapath.ts";
+import { OVS_VPORT_TYPE_INTERNAL, OVS_VPORT_TYPE_NETDEV, OVSP_LOCAL } from "../uapi/openvswitch.ts";
+import { Datapath } from "./datapath.ts";
+import type { DatapathEnvironment } from "./environment.ts";
 import { Vport } from "./vport.ts";
 
 /** DP_MAX_PORTS (spec/tables T-118). */
@@ -73,11 +67,15 @@ export class Datapaths {
     for (const datapath of this.list) {
       if (datapath.ifindex === ifindex) return datapath;
     }
-    for (const vports of this.byAttachName.values()) {
-      for (const { internal, port, datapath } of vports)
-        if (internal && port.ifindex === ifindex && port.netnsid === undefined) return datapath;
-    }
-    return undefined;
+    const names = (vport: Vport | undefined): boolean =>
+      vport?.internal === true && vport.port.ifindex === ifindex && vport.port.netnsid === undefined;
+    return this.list.find((datapath) => datapath.vports.some(names));
+  }
+
+  /** The datapath whose local port has that name (spec/families F-103). */
+  byName(name: string): Datapath | undefined {
+    const vport = this.vportByName(name);
+    return vport === undefined ? undefined : this.list.find(({ local }) => local === vport);
   }
 
   /** The vport of that name in any datapath (spec/families F-178, F-190). */
@@ -124,12 +122,9 @@ export class Datapaths {
             ifindex,
           ),
         );
-      case OVS_VPORT_TYPE_GRE:
-      case OVS_VPORT_TYPE_VXLAN:
-      case OVS_VPORT_TYPE_GENEVE:
-        return this.attach(datapath, portNo, type, upcallPids, () => tunnels.create(name, type, options));
       default:
-        throw new Errno(EAFNOSUPPORT);
+        if (!tunnels.isTunnelType(type)) throw new Errno(EAFNOSUPPORT);
+        return this.attach(datapath, portNo, type, upcallPids, () => tunnels.create(name, type, options));
     }
   }
 

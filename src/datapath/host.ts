@@ -1,19 +1,10 @@
 import type { ConntrackPort } from "../conntrack/conntrack-port.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
+import type { PacketHasher } from "../flow/hash.ts";
 import type { Packet } from "../packet/packet.ts";
+import type { UserspaceUpcall } from "./actions/program.ts";
 import type { DropReason } from "./drop-reason.ts";
-
-/** An upcall of the userspace action (OVS_PACKET_CMD_ACTION), as the action asks for it. */
-export interface UserspaceUpcall {
-  readonly pid: number;
-  /** Verbatim OVS_USERSPACE_ATTR_USERDATA. */
-  readonly userdata: Uint8Array | undefined;
-  /** OVS_USERSPACE_ATTR_EGRESS_TUN_PORT, or -1. */
-  readonly egressTunPort: number;
-  /** The action list being executed at this level, re-serialised, when OVS_USERSPACE_ATTR_ACTIONS was given. */
-  readonly actions: (() => Uint8Array) | undefined;
-}
 
 /**
  * What the action interpreter (src/datapath/actions/execute.ts) asks of the datapath that runs it.
@@ -22,6 +13,7 @@ export interface UserspaceUpcall {
 export interface ActionHost {
   readonly clock: Clock;
   readonly random: Random;
+  readonly hasher: PacketHasher;
   readonly conntrack: ConntrackPort;
   /**
    * Sends the packet out of a vport: MTU and type checks, refragmentation by mru, at most maxLen bytes

@@ -1,9 +1,13 @@
+import type { Random } from "../core/random.ts";
 import { putKey, putTunnel } from "../flow/codec.ts";
 import { HASH_L4, HASH_SOFTWARE } from "../flow/hash.ts";
 import { K } from "../flow/key.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import { segment } from "../packet/gso.ts";
-import { Csum, Gso, type Packet } from "../packet/packet.ts";
+import { completeChecksum } from "../packet/l4-checksum.ts";
+import type { PacketMemory } from "../packet/memory.ts";
+import { Csum, Gso, Packet } from "../packet/packet.ts";
+import { copyWireFrame, wireLength } from "../packet/wire.ts";
 import { ECONNREFUSED, EFBIG, EINVAL, ENODEV, ENOTCONN } from "../uapi/errno.ts";
 import {
   OVS_DP_F_UNALIGNED,
@@ -20,7 +24,7 @@ import {
   OVS_PACKET_CMD_MISS,
   OVS_PACKET_VERSION,
 } from "../uapi/openvswitch.ts";
-import type { UserspaceUpcall } from "./host.ts";
+import type { UserspaceUpcall } from "./actions/program.ts";
 
 /**
  * Where upcalls go: unicast to a netlink port id of the datapath's namespace.
@@ -28,6 +32,16 @@ import type { UserspaceUpcall } from "./host.ts";
  * @returns 0, -ECONNREFUSED (no such port id) or -EAGAIN (its receive buffer is full)
  */
 export type UpcallSink = (portId: number, message: Uint8Array) => number;
+
+/** What upcalls need of their datapath's environment (environment.ts). */
+export interface UpcallEnvironment {
+  /** Generic-netlink id of the ovs_packet family. */
+  readonly packetFamily: () => number;
+  readonly upcalls: UpcallSink;
+  /** Gives the identification of IPv6 fragments. */
+  readonly random: Random;
+  readonly memory: PacketMemory;
+}
 
 const MAX_ATTR_PAYLOAD = 65531;
 
@@ -50,15 +64,10 @@ export class UpcallSender {
   private ufo = false;
 
   /**
-   * @param family generic-netlink id of ovs_packet
-   * @param scratch a packet for GSO segments
+   * @param environment whose `upcalls` gets the messages, for the generic-netlink family packetFamily()
    */
-  constructor(
-    private readonly family: () => number,
-    private readonly sink: UpcallSink,
-    scratch: Packet,
-  ) {
-    this.segmentPacket = scratch;
+  constructor(private readonly environment: UpcallEnvironment) {
+    this.segmentPacket = new Packet(environment.memory);
   }
 
   /**
@@ -82,10 +91,10 @@ export class UpcallSender {
     this.key = key;
     this.userspace = userspace;
     this.egress = egress;
-    if (packet.gsoType === Gso.NONE) return this.sendOne(packet);
+    if (packet.gsoType === Gso.NONE) return this.sendMessage(packet);
     this.segments = 0;
     this.ufo = (packet.gsoType & ~Gso.ECN) === Gso.UDP;
-    return segment(packet, this.segmentPacket, this.eachSegment);
+    return segment(packet, this.segmentPacket, this.eachSegment, this.environment.random);
   }
 
   private readonly eachSegment = (part: Packet): number => {
@@ -95,20 +104,18 @@ export class UpcallSender {
       this.segmentKey[K.IP] = (this.segmentKey[K.IP] & ~0xff) | OVS_FRAG_TYPE_LATER;
       this.key = this.segmentKey;
     }
-    return this.sendOne(part);
+    return this.sendMessage(part);
   };
 
-  private sendOne(packet: Packet): number {
+  private sendMessage(packet: Packet): number {
     const { writer, userspace } = this;
-    const { bytes } = packet.memory;
-    const tag = packet.vlanTpid !== 0 ? 4 : 0;
-    const full = packet.len + tag;
+    const full = wireLength(packet);
     // Only an action's upcall is ever cut (spec/upcalls U-054); the tag counts, as it has been put back by then.
     const size = userspace !== undefined && packet.maxLen !== 0 && full > packet.maxLen ? packet.maxLen : full;
     if (size > MAX_ATTR_PAYLOAD) return -EFBIG;
 
     writer.reset();
-    const start = writer.beginMessage(this.family(), 0, 0, 0);
+    const start = writer.beginMessage(this.environment.packetFamily(), 0, 0, 0);
     writer.genl(userspace === undefined ? OVS_PACKET_CMD_MISS : OVS_PACKET_CMD_ACTION, OVS_PACKET_VERSION);
     writer.rawU32(this.ifindex);
     const nest = writer.nest(OVS_PACKET_ATTR_KEY);
@@ -130,19 +137,11 @@ export class UpcallSender {
     writer.view.setUint32(hashAt + 4, packet.hashFlags & (HASH_SOFTWARE | HASH_L4), true);
 
     const at = writer.attr(OVS_PACKET_ATTR_PACKET, full);
-    if (tag === 0) {
-      writer.bytes.set(bytes.subarray(packet.off, packet.off + packet.len), at);
-    } else {
-      writer.bytes.set(bytes.subarray(packet.off, packet.off + 12), at);
-      writer.view.setUint16(at + 12, packet.vlanTpid);
-      writer.view.setUint16(at + 14, packet.vlanTci);
-      writer.bytes.set(bytes.subarray(packet.off + 12, packet.off + packet.len), at + 16);
+    copyWireFrame(packet, writer.bytes, at);
+    if (packet.csum === Csum.PARTIAL) {
+      const start = at + packet.csumStart - packet.off + full - packet.len;
+      if (!completeChecksum(writer.view, at, start, at + full, start + packet.csumOffset)) return -EINVAL;
     }
-    if (
-      packet.csum === Csum.PARTIAL &&
-      !completeChecksum(writer.view, at, full, packet.csumStart - packet.off + tag, packet.csumOffset)
-    )
-      return -EINVAL;
     if (size !== full) {
       writer.view.setUint16(at - 4, 4 + size, true);
       writer.length = at + ((size + 3) & ~3);
@@ -150,24 +149,8 @@ export class UpcallSender {
     }
     if ((this.features & OVS_DP_F_UNALIGNED) !== 0) writer.length = at + size;
     writer.endMessage(start);
-    return this.sink(this.portId, writer.bytes.subarray(0, writer.length));
+    return this.environment.upcalls(this.portId, writer.bytes.subarray(0, writer.length));
   }
-}
-
-/**
- * Sums from `start` to the end of the frame into the field at start + field (skb_checksum_help).
- * @returns whether there is such a field (spec/upcalls U-049)
- */
-function completeChecksum(view: DataView, frame: number, length: number, start: number, field: number): boolean {
-  if (start < 0 || start >= length || start + field + 2 > length) return false;
-  let sum = 0;
-  let i = frame + start;
-  const end = frame + length;
-  for (; i + 1 < end; i += 2) sum += view.getUint16(i);
-  if (i < end) sum += view.getUint8(i) << 8;
-  while (sum > 0xffff) sum = (sum & 0xffff) + Math.floor(sum / 0x10000);
-  view.setUint16(frame + start + field, ~sum & 0xffff || 0xffff);
-  return true;
 }
 
 /** Errors of a sink that found no socket behind the port id. */

@@ -1,7 +1,22 @@
+import type { KernelProfile } from "../core/kernel-profile.ts";
 import type { Packet } from "../packet/packet.ts";
-import type { Port, PortReceiver } from "../port/port.ts";
+import type { Port, PortReceiver, TunnelOptions } from "../port/port.ts";
 import { OVS_VPORT_TYPE_INTERNAL } from "../uapi/openvswitch.ts";
-import type { Datapath } from "./datapath.ts";
+
+/** What a vport knows of the datapath that it belongs to (src/datapath/datapath.ts). */
+export interface VportOwner {
+  /** ovs_header.dp_ifindex. */
+  readonly ifindex: number;
+  readonly kernel: KernelProfile;
+  /** OVS_DP_F_* */
+  readonly userFeatures: number;
+  /** Ports by number; holes are undefined. */
+  readonly vports: (Vport | undefined)[];
+  /** Takes a packet that the vport's device received; see Datapath.receive(). */
+  receive(packet: Packet, vport: Vport, tunnel?: Int32Array): boolean;
+  /** OVS_VPORT_ATTR_OPTIONS of a port, undefined if it has none. */
+  tunnelOptions(port: Port): TunnelOptions | undefined;
+}
 
 /** A port of a datapath: a number, a device and the netlink port ids that get its upcalls. */
 export class Vport implements PortReceiver {
@@ -14,7 +29,7 @@ export class Vport implements PortReceiver {
   readonly attachName: string;
 
   constructor(
-    readonly datapath: Datapath,
+    readonly datapath: VportOwner,
     readonly portNo: number,
     /** OVS_VPORT_TYPE_* */
     readonly type: number,

@@ -13,14 +13,6 @@ export const HASH_L4 = 2;
  */
 export const HASH_RAW = 4;
 
-/** Seed of the packet hash, random in each run as it is random in each boot (spec/keys K-284). */
-let seed = 0x6e6f6b6d;
-
-/** Sets the seed of skbHash() and symmetricL4Hash(). */
-export function seedHash(value: number): void {
-  seed = value | 0;
-}
-
 /** One round of mixing for the packet hash: cheaper than lookup3, and nothing outside compares its values. */
 function mix(h: number, word: number): number {
   h = Math.imul(h ^ word, 0x9e3779b1);
@@ -70,45 +62,56 @@ function symmetric(key: Int32Array, start: number): number {
 }
 
 /**
- * The packet hash from its key (skb_get_hash): symmetric over the two directions of a connection, never 0. It covers
- * what the kernel's flow dissector does: VLAN tag, addresses, ports, flow label; MPLS label stack.
- * @returns an unsigned 32-bit number
+ * The packet hash of one nokmod: values depend on the key and on a seed, which is random in each run as it is random in
+ * each boot (spec/keys K-284).
  */
-export function skbHash(key: Int32Array): number {
-  let h = symmetric(key, seed);
-  if (key[K.VLAN] !== 0) h = mix(h, key[K.VLAN]);
-  const type = key[K.ETH_TYPE] >>> 16;
-  if (type === ETH_P_IPV6) h = mix(h, key[K.IPV6_LABEL]);
-  else if (type !== ETH_P_IP) h = mix(h, key[K.MPLS_LSE] ^ key[K.IP]);
-  return avalanche(h);
+export class PacketHasher {
+  /** @param seed 32 bits */
+  constructor(private readonly seed: number) {
+    this.seed = seed | 0;
+  }
+
+  /**
+   * The packet hash from its key (skb_get_hash): symmetric over the two directions of a connection, never 0. It covers
+   * what the kernel's flow dissector does: VLAN tag, addresses, ports, flow label; MPLS label stack.
+   * @returns an unsigned 32-bit number
+   */
+  ofKey(key: Int32Array): number {
+    let h = symmetric(key, this.seed);
+    if (key[K.VLAN] !== 0) h = mix(h, key[K.VLAN]);
+    const type = key[K.ETH_TYPE] >>> 16;
+    if (type === ETH_P_IPV6) h = mix(h, key[K.IPV6_LABEL]);
+    else if (type !== ETH_P_IP) h = mix(h, key[K.MPLS_LSE] ^ key[K.IP]);
+    return avalanche(h);
+  }
+
+  /**
+   * The packet's hash, computed from the key when it is not known yet (skb_get_hash). Its flags are left for the upcall
+   * that shows them. HOT PATH.
+   * @returns a signed 32-bit number: V8 keeps it as a small integer
+   */
+  ofPacket(packet: Packet, key: Int32Array): number {
+    const { hash, hashFlags } = packet;
+    if (hash !== 0 ? hashFlags !== HASH_RAW : (hashFlags & (HASH_SOFTWARE | HASH_L4)) !== 0) return hash | 0;
+    packet.hash = this.ofKey(key) | 0;
+    packet.hashFlags = 0;
+    return packet.hash;
+  }
+
+  /**
+   * The hash of OVS_HASH_ALG_SYM_L4 before it meets the basis (spec/keys K-280): protocol, addresses and ports alone, so
+   * that it does not depend on VLAN or flow label.
+   * @returns an unsigned 32-bit number, never 0
+   */
+  symmetricL4(key: Int32Array): number {
+    return avalanche(symmetric(key, this.seed));
+  }
 }
 
-/** HASH_SOFTWARE, and HASH_L4 when skbHash() of this key covers ports or a flow label. */
+/** HASH_SOFTWARE, and HASH_L4 when the packet hash of this key covers ports or a flow label. */
 export function skbHashFlags(key: Int32Array): number {
   const label = key[K.ETH_TYPE] >>> 16 === ETH_P_IPV6 ? key[K.IPV6_LABEL] : 0;
   return symmetricPorts(key) !== 0 || label !== 0 ? HASH_SOFTWARE | HASH_L4 : HASH_SOFTWARE;
-}
-
-/**
- * The packet's hash, computed from the key when it is not known yet (skb_get_hash). Its flags are left for the upcall that
- * shows them. HOT PATH.
- * @returns a signed 32-bit number: V8 keeps it as a small integer
- */
-export function packetHash(packet: Packet, key: Int32Array): number {
-  const { hash, hashFlags } = packet;
-  if (hash !== 0 ? hashFlags !== HASH_RAW : (hashFlags & (HASH_SOFTWARE | HASH_L4)) !== 0) return hash | 0;
-  packet.hash = skbHash(key) | 0;
-  packet.hashFlags = 0;
-  return packet.hash;
-}
-
-/**
- * The hash of OVS_HASH_ALG_SYM_L4 before it meets the basis (spec/keys K-280): protocol, addresses and ports alone, so
- * that it does not depend on VLAN or flow label.
- * @returns an unsigned 32-bit number, never 0
- */
-export function symmetricL4Hash(key: Int32Array): number {
-  return avalanche(symmetric(key, seed));
 }
 
 /** dp_hash of the hash action: 0 stands for "not computed" and becomes 1 (spec/keys K-280). */

@@ -114,3 +114,9 @@ export const enum TunnelFlag {
 
 /** A cleared key. */
 export const newKey = (): Int32Array => new Int32Array(K.WORDS);
+
+/** Whether two keys, or two masks, are the same (spec/families F-251). */
+export function sameKey(a: Int32Array, b: Int32Array): boolean {
+  for (let i = 0; i < K.WORDS; i++) if (a[i] !== b[i]) return false;
+  return true;
+}

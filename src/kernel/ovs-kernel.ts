@@ -5,15 +5,17 @@ import type { Clock } from "../core/clock.ts";
 import { type KernelProfile, kernelProfile } from "../core/kernel-profile.ts";
 import type { Random } from "../core/random.ts";
 import { BatchClock } from "../datapath/batch-clock.ts";
-import { type DatapathEnvironment, endBatch, receiveFrom, receiveFromTunnel } from "../datapath/datapath.ts";
+import { endBatch, receiveFrom, receiveFromTunnel } from "../datapath/datapath.ts";
 import { Datapaths } from "../datapath/datapaths.ts";
+import type { DatapathEnvironment } from "../datapath/environment.ts";
+import { PacketHasher } from "../flow/hash.ts";
 import { NetlinkBus } from "../netlink/bus.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import type { PacketMemory } from "../packet/memory.ts";
 import type { Port, PortProvider } from "../port/port.ts";
 import type { PortDriver } from "../port/provider.ts";
 import { TunnelDevices } from "../tunnel/devices.ts";
-import { TunnelPorts } from "../tunnel/tunnels.ts";
+import { TunnelPorts } from "../tunnel/ports.ts";
 import { NETLINK_GENERIC } from "../uapi/netlink.ts";
 import { OVS_VPORT_CMD_DEL, OVS_VPORT_VERSION } from "../uapi/openvswitch.ts";
 import { DropMonitor } from "./drop-monitor.ts";
@@ -33,6 +35,8 @@ import { addController } from "./nlctrl.ts";
 export interface OvsKernelOptions {
   readonly clock: Clock;
   readonly random: Random;
+  /** Seed of packet hashes (spec/keys K-284); 0 by default. */
+  readonly hashSeed?: number;
   readonly memory: PacketMemory;
   readonly conntrack: ConntrackPort;
   readonly ports: PortProvider;
@@ -88,6 +92,7 @@ export class OvsKernel {
       kernel,
       clock,
       random: options.random,
+      hasher: new PacketHasher(options.hashSeed ?? 0),
       memory: options.memory,
       conntrack: options.conntrack,
       hostConntrack: new HostConntrack(clock),
@@ -138,7 +143,13 @@ export class OvsKernel {
 
   /** Lets the driver hand its frames and events to the datapaths. */
   start(driver: PortDriver): void {
-    driver.start(receiveFrom, this.endTurn, { onGone: (port) => this.turn(() => this.deviceGone(port)) });
+    driver.start(receiveFrom, this.endTurn, {
+      onGone: (port) => this.turn(() => this.deviceGone(port)),
+      onFault: (error) => {
+        if (this.bus.onFault === undefined) process.emitWarning(error);
+        else this.bus.onFault(error);
+      },
+    });
   }
 
   /**

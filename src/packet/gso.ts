@@ -1,4 +1,4 @@
-import { type Random, SystemRandom } from "../core/random.ts";
+import type { Random } from "../core/random.ts";
 import { EINVAL, ENOMEM, EPROTONOSUPPORT } from "../uapi/errno.ts";
 import { checksum, fold, sum } from "./checksum.ts";
 import * as ethernet from "./ethernet.ts";
@@ -45,12 +45,7 @@ const walked = new ipv6.Ipv6Walk();
  * @returns 0; the first nonzero value that `each` returned; -EINVAL if there is nothing to cut or the headers are
  * malformed; -EPROTONOSUPPORT for other protocols; -ENOMEM
  */
-export function segment(
-  packet: Packet,
-  out: Packet,
-  each: (part: Packet) => number,
-  random: Random = systemRandom,
-): number {
+export function segment(packet: Packet, out: Packet, each: (part: Packet) => number, random: Random): number {
   const error = locate(packet);
   if (error !== 0) return error;
   const type = packet.gsoType & ~Gso.ECN;
@@ -69,11 +64,10 @@ export function segment(
   }
 }
 
-const systemRandom = new SystemRandom();
-
 /**
- * Length of the longest frame that segment() would make of a GSO packet, without an out-of-band tag: what check_pkt_len
- * compares (skb_gso_validate_mac_len). Preconditions: gsoType is not NONE, l4 is known.
+ * Length in bytes of the longest frame that segment() would make of a GSO packet, without an out-of-band tag: what
+ * check_pkt_len compares (skb_gso_validate_mac_len). A TCP header that is cut off counts as none. Precondition: gsoType is
+ * not NONE. Without a known transport header (l4 = 0) the result is negative for all but huge segments.
  */
 export function gsoFrameLength(packet: Packet): number {
   const headers = packet.l4 - packet.off;
@@ -81,7 +75,8 @@ export function gsoFrameLength(packet: Packet): number {
   let transport = 0;
   if (type === Gso.TCPV4 || type === Gso.TCPV6) {
     const { view } = packet.memory;
-    if (packet.l4 + tcp.HEADER_LEN <= packet.off + packet.len) transport = tcp.headerLength(view, packet.l4);
+    if (packet.l4 !== 0 && packet.l4 + tcp.HEADER_LEN <= packet.off + packet.len)
+      transport = tcp.headerLength(view, packet.l4);
   } else if (type === Gso.UDP_L4) {
     transport = udp.HEADER_LEN;
   }

@@ -52,18 +52,25 @@ export function updateUdp(packet: Packet, at: number, diff: number, pseudo: bool
 }
 
 /**
- * Completes a Csum.PARTIAL packet (skb_checksum_help): sums from csumStart to the end and stores the checksum; 0 is
- * stored as 0xffff. The packet must be writable. Afterwards it is Csum.NONE.
+ * Sums the bytes from `start` to `end` into the 16-bit field at `at` (skb_checksum_help); 0 is stored as 0xffff.
+ * @param frame where the frame begins; all positions are offsets in the view
+ * @returns false if sum or field do not lie within the frame: nothing was done (spec/upcalls U-049)
+ */
+export function completeChecksum(view: DataView, frame: number, start: number, end: number, at: number): boolean {
+  if (start < frame || start >= end || at + 2 > end) return false;
+  view.setUint16(at, checksum(view, start, end - start) || 0xffff);
+  return true;
+}
+
+/**
+ * Completes a Csum.PARTIAL packet: sums from csumStart to the end and stores the checksum. The packet must be writable.
+ * Afterwards it is Csum.NONE.
  * @returns false if the checksum field does not lie within the packet: nothing was done, the packet cannot be sent
  */
 export function completePartial(packet: Packet): boolean {
   if (packet.csum !== Csum.PARTIAL) return true;
-  const view = packet.memory.view;
-  const end = packet.off + packet.len;
-  const at = packet.csumStart + packet.csumOffset;
-  if (packet.csumStart < packet.off || packet.csumStart >= end || at + 2 > end) return false;
-  const value = checksum(view, packet.csumStart, end - packet.csumStart);
-  view.setUint16(at, value === 0 ? 0xffff : value);
+  const { off, len, csumStart, csumOffset } = packet;
+  if (!completeChecksum(packet.memory.view, off, csumStart, off + len, csumStart + csumOffset)) return false;
   packet.csum = Csum.NONE;
   packet.csumStart = 0;
   packet.csumOffset = 0;

@@ -6,7 +6,6 @@ import { type Clock, systemClock } from "../core/clock.ts";
 import { kernelProfile } from "../core/kernel-profile.ts";
 import { type Random, SystemRandom } from "../core/random.ts";
 import { BatchClock } from "../datapath/batch-clock.ts";
-import { seedHash } from "../flow/hash.ts";
 import { Ctnetlink } from "../kernel/ctnetlink/ctnetlink.ts";
 import { OvsKernel } from "../kernel/ovs-kernel.ts";
 import { PairSocket } from "../netlink/pair.ts";
@@ -20,6 +19,8 @@ export interface NokmodOptions {
   /** Default: the machine's clock. */
   readonly clock?: Clock;
   readonly random?: Random;
+  /** Seed of packet hashes, 32 bits; by default the first number of `random`. */
+  readonly hashSeed?: number;
   /** Milliseconds between periodic work (expiry of connections, order of masks); 0: only when tick() is called. */
   readonly tickInterval?: number;
   /** Release of the kernel to behave as: one of KERNEL_RELEASES (kernel-profile.ts), the newest by default. */
@@ -32,8 +33,6 @@ export interface NokmodOptions {
   readonly crossZoneNat?: boolean;
   /** Possible processors, as the module would see them; bounds upcall port ids. */
   readonly processors?: number;
-  /** Leave the seed of packet hashes, which the process has one of, as it is. */
-  readonly keepSeed?: boolean;
 }
 
 /** Periodic work every second, as often as mask use or connection timeouts can be seen from outside. */
@@ -67,7 +66,7 @@ export class Nokmod implements SocketOpener {
     const kernel = kernelProfile(options.kernel);
     const clock = new BatchClock(options.clock ?? systemClock);
     const random = options.random ?? new SystemRandom();
-    if (!options.keepSeed) seedHash(random.u32());
+    const hashSeed = options.hashSeed ?? random.u32();
     this.ports = options.ports;
     const { memory } = options.ports;
     const { expectationsTracked } = kernel;
@@ -80,6 +79,7 @@ export class Nokmod implements SocketOpener {
       kernel,
       clock,
       random,
+      hashSeed,
       memory,
       conntrack: this.conntrack,
       ports: options.ports,

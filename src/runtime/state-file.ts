@@ -1,7 +1,8 @@
 import { execFile, spawnSync } from "node:child_process";
 import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { type MeterBand, OvsClient } from "../client/ovs.ts";
+import { type MeterBandSpec, OvsClient } from "../client/ovs/index.ts";
 import { Errno } from "../core/errors.ts";
+import { tunnelVport } from "../tunnel/kinds/index.ts";
 import { OVS_VPORT_TYPE_INTERNAL, OVS_ZONE_LIMIT_DEFAULT_ZONE, OVSP_LOCAL } from "../uapi/openvswitch.ts";
 import type { Nokmod } from "./nokmod.ts";
 
@@ -38,7 +39,7 @@ interface SavedMeter {
   readonly kbps: boolean;
   /** OVS_METER_ATTR_CLEAR */
   readonly clear: boolean;
-  readonly bands: readonly MeterBand[];
+  readonly bands: readonly MeterBandSpec[];
 }
 
 interface Saved {
@@ -215,10 +216,10 @@ export class StateFile {
     const ports = datapaths.flatMap(({ ports }) => ports);
     const internal = ports.filter(({ type }) => type === OVS_VPORT_TYPE_INTERNAL).map(({ name }) => name);
     // Devices of ports of the tunnel types come and go with their ports.
-    const owned = new Set(ports.filter(({ type }) => type > OVS_VPORT_TYPE_INTERNAL).map(({ name }) => name));
+    const owned = new Set(ports.filter(({ type }) => tunnelVport(type) !== undefined).map(({ name }) => name));
     const tunnels = [...nokmod.kernel.tunnelDevices]
-      .filter(({ face }) => !owned.has(face.name))
-      .map(({ face, info }) => [face.name, Buffer.from(info).toString("base64")] as const);
+      .filter(({ netdev }) => !owned.has(netdev.name))
+      .map(({ netdev, info }) => [netdev.name, Buffer.from(info).toString("base64")] as const);
     const state: Saved = {
       version: VERSION,
       boot: bootId(),

@@ -1,1 +1,2 @@
-export { NetlinkServer, type NetlinkServerOptions, type NetlinkServerStats, type Peer } from "./seqpacket-server.ts";
+export type { Peer } from "./channel.ts";
+export { NetlinkServer, type NetlinkServerOptions, type NetlinkServerStats } from "./netlink-server.ts";

@@ -6,36 +6,25 @@
  * bridge.addFlow("in_port=1,ip,actions=ct(commit,zone=1,nat(src=10.1.1.240-10.1.1.255)),2");
  * bridge.onFlowPut = ({ key, mask, actions }) => console.log(formatKey(key, mask), formatActions(actions));
  */
+export { type Trace, VSwitch, type VSwitchOptions } from "./bridge.ts";
 export { Classifier } from "./classifier.ts";
+export type { BridgeHooks, BridgeStatistics, FlowEvent, PacketIn, UpcallEvent } from "./events.ts";
 export { executeWithHelp } from "./execute.ts";
-export { type Field, fields, findField } from "./fields.ts";
+export { fields, findField, type OfpField } from "./fields.ts";
 export { Flow, Match, OFPP_LOCAL } from "./flow.ts";
 export { type MacEntry, MacTable } from "./mac-table.ts";
 export { readKey, writeKey, writeMask, writeMetadata } from "./odp/key.ts";
-export type { Action, CtAction, NatSpec } from "./ofctl/actions.ts";
+export type { Action, NatSpec, OfpCtAction } from "./ofctl/actions.ts";
 export { OfpError } from "./ofctl/errors.ts";
-export {
-  type FlowFilter,
-  type FlowSpec,
-  type FlowStats,
-  formatFlow,
-  parseFilter,
-  parseFlow,
-  parseMatch,
-} from "./ofctl/flow-spec.ts";
-export { formatActions as formatOfpActions } from "./ofctl/format-actions.ts";
-export { formatMatch } from "./ofctl/match.ts";
-export type { PortNames } from "./ofctl/values.ts";
-export { ufidOf } from "./ufid.ts";
-export {
-  type FlowEvent,
-  manualScheduler,
-  type PacketIn,
-  type PortConfig,
-  type Scheduler,
-  systemScheduler,
-  type UpcallEvent,
-  VSwitch,
-  type VSwitchOptions,
-} from "./vswitch.ts";
-export { FlowTables, Rule, type XlateContext, type XlateResult, type XPort, xlate } from "./xlate.ts";
+export type { FlowFilter, OfpFlow, OfpFlowStats } from "./ofctl/flow.ts";
+export { formatOfpActions } from "./ofctl/format/actions.ts";
+export { formatOfpFlow } from "./ofctl/format/flow.ts";
+export { formatOfpMatch } from "./ofctl/format/match.ts";
+export { parseOfpFilter, parseOfpFlow, parseOfpMatch } from "./ofctl/parse/flow.ts";
+export type { PortNames } from "./ofctl/ports.ts";
+export type { PortConfig, PortSettings } from "./ports.ts";
+export { manualScheduler, type Scheduler, systemScheduler } from "./scheduler.ts";
+export { FlowTables, OfpRule } from "./tables.ts";
+export { ufidOfKey } from "./ufid.ts";
+export type { XlateContext, XlateResult, XPort } from "./xlate/context.ts";
+export { xlate } from "./xlate/xlate.ts";

@@ -1,17 +1,33 @@
 /**
- * The cookie of a userspace action (OVS_USERSPACE_ATTR_USERDATA): comes back with the packet, verbatim.
+ * The cookie of a userspace action (OVS_USERSPACE_ATTR_USERDATA), which the datapath sends up with the packet.
  *
  *     0      1       2     4        8      9 .. 11   12      20
  *     kind   reason  id    max_len  table  (zero)    cookie  userdata …
  *
  * Numbers are big-endian; a slow-path cookie is its first byte alone, padded to four.
  */
-import type { UserspaceReason } from "./xlate.ts";
+
+/** Why a userspace action sends a packet up. */
+export type UserspaceReason =
+  /** The datapath cannot do the flow's actions. */
+  | { readonly kind: "slow" }
+  /** The packet is for the controller (OFPT_PACKET_IN). */
+  | {
+      readonly kind: "controller";
+      /** OFPR_* */
+      readonly reason: number;
+      readonly id: number;
+      readonly maxLen: number;
+      readonly table: number;
+      readonly cookie: bigint;
+      readonly userdata: Uint8Array | null;
+    };
 
 const SLOW = 1;
 const CONTROLLER = 2;
 const CONTROLLER_BYTES = 20;
 
+/** Writes a cookie. */
 export function encodeUserdata(reason: UserspaceReason): Uint8Array {
   if (reason.kind === "slow") return Uint8Array.of(SLOW, 0, 0, 0);
   const tail = reason.userdata ?? new Uint8Array(0);
@@ -27,7 +43,7 @@ export function encodeUserdata(reason: UserspaceReason): Uint8Array {
   return bytes;
 }
 
-/** Null for a cookie that this program did not write. */
+/** Reads a cookie; null for one of other programs. */
 export function decodeUserdata(bytes: Uint8Array): UserspaceReason | null {
   if (bytes.length === 4 && bytes[0] === SLOW) return { kind: "slow" };
   if (bytes.length < CONTROLLER_BYTES || bytes[0] !== CONTROLLER) return null;

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import type { GenlMessage, OvsClient, VportInfo } from "../../src/client/index.ts";
-import { decodeVport } from "../../src/client/ovs.ts";
+import { decodeVport } from "../../src/client/ovs/index.ts";
 import { connect } from "../../src/client/seqpacket.ts";
 import { SeededRandom } from "../../src/core/random.ts";
 import { Namespace } from "../../src/lab/namespace.ts";

@@ -1,12 +1,12 @@
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
-import { errorOf, messagesOf } from "../../src/client/requester.ts";
+import { errorOf, messagesOf } from "../../src/client/message.ts";
 import { SeededRandom } from "../../src/core/random.ts";
 import { native } from "../../src/native/addon.ts";
 import { NetlinkBus } from "../../src/netlink/bus.ts";
 import { defaultSocketPath } from "../../src/netlink/transport.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
-import { NetlinkServer } from "../../src/server/seqpacket-server.ts";
+import { NetlinkServer } from "../../src/server/index.ts";
 import { NETLINK_GENERIC, NLMSG_ERROR } from "../../src/uapi/netlink.ts";
 import { TemporaryDirectory } from "../support/child.ts";
 import { EchoProtocol } from "../support/echo-protocol.ts";

@@ -2,7 +2,7 @@
 
 import { SeededRandom } from "../../src/core/random.ts";
 import { NetlinkBus } from "../../src/netlink/bus.ts";
-import { NetlinkServer } from "../../src/server/seqpacket-server.ts";
+import { NetlinkServer } from "../../src/server/index.ts";
 import { NETLINK_GENERIC } from "../../src/uapi/netlink.ts";
 import { EchoProtocol } from "./echo-protocol.ts";
 

@@ -3,7 +3,7 @@ import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { ConntrackClient } from "../../src/client/conntrack.ts";
-import { OvsClient } from "../../src/client/ovs.ts";
+import { OvsClient } from "../../src/client/ovs/index.ts";
 import { type Client, connect } from "../../src/client/seqpacket.ts";
 import { type CommandResult, Namespace } from "../../src/lab/namespace.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";

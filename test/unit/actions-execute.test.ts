@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { ActionExecutor } from "../../src/datapath/actions/index.ts";
-import { dpHash, skbHash, symmetricL4Hash } from "../../src/flow/hash.ts";
+import { dpHash } from "../../src/flow/hash.ts";
 import { K } from "../../src/flow/key.ts";
 import { PacketMemory } from "../../src/packet/memory.ts";
 import { Csum, CtRef, Gso, type Packet } from "../../src/packet/packet.ts";
@@ -163,6 +163,19 @@ describe("nested lists", () => {
     const list = [header + 999, header + 1000].map((n) => a.checkPktLen(n, a.output(1), a.output(2)));
     executor.execute(packet, key, a.compile(key, ...list, a.clone()));
     expect(ports()).toEqual([1, 2]);
+  });
+
+  it("A-212: check_pkt_len of a GSO packet cut short in its TCP header does not depend on the bytes behind it", () => {
+    const branches = [0x50, 0xf0].map((next) => {
+      host.events.length = 0;
+      const { packet, key } = a.receive(memory, frame(ethernet(), ipv4(), tcp()).subarray(0, 44));
+      memory.bytes.fill(next, packet.off + packet.len, packet.off + packet.len + 16);
+      packet.gsoType = Gso.TCPV4;
+      packet.gsoSize = 4;
+      executor.execute(packet, key, a.compile(key, a.checkPktLen(40, a.output(1), a.output(2)), a.clone()));
+      return ports();
+    });
+    expect(branches).toEqual([[2], [2]]);
   });
 
   it("A-214: an empty branch has no effect on the outer list", () => {
@@ -375,7 +388,7 @@ describe("what an action leaves on the packet", () => {
   it("A-219, K-280: hash writes dp_hash of the packet hash and nothing else", () => {
     const { packet, key } = a.receive(memory, UDP);
     const before = key.slice();
-    const skb = skbHash(key);
+    const skb = host.hasher.ofKey(key);
     executor.execute(packet, key, a.compile(key, a.hash(7), a.output(1)));
     expect(key[K.DP_HASH] >>> 0).toBe(dpHash(skb, 7));
     expect(packet.hash >>> 0).toBe(skb);
@@ -397,7 +410,7 @@ describe("what an action leaves on the packet", () => {
     const first = run(there, a.hash(3, 1));
     const second = run(back, a.hash(3, 1));
     expect(first.key[K.DP_HASH]).toBe(second.key[K.DP_HASH]);
-    expect(first.key[K.DP_HASH] >>> 0).toBe(dpHash(symmetricL4Hash(first.key), 3));
+    expect(first.key[K.DP_HASH] >>> 0).toBe(dpHash(host.hasher.symmetricL4(first.key), 3));
     expect(first.packet.hash).toBe(0);
   });
 

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { AF_INET, AF_INET6, E } from "../../src/conntrack/layout.ts";
 import { kernelProfile } from "../../src/core/kernel-profile.ts";
-import { nest } from "../../src/kernel/ctnetlink/codec.ts";
+import { nest } from "../../src/kernel/ctnetlink/tuple.ts";
 import { PairSocket } from "../../src/netlink/pair.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import * as errno from "../../src/uapi/errno.ts";

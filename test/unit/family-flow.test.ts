@@ -330,7 +330,7 @@ describe("DEL", () => {
   it("F-271: put again, statistics start at zero", () => {
     const { put, errno, get, flows } = setUp();
     put({ KEY: key(1), UFID: ufid(1) });
-    flows.count1(0, 100, 5000, 0);
+    flows.countHit(0, 100, 5000, 0);
     expect(get({ UFID: ufid(1) }).STATS).toEqual({ packets: 1, bytes: 100 });
     errno(DEL, { UFID: ufid(1) });
     put({ KEY: key(1), UFID: ufid(1) });

@@ -165,7 +165,7 @@ describe("life of flows", () => {
   it("F-271: statistics of a new flow start at zero, also in a used place", () => {
     const table = new FlowTable();
     const flow = toDestination(table, 1);
-    table.count1(flow, 100, 5000, 0x12);
+    table.countHit(flow, 100, 5000, 0x12);
     table.remove(flow);
     const again = toDestination(table, 1);
     expect([table.packets[again], table.bytes[again], table.used[again], table.tcpFlags[again]]).toEqual([0, 0, 0, 0]);
@@ -174,8 +174,8 @@ describe("life of flows", () => {
   it("F-267, F-269, T-028, T-029: used has the granularity of jiffies, TCP flags are OR-ed", () => {
     const table = new FlowTable();
     const flow = toDestination(table, 1);
-    table.count1(flow, 60, 10_003, 0x02);
-    table.count1(flow, 60, 10_007, 0x10);
+    table.countHit(flow, 60, 10_003, 0x02);
+    table.countHit(flow, 60, 10_007, 0x10);
     expect([table.packets[flow], table.bytes[flow], table.usedAt(flow), table.tcpFlags[flow]]).toEqual([
       2, 120, 10_004, 0x12,
     ]);

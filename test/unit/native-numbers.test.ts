@@ -12,7 +12,7 @@ import * as transport from "../../src/netlink/transport.ts";
 import * as memory from "../../src/packet/memory.ts";
 import * as packet from "../../src/packet/packet.ts";
 import * as packetIo from "../../src/port/native/packet-io.ts";
-import * as server from "../../src/server/seqpacket-server.ts";
+import * as server from "../../src/server/native-server.ts";
 
 const NATIVE = fileURLToPath(new URL("../../native", import.meta.url));
 const DOCUMENT = fileURLToPath(new URL("../../docs/transport.md", import.meta.url));

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { formatActions, formatKey } from "../../src/client/format.ts";
+import { formatActions, formatKey } from "../../src/client/format/index.ts";
 import { ManualClock } from "../../src/core/clock.ts";
 import { SeededRandom } from "../../src/core/random.ts";
 import { type MemoryPort, MemoryPorts } from "../../src/port/memory/ports.ts";
@@ -116,6 +116,39 @@ describe("upcalls", () => {
     expect(p2.takeSent().length).toBe(3);
     expect(bridge.statistics).toMatchObject({ upcalls: 3, flowsPut: 1, flowsFailed: 1 });
     expect(bridge.datapathFlows).toBe(1);
+  });
+
+  it("what the datapath refuses is counted and reported, once a second, with errno, flow and actions", async () => {
+    // Lists of actions may nest 16 deep (spec/actions A-031).
+    const deep = `${"clone(meter:1,".repeat(17)}2${")".repeat(17)}`;
+    start({ flows: [`in_port=1,actions=${deep}`] });
+    await send(p1, datagram());
+    expect(p2.takeSent()).toEqual([]);
+    expect(bridge.statistics).toMatchObject({ flowsPut: 0, flowsFailed: 1, flowsRefused: 1, executesRefused: 1 });
+    expect(bridge.datapathFlows).toBe(0);
+    expect(faults.length).toBe(1);
+    expect(faults[0]).toMatch(
+      /^flow put refused with errno 75: recirc_id\(0\),in_port\(1\),eth\(\),eth_type\(0x0800\),ipv4\(frag=no\), actions:clone\(meter\(1\),clone\(/,
+    );
+    clock.advance(999);
+    await send(p1, datagram());
+    expect(faults.length).toBe(1);
+    clock.advance(1);
+    await send(p1, datagram());
+    expect(bridge.statistics).toMatchObject({ flowsRefused: 3, executesRefused: 3 });
+    expect(faults.length).toBe(2);
+    expect(faults[1]).toContain("flow put refused with errno 75 (and 3 more since the last report): ");
+    faults = [];
+  });
+
+  it("an execute that the datapath refuses is reported as such", async () => {
+    const deep = `${"clone(meter:1,".repeat(17)}2${")".repeat(17)}`;
+    start({ flowLimit: 0, flows: [`in_port=1,actions=${deep}`] });
+    await send(p1, datagram());
+    expect(bridge.statistics).toMatchObject({ flowsFailed: 0, flowsRefused: 0, executesRefused: 1 });
+    expect(faults.length).toBe(1);
+    expect(faults[0]).toMatch(/^execute refused with errno 75: .*in_port\(1\),.*, actions:clone\(meter\(1\),clone\(/);
+    faults = [];
   });
 
   it("drop: an empty table puts a flow without actions", async () => {
@@ -398,7 +431,7 @@ describe("revalidation", () => {
     start({ flows: ["udp,actions=move:NXM_OF_UDP_SRC[]->NXM_NX_REG0[0..15],ct(table=1)", "table=1,ip,actions=2"] });
     for (let sport = 1; sport <= 5; sport++) await send(p1, datagram({ sport }));
     expect(p2.takeSent().length).toBe(5);
-    const size = () => (bridge as unknown as { recirc: { size: number } }).recirc.size;
+    const size = () => (bridge as unknown as { state: { recirc: { size: number } } }).state.recirc.size;
     expect(size()).toBe(5);
     clock.advance(11_000);
     bridge.revalidate();

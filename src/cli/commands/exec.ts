@@ -2,8 +2,9 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { constants } from "node:os";
 import { resolve } from "node:path";
+import type { NokmodError } from "../../core/errors.ts";
 import { ProgramKind, programKind } from "../../exec/elf.ts";
-import { preloadEnvironment } from "../../exec/preload.ts";
+import { checkSocketPath, preloadEnvironment } from "../../exec/preload.ts";
 import { seccompSupervisor } from "../../exec/seccomp.ts";
 import { defaultSocketPath } from "../../netlink/transport.ts";
 
@@ -42,7 +43,14 @@ export async function exec(command: readonly string[], options: ExecOptions): Pr
   }
   const held = options.seccomp ?? kind === ProgramKind.Static;
   // Absolute: the program may change its directory.
-  const socket = resolve(options.socket ?? defaultSocketPath());
+  let socket: string;
+  try {
+    socket = checkSocketPath(resolve(options.socket ?? defaultSocketPath()));
+  } catch (error) {
+    process.exitCode = CANNOT_START;
+    process.stderr.write(`nokmod exec: ${(error as NokmodError).message}\n`);
+    return;
+  }
   const env = held ? { ...process.env, NOKMOD_SOCKET: socket } : preloadEnvironment(socket);
   const [file, ...args] = held ? [seccompSupervisor(), ...command] : command;
   const child = spawn(file, args, { stdio: "inherit", env });

@@ -3,6 +3,7 @@ import { closeSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } f
 import { setPriority } from "node:os";
 import type { Readable } from "node:stream";
 import { Errno, NokmodError } from "../../core/errors.ts";
+import { SystemRandom } from "../../core/random.ts";
 import { NativePorts } from "../../port/native/ports.ts";
 import { Namespaces } from "../../runtime/namespaces.ts";
 import { Nokmod } from "../../runtime/nokmod.ts";
@@ -51,12 +52,17 @@ export async function start(options: StartOptions): Promise<void> {
   const onFault = (error: unknown): void => {
     process.stderr.write(`nokmod: fault in a request: ${error instanceof Error ? error.stack : error}\n`);
   };
-  const make = (keepSeed: boolean): Nokmod => {
+  const onBridgeFault = (what: string, error: unknown): void => {
+    console.error(`nokmod: bridge ${options.bridge}: ${what}: ${describeError(error)}`);
+  };
+  // As in one boot of a kernel, all namespaces share the seed.
+  const hashSeed = new SystemRandom().u32();
+  const make = (): Nokmod => {
     const made = new Nokmod({
       ports: new NativePorts(),
       kernel: options.kernel,
       crossZoneNat: options.crossZoneNat,
-      keepSeed,
+      hashSeed,
     });
     made.kernel.bus.onFault = onFault;
     return made;
@@ -64,9 +70,9 @@ export async function start(options: StartOptions): Promise<void> {
   goFirst();
   setEngineFlags();
   await warmUp();
-  const nokmod = attempt("packet memory", () => make(false));
+  const nokmod = attempt("packet memory", () => make());
   const namespaces = new Namespaces(() => {
-    const made = make(true);
+    const made = make();
     for (const setting of options.sysctl ?? []) set(made, setting);
     return made;
   });
@@ -92,7 +98,7 @@ export async function start(options: StartOptions): Promise<void> {
     server = new NetlinkServer(nokmod.kernel, { path: options.socket, foreign: namespaces.enter });
     if (options.bridge !== undefined) {
       const name = options.bridge;
-      const made = attempt(`bridge ${name}`, () => new VSwitch({ opener: nokmod, name }));
+      const made = attempt(`bridge ${name}`, () => new VSwitch({ opener: nokmod, name, onFault: onBridgeFault }));
       bridge = made;
       for (const port of options.port ?? []) attempt(`port ${port}`, () => made.addPort(port));
       for (const rule of rules.length > 0 ? rules : ["priority=0,actions=NORMAL"]) made.addFlow(rule);

@@ -60,6 +60,7 @@ export async function walkThrough(): Promise<void> {
       name: "br0",
       ports: ["port1", "port2"],
       flows: [...NAT_RULES, ...ARP_RULES],
+      onFault: (what, error) => console.error(`${what}: ${error}`),
     });
     const story = new Story(nokmod, bridge);
 

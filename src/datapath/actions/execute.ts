@@ -1,4 +1,4 @@
-import { dpHash, packetHash, symmetricL4Hash } from "../../flow/hash.ts";
+import { dpHash } from "../../flow/hash.ts";
 import { K, newKey } from "../../flow/key.ts";
 import {
   decTtl,
@@ -29,6 +29,7 @@ import {
   share,
 } from "../../packet/edit.ts";
 import { ETH_P_IP, ETH_P_IPV6, ETH_P_TEB, isMpls } from "../../packet/ethernet.ts";
+import { gsoFrameLength } from "../../packet/gso.ts";
 import * as ipv4 from "../../packet/ipv4.ts";
 import * as ipv6 from "../../packet/ipv6.ts";
 import type { PacketMemory } from "../../packet/memory.ts";
@@ -342,9 +343,9 @@ export class ActionExecutor {
         case Op.HASH: {
           const basis = code[pc + 2];
           if (code[pc + 1] === OVS_HASH_ALG_L4) {
-            key[K.DP_HASH] = dpHash(packetHash(packet, key), basis);
+            key[K.DP_HASH] = dpHash(host.hasher.ofPacket(packet, key), basis);
           } else {
-            key[K.DP_HASH] = dpHash(symmetricL4Hash(key), basis);
+            key[K.DP_HASH] = dpHash(host.hasher.symmetricL4(key), basis);
           }
           pc += 3;
           break;
@@ -722,20 +723,5 @@ function fits(packet: Packet, limit: number): boolean {
   const { mru } = packet;
   if (mru !== 0) return mru + networkOffset(packet) <= limit;
   if (packet.len <= limit) return true;
-  return packet.gsoType !== Gso.NONE && segmentLength(packet) <= limit;
-}
-
-/** Length from the L2 header on of the segments that a GSO packet becomes. */
-function segmentLength(packet: Packet): number {
-  let header = packet.l4 - packet.off;
-  switch (packet.gsoType & ~Gso.ECN) {
-    case Gso.TCPV4:
-    case Gso.TCPV6:
-      header += tcp.headerLength(packet.memory.view, packet.l4);
-      break;
-    case Gso.UDP_L4:
-      header += udp.HEADER_LEN;
-      break;
-  }
-  return header + packet.gsoSize;
+  return packet.gsoType !== Gso.NONE && gsoFrameLength(packet) <= limit;
 }

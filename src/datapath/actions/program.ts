@@ -1,6 +1,16 @@
 import type { CtAction } from "../../conntrack/action.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";
-import type { UserspaceUpcall } from "../host.ts";
+
+/** An upcall of the userspace action (OVS_PACKET_CMD_ACTION), as the action asks for it. */
+export interface UserspaceUpcall {
+  readonly pid: number;
+  /** Verbatim OVS_USERSPACE_ATTR_USERDATA. */
+  readonly userdata: Uint8Array | undefined;
+  /** OVS_USERSPACE_ATTR_EGRESS_TUN_PORT, or -1. */
+  readonly egressTunPort: number;
+  /** The action list being executed at this level, re-serialised, when OVS_USERSPACE_ATTR_ACTIONS was given. */
+  readonly actions: (() => Uint8Array) | undefined;
+}
 
 /**
  * Instructions of a compiled action list. Each stands in Program.code followed by its arguments, all 32-bit words; a

@@ -110,8 +110,7 @@ export function datapathFamily(datapaths: Datapaths, processors: number, tcSkbEx
   /** spec/families F-103 to F-105. */
   function find(request: GenlRequest): Datapath | undefined {
     if (!request.attrs.has(ovs.OVS_DP_ATTR_NAME)) return datapaths.byIfindex(dpIfindex(request));
-    const vport = datapaths.vportByName(request.attrs.string(ovs.OVS_DP_ATTR_NAME));
-    return vport?.portNo === ovs.OVSP_LOCAL ? vport.datapath : undefined;
+    return datapaths.byName(request.attrs.string(ovs.OVS_DP_ATTR_NAME));
   }
 
   function lookup(request: GenlRequest): Datapath {

@@ -1,12 +1,12 @@
 import { Errno } from "../../core/errors.ts";
 import { ProgramCache } from "../../datapath/actions/cache.ts";
+import type { ValidationContext } from "../../datapath/actions/index.ts";
 import { dumpActions, type Program } from "../../datapath/actions/program.ts";
-import type { ValidationContext } from "../../datapath/actions/validate.ts";
 import type { Datapath } from "../../datapath/datapath.ts";
 import type { Datapaths } from "../../datapath/datapaths.ts";
-import { type FlowTable, sameKey, type Ufid, ufidOf } from "../../datapath/flow-table.ts";
+import { type FlowTable, type Ufid, ufidOf } from "../../datapath/flow-table.ts";
 import { parseKey, parseMatch, putKey, putMask } from "../../flow/codec.ts";
-import { K, newKey } from "../../flow/key.ts";
+import { K, newKey, sameKey } from "../../flow/key.ts";
 import type { ExtAck } from "../../netlink/extack.ts";
 import type { AttributeTable } from "../../netlink/schema/index.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";

@@ -1,8 +1,8 @@
 import { Errno } from "../../core/errors.ts";
 import { ProgramCache } from "../../datapath/actions/cache.ts";
-import type { ValidationContext } from "../../datapath/actions/validate.ts";
-import type { DatapathEnvironment } from "../../datapath/datapath.ts";
+import type { ValidationContext } from "../../datapath/actions/index.ts";
 import type { Datapaths } from "../../datapath/datapaths.ts";
+import type { DatapathEnvironment } from "../../datapath/environment.ts";
 import { extractUserspace, parseMetadata } from "../../flow/codec.ts";
 import { HASH_L4, HASH_RAW, HASH_SOFTWARE } from "../../flow/hash.ts";
 import { newKey } from "../../flow/key.ts";

@@ -1,6 +1,7 @@
 import { Errno } from "../../core/errors.ts";
 import { HEADROOM, PacketMemory } from "../../packet/memory.ts";
 import { Csum, Gso, Packet } from "../../packet/packet.ts";
+import { copyWireFrame, wireLength } from "../../packet/wire.ts";
 import { EBUSY, EEXIST, EINVAL, ENODEV } from "../../uapi/errno.ts";
 import type { DeviceStats, Port, PortEvents, PortReceiver, Receive } from "../port.ts";
 import { isDeviceName, type PortDriver } from "../provider.ts";
@@ -360,18 +361,9 @@ export class MemoryPort implements Port {
   /** Takes a queued packet over at flush. @internal */
   take(packet: Packet): void {
     if (!this.attached || !this.running) return;
-    const { bytes } = packet.memory;
-    const tag = packet.vlanTpid === 0 ? 0 : 4;
-    const frame = new Uint8Array(packet.len + tag);
-    if (tag === 0) frame.set(bytes.subarray(packet.off, packet.off + packet.len));
-    else {
-      frame.set(bytes.subarray(packet.off, packet.off + 12));
-      frame[12] = packet.vlanTpid >> 8;
-      frame[13] = packet.vlanTpid;
-      frame[14] = packet.vlanTci >> 8;
-      frame[15] = packet.vlanTci;
-      frame.set(bytes.subarray(packet.off + 12, packet.off + packet.len), 16);
-    }
+    const frame = new Uint8Array(wireLength(packet));
+    copyWireFrame(packet, frame, 0);
+    const tag = frame.length - packet.len;
     this.sent.push(frame);
     const partial = packet.csum === Csum.PARTIAL;
     this.sentOffload.push({

@@ -1,9 +1,9 @@
-/** OpenFlow actions, parsed. */
-import type { Field, Subfield } from "../fields.ts";
+/** OpenFlow actions as the parser gives them. */
+import type { OfpField, Subfield } from "../fields.ts";
 import type { Match } from "../flow.ts";
-import type { MaskedValue } from "./values.ts";
+import type { MaskedValue } from "./symbols.ts";
 
-/** What `nat(…)` asks for. Addresses are 4 or 16 bytes. */
+/** A `nat(…)` of ct. Addresses are 4 or 16 bytes. */
 export interface NatSpec {
   readonly type: "src" | "dst" | "restore";
   readonly addressMin?: Uint8Array;
@@ -14,15 +14,16 @@ export interface NatSpec {
   readonly algorithm?: "random" | "hash";
   /** Zones of a new connection's two tuples; the first is that of the ct action. */
   readonly zones?: { readonly source: number; readonly destination: number };
-  /** Answers are translated back into the zone that their connection began in. */
+  /** Replies are translated back into the zone of their connection's original direction. */
   readonly reverse?: boolean;
 }
 
-export interface CtAction {
+/** ct(…) */
+export interface OfpCtAction {
   readonly type: "ct";
   readonly commit: boolean;
   readonly force: boolean;
-  /** Table to go on in after tracking, or null. */
+  /** Table that the packet is looked up in after tracking, or null. */
   readonly table: number | null;
   readonly zone: number | Subfield;
   readonly nat: NatSpec | null;
@@ -30,13 +31,13 @@ export interface CtAction {
   readonly exec: readonly Action[];
 }
 
-/** A value for some bits of a field. `word` is the name it was written with. */
+/** Sets some bits of a field. `word` is the name it was written with. */
 export interface SetFieldAction {
   readonly type: "set_field";
   readonly word: "set_field" | LegacySet;
-  readonly field: Field;
+  readonly field: OfpField;
   readonly masked: MaskedValue;
-  /** The same bits in their place in a flow. */
+  /** The same bits at their place in a flow. */
   readonly bits: Match;
 }
 
@@ -54,6 +55,7 @@ export type LegacySet =
   | "set_mpls_ttl"
   | "write_metadata";
 
+/** One action. */
 export type Action =
   | { readonly type: "output"; readonly port: number; readonly maxLen?: number }
   | { readonly type: "output_reg"; readonly source: Subfield }
@@ -80,7 +82,7 @@ export type Action =
   | { readonly type: "pop_mpls"; readonly ethertype: number }
   | { readonly type: "dec_ttl"; readonly controllers: readonly number[] }
   | { readonly type: "dec_mpls_ttl" }
-  | CtAction
+  | OfpCtAction
   | { readonly type: "ct_clear" }
   | { readonly type: "note"; readonly bytes: Uint8Array }
   | { readonly type: "clone"; readonly actions: readonly Action[] }
@@ -89,7 +91,7 @@ export type Action =
   | { readonly type: "exit" }
   | { readonly type: "drop" };
 
-/** OFPR_ACTION and its kin (OpenFlow packet-in reasons). */
+/** Reasons of packet-ins (OFPR_*). */
 export const OFPR_NO_MATCH = 0;
 export const OFPR_ACTION = 1;
 export const OFPR_INVALID_TTL = 2;

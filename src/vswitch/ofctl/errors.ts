@@ -1,7 +1,7 @@
 import { NokmodError } from "../../core/errors.ts";
 
 /**
- * A flow that cannot be understood. `code` is ERR_OFP_SYNTAX (not well formed, unknown name, value out of range) or
+ * A flow in ovs-ofctl syntax is wrong. `code` is ERR_OFP_SYNTAX (not well formed, unknown name, value out of range) or
  * ERR_OFP_PREREQ (a field or an action whose prerequisite the match lacks).
  */
 export class OfpError extends NokmodError {
@@ -21,7 +21,7 @@ export class OfpError extends NokmodError {
   }
 }
 
-/** A stretch of the text that is parsed; knows where it stands, so that errors can tell. */
+/** A part of the text that is parsed, with its position for errors. */
 export class Span {
   constructor(
     /** The whole text. */
@@ -36,7 +36,7 @@ export class Span {
   get text(): string {
     return this.source.slice(this.start, this.end);
   }
-  /** The stretch between two indices of this one. */
+  /** The part between two indices of this one. */
   slice(start: number, end: number = this.end - this.start): Span {
     return new Span(this.source, this.start + start, this.start + end);
   }

@@ -1,0 +1,59 @@
+import { REQUEST_MAX } from "../netlink/transport.ts";
+
+/** The listening socket and its connections: native/src/seqpacket_server.h. Connections are named by an id each. */
+export interface NativeServer {
+  /** Sends the first `length` bytes of the output as one record. @returns 0 or a negative errno; -EAGAIN: no room */
+  send(id: number, length: number): number;
+  /** @returns bytes that the client has not read, with the kernel's overhead (SIOCOUTQ) */
+  queued(id: number): number;
+  /** Has drained() called once the client has read everything. */
+  watchDrain(id: number): void;
+  /** SO_SNDBUF, or with `force` SO_SNDBUFFORCE. @returns the size that the kernel made of it */
+  setSendBuffer(id: number, bytes: number, force: boolean): number;
+  /** @returns descriptor of the network namespace that the connection was made in, for the caller to close, or a negative errno */
+  netns(id: number): number;
+  /** Whether the peer had CAP_NET_ADMIN when it connected, over its own network namespace or over the server's. */
+  privileged(id: number, own: boolean): boolean;
+  /** Within packet(): id of the connection whose client's end came with the packet (SCM_RIGHTS), or -1. */
+  held(): number;
+  /** Waits for this connection's packets with a poll handle of its own. `mailbox`: its client may post them (docs/transport.md). */
+  prompt(id: number, mailbox: boolean): void;
+  /** Closes a connection; closed() is not called. */
+  disconnect(id: number): void;
+  close(): void;
+}
+
+/** What the native server calls, on the event loop. */
+export interface NativeHandlers {
+  accept(id: number, pid: number, uid: number, gid: number, netns: number): void;
+  /** A packet lies in the input; a `length` above the input's means that it was cut off. @returns length of the answer in the output, 0 = none */
+  packet(id: number, length: number, flags: number): number;
+  drained(id: number): void;
+  closed(id: number): void;
+}
+
+export interface SeqpacketAddon {
+  SeqpacketServer: new (
+    path: string,
+    mode: number,
+    input: Uint8Array,
+    output: Uint8Array,
+    handlers: NativeHandlers,
+  ) => NativeServer;
+}
+
+/** Flags of NativeHandlers.packet(): native/src/record.h. */
+export const enum Packet {
+  Posted = 1,
+  /** The sender is who sent the hello, was privileged then, and has CAP_NET_ADMIN still. */
+  Privileged = 2,
+  /** It brought descriptors for which there was no room. */
+  Truncated = 4,
+}
+
+/** The buffer that NativeServer.send() sends from. */
+export class Output {
+  /** The longest datagram. */
+  readonly bytes = new Uint8Array(REQUEST_MAX);
+  readonly view = new DataView(this.bytes.buffer);
+}

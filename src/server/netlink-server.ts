@@ -1,0 +1,354 @@
+import { closeSync, mkdirSync } from "node:fs";
+import { dirname } from "node:path";
+import { Errno, NokmodError } from "../core/errors.ts";
+import { type Random, SystemRandom } from "../core/random.ts";
+import { native } from "../native/addon.ts";
+import { netnsInode } from "../native/netns.ts";
+import type { NetlinkHost } from "../netlink/host.ts";
+import {
+  ANSWER_BYTES,
+  AnswerAt,
+  ChannelKind,
+  defaultSocketPath,
+  HELLO_BYTES,
+  HELLO_MAILBOX,
+  HELLO_OWN_NAMESPACE,
+  HELLO_PROOF,
+  HELLO_SELF,
+  HelloAt,
+  REQUEST_BYTES,
+  REQUEST_MAX,
+  RequestAt,
+  SEND_UNPRIVILEGED,
+  TRANSPORT_MAGIC,
+  TRANSPORT_VERSION,
+  TransportOp,
+} from "../netlink/transport.ts";
+import {
+  EBADF,
+  EINVAL,
+  EIO,
+  EMFILE,
+  EMSGSIZE,
+  ENOENT,
+  EOPNOTSUPP,
+  EPERM,
+  EPROTO,
+  EPROTONOSUPPORT,
+} from "../uapi/errno.ts";
+import { Channel, type Peer } from "./channel.ts";
+import { type NativeHandlers, type NativeServer, Output, Packet, type SeqpacketAddon } from "./native-server.ts";
+import { ServerSocket } from "./server-socket.ts";
+
+/** Options of NetlinkServer. */
+export interface NetlinkServerOptions {
+  /** Socket path; its directory is made. Default: defaultSocketPath(). */
+  readonly path?: string;
+  /** Mode of the socket file. Default 0666: who may do what is decided by credentials, as with the kernel. */
+  readonly mode?: number;
+  /**
+   * Opens the host for clients of another network namespace that ask for their own (HELLO_OWN_NAMESPACE). Without it they get
+   * the server's.
+   * @param inode of the namespace
+   * @param path of the namespace, valid during the call
+   * @throws Errno the hello is answered with
+   */
+  readonly foreign?: (inode: number, path: string) => NetlinkHost;
+  readonly random?: Random;
+}
+
+/** Counters of a server. */
+export interface NetlinkServerStats {
+  /** Connections accepted; requests executed; those of them that came by a mailbox; malformed packets. */
+  connections: number;
+  requests: number;
+  posted: number;
+  malformed: number;
+}
+
+/**
+ * Serves the netlink sockets of a bus to other processes (docs/transport.md). A malformed request, a fault or the death of a
+ * client ends that client's channel at most.
+ */
+export class NetlinkServer {
+  readonly path: string;
+  readonly stats: NetlinkServerStats = { connections: 0, requests: 0, posted: 0, malformed: 0 };
+  private readonly server: NativeServer;
+  private readonly input = new Uint8Array(REQUEST_MAX);
+  private readonly view = new DataView(this.input.buffer);
+  private readonly output = new Output();
+  private readonly channels = new Map<number, Channel>();
+  /** By the low half of their id. */
+  private readonly sockets = new Map<number, ServerSocket>();
+  private readonly random: Random;
+  private readonly foreign: NetlinkServerOptions["foreign"];
+  private readonly inode = netnsInode();
+
+  /**
+   * Listens on the path.
+   * @throws NokmodError ERR_ADDRESS_IN_USE when another server serves the path; ERR_SOCKET_PATH when it cannot be made
+   */
+  constructor(
+    private readonly host: NetlinkHost,
+    options: NetlinkServerOptions = {},
+  ) {
+    this.foreign = options.foreign;
+    this.path = options.path ?? defaultSocketPath();
+    this.random = options.random ?? new SystemRandom();
+    const { SeqpacketServer } = native<SeqpacketAddon>();
+    const handlers: NativeHandlers = {
+      accept: (id, pid, uid, gid, netns) => {
+        this.stats.connections++;
+        this.channels.set(id, new Channel({ pid, uid, gid, netns }, this.host));
+      },
+      packet: (id, length, flags) => {
+        if ((flags & Packet.Posted) !== 0) this.stats.posted++;
+        return this.onPacket(id, length, flags);
+      },
+      drained: (id) => this.channels.get(id)?.socket?.onDrained(),
+      closed: (id) => this.forget(id),
+    };
+    try {
+      mkdirSync(dirname(this.path), { recursive: true, mode: 0o755 });
+      this.server = new SeqpacketServer(this.path, options.mode ?? 0o666, this.input, this.output.bytes, handlers);
+    } catch (cause) {
+      const { code, message } = cause as NodeJS.ErrnoException;
+      if (code === "EADDRINUSE") {
+        throw new NokmodError("ERR_ADDRESS_IN_USE", `another server is listening on ${this.path}`, { cause });
+      }
+      throw new NokmodError("ERR_SOCKET_PATH", `cannot listen on ${this.path}: ${message}`, { cause });
+    }
+  }
+
+  /** Open netlink sockets. */
+  get size(): number {
+    return this.sockets.size;
+  }
+
+  /** Closes all sockets and connections and removes the path. */
+  close(): void {
+    for (const id of [...this.channels.keys()]) this.forget(id);
+    this.server.close();
+  }
+
+  /** @returns length of the answer, which lies in the output; 0: there is none */
+  private onPacket(id: number, length: number, flags: number): number {
+    const channel = this.channels.get(id) as Channel;
+    if (channel.kind === undefined) return this.onHello(id, channel, length, flags);
+    const privileged = (flags & Packet.Privileged) !== 0;
+    if (channel.kind === ChannelKind.Control) return this.onRequest(channel, length, privileged);
+    this.onDatagram(channel.socket as ServerSocket, length, privileged);
+    return 0;
+  }
+
+  private onHello(id: number, channel: Channel, length: number, arrival: number): number {
+    const { view } = this;
+    const kind = length === HELLO_BYTES ? view.getUint16(HelloAt.Kind, true) : -1;
+    if (
+      view.getUint32(HelloAt.Magic, true) !== TRANSPORT_MAGIC ||
+      (kind !== ChannelKind.Control && kind !== ChannelKind.Data)
+    ) {
+      this.stats.malformed++;
+      return this.reject(id, EPROTO);
+    }
+    if (view.getUint16(HelloAt.Version, true) !== TRANSPORT_VERSION) return this.reject(id, EPROTONOSUPPORT);
+    const flags = view.getUint32(HelloAt.Flags, true);
+    // Without its proof a privileged client would be taken for an unprivileged one.
+    if ((arrival & Packet.Truncated) !== 0 && (flags & (HELLO_PROOF | HELLO_SELF)) !== 0)
+      return this.reject(id, EMFILE);
+    try {
+      channel.host = this.hostFor(id, channel.peer, flags);
+    } catch (error) {
+      if (!(error instanceof Errno)) this.host.bus.onFault?.(error);
+      return this.reject(id, error instanceof Errno ? error.errno : EIO);
+    }
+    channel.kind = kind;
+    channel.privileged = this.server.privileged(id, channel.host !== this.host);
+    if (kind === ChannelKind.Control) {
+      this.server.prompt(id, (flags & HELLO_MAILBOX) !== 0);
+      return this.answer(0, 0, TRANSPORT_VERSION, 0);
+    }
+    const socket = new ServerSocket(
+      channel.host,
+      this.server,
+      this.output,
+      id,
+      channel.privileged,
+      this.freeId(),
+      this.random.u32(),
+      {
+        protocol: view.getUint32(HelloAt.Protocol, true),
+        pid: view.getUint32(HelloAt.Pid, true),
+        receiveLength: view.getUint32(HelloAt.ReceiveLength, true),
+      },
+    );
+    channel.socket = socket;
+    this.sockets.set(socket.idLow, socket);
+    return this.answer(0, 0, socket.idLow, socket.idHigh);
+  }
+
+  /** A datagram written to a data channel itself: a send without an answer. */
+  private onDatagram(socket: ServerSocket, length: number, privileged: boolean): void {
+    this.stats.requests++;
+    const { host } = socket;
+    socket.senderPrivileged = privileged;
+    const send = (): void => socket.send(this.input, 0, Math.min(length, REQUEST_MAX), 0);
+    this.errnoOf(() => (host.run === undefined ? send() : host.run(send)));
+  }
+
+  private onRequest(channel: Channel, length: number, privileged: boolean): number {
+    this.stats.requests++;
+    if (length < REQUEST_BYTES || length > REQUEST_MAX) {
+      this.stats.malformed++;
+      return this.answer(length < REQUEST_BYTES ? EINVAL : EMSGSIZE);
+    }
+    const { view } = this;
+    const op = view.getUint32(RequestAt.Op, true);
+    const a = view.getUint32(RequestAt.A, true);
+    const b = view.getUint32(RequestAt.B, true);
+    if (op === TransportOp.Find) {
+      const found = this.find(channel);
+      return found === undefined ? this.answer(ENOENT) : this.answer(0, found.flags, found.idLow, found.idHigh);
+    }
+    if (op === TransportOp.NewLink || op === TransportOp.Links) {
+      return this.onLinks(channel, op, length, privileged);
+    }
+    const socket = this.sockets.get(view.getUint32(RequestAt.IdLow, true));
+    if (socket === undefined || socket.idHigh !== view.getUint32(RequestAt.IdHigh, true)) return this.answer(EBADF);
+    socket.answerA = 0;
+    socket.answerB = 0;
+    socket.senderPrivileged = privileged && !(op === TransportOp.Send && b === SEND_UNPRIVILEGED);
+    const { host } = socket;
+    const errno = this.errnoOf(() => {
+      if (host.run === undefined) this.execute(socket, op, a, b, length);
+      else host.run(() => this.execute(socket, op, a, b, length));
+    });
+    return this.answer(errno, socket.flags, socket.answerA, socket.answerB);
+  }
+
+  private execute(socket: ServerSocket, op: number, a: number, b: number, length: number): void {
+    switch (op) {
+      case TransportOp.Send:
+        socket.send(this.input, REQUEST_BYTES, length, a);
+        break;
+      case TransportOp.More:
+        socket.more(a);
+        break;
+      case TransportOp.Bind:
+        socket.bind(a, b);
+        break;
+      case TransportOp.Join:
+        socket.bound().join(a);
+        break;
+      case TransportOp.Leave:
+        socket.bound().leave(a);
+        break;
+      case TransportOp.Option:
+        socket.setOption(a, b);
+        break;
+      case TransportOp.ReceiveBuffer:
+        socket.setReceiveBuffer(a, b !== 0);
+        break;
+      case TransportOp.Describe:
+        socket.describe();
+        break;
+      case TransportOp.Lost:
+        socket.reportOverrun();
+        break;
+      default:
+        throw new Errno(EOPNOTSUPP);
+    }
+  }
+
+  private onLinks({ host }: Channel, op: TransportOp, length: number, privileged: boolean): number {
+    let payload: Uint8Array | undefined;
+    const errno = this.errnoOf(() => {
+      const { links } = host;
+      if (links === undefined) throw new Errno(EOPNOTSUPP);
+      const bytes = this.input.slice(REQUEST_BYTES, length);
+      if (op === TransportOp.Links) {
+        payload = links.describe(new Uint32Array(bytes.buffer, 0, bytes.length >> 2));
+        return;
+      }
+      if (!privileged) throw new Errno(EPERM);
+      if (host.run === undefined) links.create(bytes);
+      else host.run(() => links.create(bytes));
+    });
+    return this.answer(errno, 0, 0, 0, payload);
+  }
+
+  /** Runs the action of a request. @returns 0 or the errno that it threw; EIO for any other exception, which onFault gets */
+  private errnoOf(action: () => void): number {
+    try {
+      action();
+      return 0;
+    } catch (error) {
+      // An exception here must not end the server.
+      if (!(error instanceof Errno)) this.host.bus.onFault?.(error);
+      return error instanceof Errno ? error.errno : EIO;
+    }
+  }
+
+  /** The host for a hello: that of the client's network namespace if its flags ask for it. @throws Errno */
+  private hostFor(id: number, peer: Peer, flags: number): NetlinkHost {
+    const { foreign } = this;
+    if (foreign === undefined || (flags & HELLO_OWN_NAMESPACE) === 0) return this.host;
+    if (peer.netns === 0 || peer.netns === this.inode) return this.host;
+    const fd = this.server.netns(id);
+    if (fd < 0) throw new Errno(-fd);
+    try {
+      return foreign(peer.netns, `/proc/self/fd/${fd}`);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /**
+   * TransportOp.Find: the socket of the data channel whose client's end came with the request, as after exec() or when the
+   * descriptor was passed on. Only for the same user with the same privilege.
+   */
+  private find({ peer, privileged }: Channel): ServerSocket | undefined {
+    const held = this.channels.get(this.server.held());
+    if (held === undefined || held.peer.uid !== peer.uid || held.privileged !== privileged) return undefined;
+    return held.socket;
+  }
+
+  /** Writes an answer into the output. @returns its length */
+  private answer(errno: number, flags = 0, a = 0, b = 0, payload?: Uint8Array): number {
+    const { bytes, view } = this.output;
+    view.setUint32(AnswerAt.Error, errno, true);
+    view.setUint32(AnswerAt.Flags, flags, true);
+    view.setUint32(AnswerAt.A, a, true);
+    view.setUint32(AnswerAt.B, b, true);
+    if (payload === undefined) return ANSWER_BYTES;
+    bytes.set(payload, ANSWER_BYTES);
+    return ANSWER_BYTES + payload.length;
+  }
+
+  /** Answers with an errno and closes the connection. @returns 0 */
+  private reject(id: number, errno: number): number {
+    this.server.send(id, this.answer(errno));
+    this.forget(id);
+    this.server.disconnect(id);
+    return 0;
+  }
+
+  private forget(id: number): void {
+    const channel = this.channels.get(id);
+    this.channels.delete(id);
+    if (channel === undefined) return;
+    const { socket, host } = channel;
+    if (socket !== undefined) {
+      this.sockets.delete(socket.idLow);
+      socket.close();
+    }
+    if (channel.kind !== undefined) host.release?.();
+  }
+
+  private freeId(): number {
+    for (;;) {
+      const id = this.random.u32();
+      if (!this.sockets.has(id)) return id;
+    }
+  }
+}
