@@ -1,16 +1,7 @@
 import { describe, expect, it } from "vitest";
+import { jhash1word, jhash2, jhash2words, jhash3words } from "../../src/core/jhash.ts";
 import { extractKey } from "../../src/flow/extract.ts";
-import {
-  dpHash,
-  HASH_L4,
-  HASH_SOFTWARE,
-  jhash1word,
-  jhash2,
-  jhash2words,
-  jhash3words,
-  PacketHasher,
-  skbHashFlags,
-} from "../../src/flow/hash.ts";
+import { dpHash, HASH_L4, HASH_SOFTWARE, PacketHasher, skbHashFlags } from "../../src/flow/hash.ts";
 import { K, newKey } from "../../src/flow/key.ts";
 import { Packet } from "../../src/packet/packet.ts";
 import { ethernet, frame, icmp, ipv4, ipv6, type Layer, mpls, tcp, udp, vlan } from "../support/frames.ts";
