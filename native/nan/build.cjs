@@ -1,5 +1,5 @@
 // Builds the optional nan unit with node-gyp, in a directory of its own under build/, and puts nokmod_shared.node beside
-// the main addon. Whatever goes wrong here is told and forgiven: src/native/shared-memory.ts then copies instead.
+// the main addon. A failure is printed as a warning and ends nothing: src/native/shared-memory.ts makes copies without it.
 const { spawnSync } = require("node:child_process");
 const fs = require("node:fs");
 const path = require("node:path");

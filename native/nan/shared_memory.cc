@@ -1,5 +1,5 @@
-// SharedArrayBuffer over memory that the program mapped itself: packet rings and tables for several threads at once.
-// Node-API has no such thing in Node 20; V8 has. Optional: src/native/shared-memory.ts does without.
+// SharedArrayBuffer over memory that the program mapped itself, for worker threads that read packet rings or tables. V8 can make
+// one, Node-API of Node 20 cannot, hence nan. The unit is optional: src/native/shared-memory.ts makes a copy without it.
 
 #include <nan.h>
 
@@ -9,9 +9,9 @@ namespace {
 
 // share(buffer: ArrayBuffer): SharedArrayBuffer
 //
-// The same bytes, not a copy. The ArrayBuffer's backing store, and with it the mapping behind, lives as long as any
-// thread has a view. One exception is Node's: when the thread that made the ArrayBuffer ends, its mapping goes at once;
-// so that thread must be the last to end.
+// Returns the same bytes, not a copy. The ArrayBuffer's backing store, and with it the mapping, lives as long as any thread has
+// a view, with one exception: when the thread that made the ArrayBuffer ends, Node unmaps its memory. That thread must be the
+// last to end.
 NAN_METHOD(Share) {
   if (!info[0]->IsArrayBuffer()) return Nan::ThrowTypeError("an ArrayBuffer is wanted");
   using Store = std::shared_ptr<v8::BackingStore>;

@@ -33,7 +33,7 @@ enum { POLL_NANOSECONDS = 100000 };
 
 static int sys(long result) { return result < 0 ? -errno : (int)result; }
 
-/// The server's path, as src/netlink/transport.ts finds it. False when it does not fit an address.
+/// The server's path, as defaultSocketPath() in TypeScript finds it. False when it does not fit an address (ENAMETOOLONG).
 static bool server_address(struct sockaddr_un *address) {
   const char *named = secure_getenv("NOKMOD_SOCKET");
   const char *runtime = secure_getenv("XDG_RUNTIME_DIR");
@@ -232,17 +232,26 @@ int channel_hide(int fd) {
 
 // One control channel for each thread: requests of two threads do not wait for one another here.
 static _Thread_local int control = -1;
+/// Its SO_COOKIE: the program may have closed it by a bare system call, and have a file of its own under that number.
+static _Thread_local uint64_t control_cookie;
 static _Thread_local struct mailbox *mailbox;
-/// The process that has it.
+/// The process that has it mapped.
 static _Thread_local pid_t mailbox_of;
 static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+/// SO_COOKIE, which the kernel never gives twice; 0 for what is no socket, or not open.
+static uint64_t cookie_of(int fd) {
+  uint64_t cookie = 0;
+  socklen_t length = sizeof cookie;
+  return syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_COOKIE, &cookie, &length) == 0 ? cookie : 0;
+}
+
 static void drop_control(void) {
-  // Somebody may have put another file in its place (dup2), or this may be a child that has closed it.
-  if (control >= 0 && fds_unhide(control, &control)) syscall(SYS_close, control);
+  // Its number is given up where it is another file's by now (dup2, a bare close()), or where a child has closed it.
+  if (control >= 0 && fds_unhide(control, &control) && cookie_of(control) == control_cookie) syscall(SYS_close, control);
   control = -1;
-  // A child has another thing at that address.
+  // A child has something else at that address.
   if (mailbox != NULL && mailbox_of == (pid_t)syscall(SYS_getpid)) munmap(mailbox, MAILBOX_BYTES);
   mailbox = NULL;
 }
@@ -274,6 +283,7 @@ static int control_channel(void) {
     syscall(SYS_close, fd);
     return -EMFILE;
   }
+  control_cookie = cookie_of(fd);
   pthread_setspecific(key, &control);
   return control = fd;
 }
@@ -281,7 +291,7 @@ static int control_channel(void) {
 /// A request on the calling thread's control channel, with a descriptor unless that is negative: 0 or a negative errno.
 static int ask(struct iovec *parts, size_t count, int descriptor, struct answer *answer, struct iovec *reply) {
   int error = -ECONNREFUSED;
-  // The second time if the server is another one than last time.
+  // The second time if the server is another one than last time, or if the program has closed the channel.
   for (int attempt = 0; attempt < 2; attempt++) {
     const int fd = control_channel();
     if (fd < 0) return fd;
@@ -290,10 +300,11 @@ static int ask(struct iovec *parts, size_t count, int descriptor, struct answer 
     if (error == -EAGAIN) error = exchange(fd, parts, count, descriptor, answer, reply);
     if (error == -EMSGSIZE) {
       const int bytes = 2 * REQUEST_MAX;
-      if (syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes) != 0) return error;
+      if (syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes) != 0) return error; // EPERM
       error = exchange(fd, parts, count, descriptor, answer, reply);
     }
-    if (error != -EPIPE && error != -ECONNRESET) return error;
+    if (error == 0) return 0;
+    if (error != -EPIPE && error != -ECONNRESET && cookie_of(fd) == control_cookie) return error;
     drop_control();
   }
   return error;

@@ -20,7 +20,7 @@ struct id {
 };
 
 /// Opens a data channel for the process that knows itself as `pid`; `flags` may hold SOCK_CLOEXEC. The descriptor, or a
-/// negative errno: -ECONNREFUSED or -ENOENT when no server listens.
+/// negative errno: -ECONNREFUSED or -ENOENT when no server listens, -ENAMETOOLONG when its path fits no address.
 int channel_open(int protocol, int flags, uint32_t pid, uint32_t receive_length, struct id *id);
 
 /// Whether the descriptor is a data channel to the server's path.

@@ -68,7 +68,7 @@ EXPORT int socket(int domain, int type, int protocol) {
   if (socket_is_ours(domain, type, protocol)) {
     const int fd = sockets_open(type, protocol);
     if (fd >= 0) return fd;
-    if (fd == -EMFILE || fd == -ENFILE) return result(-fd);
+    if (fd == -EMFILE || fd == -ENFILE || fd == -ENAMETOOLONG) return result(-fd);
     // No server: as on a machine without the module.
   }
   const int fd = NEXT(socket)(domain, type, protocol);

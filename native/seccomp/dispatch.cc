@@ -36,7 +36,8 @@ void Supervisor::ReceiveNotification() {
 void Supervisor::HandleCall(const Call& call) {
   server_missing_ = false;
   const Outcome outcome = Dispatch(call);
-  const bool failed = outcome.kind == Outcome::kContinue || (outcome.kind == Outcome::kReturn && outcome.value == -ECONNREFUSED);
+  const bool failed = outcome.kind == Outcome::kContinue ||
+                      (outcome.kind == Outcome::kReturn && outcome.value == -ECONNREFUSED);
   if (server_missing_ && failed && WithinGracePeriod()) stalled_.push_back(call);
   else Respond(call, outcome);
 }

@@ -98,7 +98,8 @@ Outcome Supervisor::SetOption(const Call& call, Target& target) {
     if (error == 0) socket.SetMember(group, join);
     return error;
   }
-  const int error = Request(call, target, OP_OPTION, static_cast<uint32_t>(name), static_cast<uint32_t>(number), nullptr, &reply);
+  const auto value = static_cast<uint32_t>(number);
+  const int error = Request(call, target, OP_OPTION, static_cast<uint32_t>(name), value, nullptr, &reply);
   if (error == 0 && name >= 0 && name < static_cast<int>(NetlinkSocket::kOptions)) {
     socket.options_set |= 1u << name;
     socket.options[static_cast<size_t>(name)] = number;

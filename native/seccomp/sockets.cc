@@ -38,7 +38,7 @@ Outcome Supervisor::OpenSocket(const Call& call) {
   if (!file) {
     // No server: as on a machine without the module.
     server_missing_ = error == ECONNREFUSED || error == ENOENT;
-    return error == EMFILE || error == ENFILE ? Outcome(-error) : Outcome::kContinue;
+    return error == EMFILE || error == ENFILE || error == ENAMETOOLONG ? Outcome(-error) : Outcome::kContinue;
   }
   if ((type & SOCK_NONBLOCK) != 0 && fcntl(file.get(), F_SETFL, O_RDWR | O_NONBLOCK) != 0) return -errno;
   socket->protocol = protocol;
@@ -89,11 +89,12 @@ Fd Supervisor::OpenChannel(const Call& call, int protocol, const TaskStatus& sta
     __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
     __user_cap_data_struct sets[2]{};
     for (int half = 0; half < 2; half++) {
-      sets[half].effective = sets[half].permitted = static_cast<uint32_t>((status.capabilities & own->capabilities) >> 32 * half);
+      const uint64_t common = status.capabilities & own->capabilities;
+      sets[half].effective = sets[half].permitted = static_cast<uint32_t>(common >> 32 * half);
     }
     int opened = -EPERM;
-    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) == 0 && setresgid(status.gid, status.gid, status.gid) == 0 && setresuid(status.uid, status.uid, status.uid) == 0 &&
-        syscall(SYS_capset, &header, sets) == 0) {
+    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) == 0 && setresgid(status.gid, status.gid, status.gid) == 0 &&
+        setresuid(status.uid, status.uid, status.uid) == 0 && syscall(SYS_capset, &header, sets) == 0) {
       opened = channel_open(protocol, SOCK_CLOEXEC, static_cast<uint32_t>(status.own_pid), 0, &report.id);
     }
     report.error = opened < 0 ? -opened : 0;

@@ -1,4 +1,4 @@
-// The server's end of the memory that a control channel shares (docs/transport.md).
+// The server's end of a mailbox: memory shared with the client of a control channel (docs/transport.md, Mailboxes).
 #pragma once
 
 #include <sys/mman.h>
@@ -11,7 +11,7 @@
 #include "../preload/mailbox.h"
 #include "sys.h"
 
-/// Nothing that the client writes there is believed, or read twice.
+/// The client may write anything there at any time: each word is read once, and a request is copied before it is parsed.
 class Mailbox {
  public:
   /// nullptr where there is no memory for it.
@@ -33,14 +33,14 @@ class Mailbox {
   Mailbox& operator=(const Mailbox&) = delete;
   ~Mailbox() { munmap(box_, MAILBOX_BYTES); }
 
-  /// What the client is to be sent; -1 once that is done.
+  /// The memory's descriptor, to be sent to the client; -1 after Sent().
   int fd() const { return fd_.get(); }
   void Sent() { fd_.Reset(); }
 
-  /// Tells the client that requests are looked for from a processor (its number + 1), or no more (0).
-  void Look(uint32_t processor) { mailbox_store(&box_->looking, processor); }
+  /// Announces to the client that requests are polled from a processor (its number + 1), or no more (0).
+  void Announce(uint32_t processor) { mailbox_store(&box_->looking, processor); }
 
-  /// Takes a request if there is one: its length, 0 if not. It is answered by Answer().
+  /// Takes a request if one was posted: its length, 0 if not. It is answered by Answer().
   size_t Take(uint8_t* to, size_t room) {
     if (__atomic_load_n(&box_->state, __ATOMIC_RELAXED) != MAILBOX_POSTED) return 0;
     if (!mailbox_step(box_, MAILBOX_POSTED, MAILBOX_TAKEN)) return 0;
@@ -50,7 +50,7 @@ class Mailbox {
     return std::max<size_t>(length, 1);
   }
 
-  /// False for what must go by the socket: an answer to what came by it, or that the client has begun to wait for there.
+  /// False when the answer must go by the socket: its request came by it, or the client waits for it there by now.
   bool Answer(const uint8_t* answer, size_t length) {
     if (!std::exchange(taken_, false)) return false;
     memcpy(box_->answer, answer, std::min<size_t>(length, MAILBOX_ANSWER));

@@ -1,15 +1,18 @@
 #!/usr/bin/env node
+import "./signals.ts";
 import { Command, Option } from "commander";
 import { NokmodError } from "../core/errors.ts";
 import { KERNEL_RELEASES, NEWEST_KERNEL } from "../core/kernel-profile.ts";
+import { LOG_LEVELS } from "../core/log.ts";
 import { conntrack, flushConntrack } from "./commands/conntrack.ts";
 import { demo } from "./commands/demo.ts";
 import { exec } from "./commands/exec.ts";
 import { flows } from "./commands/flows.ts";
 import { monitor } from "./commands/monitor.ts";
 import { show } from "./commands/show.ts";
-import { report, start } from "./commands/start.ts";
-import { describeError, paint } from "./output.ts";
+import { start } from "./commands/start.ts";
+import { report } from "./daemon.ts";
+import { describeError, paint, watchOutput } from "./output.ts";
 
 /** Exit codes: 0 done, 1 it failed, 2 the command line makes no sense. */
 const FAILED = 1;
@@ -36,7 +39,11 @@ program
   .option("--pidfile <file>", "write the process id there")
   .addOption(kernel())
   .option("--state <file>", "keep datapaths, ports and settings there; begin with those of a nokmod that was killed")
-  .option("--log <file>", "where a daemon's output goes (default: nowhere)")
+  .option("--log <file>", "write the log there; SIGHUP opens it anew (default: stderr, of a daemon nowhere)")
+  .addOption(
+    new Option("--log-level <level>", "the least important lines to write").choices(LOG_LEVELS).default("info"),
+  )
+  .option("--log-json", "write the log as JSON lines")
   .option("--bridge <name>", "run the built-in userspace on a datapath of that name")
   .option("--port <device>", "add a device to the bridge as the next port (repeatable)", many)
   .option("--flow <rule>", "an OpenFlow rule in ovs-ofctl syntax (repeatable)", many)
@@ -100,6 +107,7 @@ program
   .action(monitor);
 
 try {
+  watchOutput();
   await program.parseAsync();
 } catch (error) {
   process.exitCode = fail(error);
@@ -113,7 +121,7 @@ function fail(error: unknown): number {
     return exitCode === 0 ? 0 : USAGE;
   }
   const message = describeError(error);
-  report(message);
+  report(message, code ?? "ERR_FAULT");
   process.stderr.write(`${paint("red", "nokmod:")} ${message}\n`);
   if (!(error instanceof NokmodError) && process.env.NOKMOD_DEBUG !== undefined) console.error(error);
   return code === "ERR_OPTION" ? USAGE : FAILED;

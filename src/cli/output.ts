@@ -1,5 +1,6 @@
+import { readFileSync } from "node:fs";
 import { styleText } from "node:util";
-import { Errno, NokmodError } from "../core/errors.ts";
+import { Errno, errnoName, NokmodError } from "../core/errors.ts";
 import * as errno from "../uapi/errno.ts";
 
 type Style = Parameters<typeof styleText>[0];
@@ -43,15 +44,8 @@ export function printTable(columns: readonly Column[], rows: readonly (readonly 
   for (const row of cells) print(line(row));
 }
 
-/** Name of an errno: `ENODEV`. */
-export function errnoName(value: number): string {
-  for (const [name, number] of Object.entries(errno)) if (number === value) return name;
-  return String(value);
-}
-
-/** What the errnos that people meet here mean. */
+/** What the errnos that people meet here mean; EPERM is told of with the capability. */
 const MEANINGS: Record<number, string> = {
-  [errno.EPERM]: "not permitted: CAP_NET_ADMIN is needed",
   [errno.ENOENT]: "not there",
   [errno.EBUSY]: "in use",
   [errno.EEXIST]: "there is one already",
@@ -60,15 +54,62 @@ const MEANINGS: Record<number, string> = {
   [errno.EAFNOSUPPORT]: "of no type that is known",
 };
 
-/** What went wrong, for people: one line that names what and where. */
-export function describeError(error: unknown): string {
+/** Bits of a capability set, linux/capability.h. */
+const CAP_NET_ADMIN = 12n;
+const CAP_NET_RAW = 13n;
+
+/** The capability for want of which this process gets EPERM from the kernel's devices. */
+export function missingCapability(): string {
+  let effective: bigint;
+  try {
+    effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1]}`);
+  } catch {
+    // No /proc: the one that most lack.
+    return "CAP_NET_ADMIN";
+  }
+  const has = (capability: bigint): boolean => ((effective >> capability) & 1n) === 1n;
+  return has(CAP_NET_ADMIN) && !has(CAP_NET_RAW) ? "CAP_NET_RAW" : "CAP_NET_ADMIN";
+}
+
+/**
+ * What went wrong, for people: one line that names what and where, and ends with the code of the error.
+ * @param capability that EPERM means, as missingCapability() tells
+ */
+export function describeError(error: unknown, capability = "CAP_NET_ADMIN"): string {
   if (error instanceof Errno) {
     const name = errnoName(error.errno);
-    const text = error.extack ?? MEANINGS[error.errno];
+    const meaning = error.errno === errno.EPERM ? `not permitted: ${capability} is needed` : MEANINGS[error.errno];
+    const text = error.extack ?? meaning;
     return text === undefined ? name : `${text} (${name})`;
   }
-  if (error instanceof NokmodError) return `${error.message} (${error.code})`;
+  // A message that ends with the code of its cause says more than a second code would.
+  if (error instanceof NokmodError) return ENDS_WITH_CODE.test(error.message) ? error.message : withCode(error);
   return error instanceof Error ? error.message : String(error);
+}
+
+const ENDS_WITH_CODE = /\([A-Z][A-Z0-9_]+\)$/;
+const withCode = ({ message, code }: NokmodError): string => `${message} (${code})`;
+
+/**
+ * Ends the program quietly when the reader of its output has gone, as `nokmod show | head -1` lets it. What else can go
+ * wrong with output, such as a full disk, ends it with an error.
+ */
+export function watchOutput(): void {
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") {
+      process.stderr.write(`nokmod: cannot write the output: ${error.code ?? error.message}\n`);
+      process.exit(1);
+    }
+    process.exit();
+  });
+  // Nobody can be told of it.
+  process.stderr.on("error", () => {});
+}
+
+/** For a program that goes on when the readers of its output have gone. */
+export function ignoreOutputErrors(): void {
+  process.stdout.removeAllListeners("error").on("error", () => {});
+  process.stderr.removeAllListeners("error").on("error", () => {});
 }
 
 /** The known name nearest to a mistyped one, or undefined when none is near. */

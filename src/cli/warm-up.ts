@@ -30,7 +30,7 @@ export function setEngineFlags(): void {
  */
 export async function warmUp(): Promise<{ flows: number; connections: number }> {
   const ports = new MemoryPorts();
-  const nokmod = new Nokmod({ ports, tickInterval: 0, keepSeed: true });
+  const nokmod = new Nokmod({ ports, tickInterval: 0 });
   const devices = ["left", "right"].map((name) => ports.addDevice(name));
   const bridge = new VSwitch({ opener: nokmod, name: "warm-up", ports: ["left", "right"], flows: RULES });
   try {

@@ -1,64 +1,23 @@
-import { Errno } from "../core/errors.ts";
-import { ipv4Text, ipv6Text, parseIpv4, parseIpv6 } from "../net/address.ts";
-import type { AttributeReader } from "../netlink/reader.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import type { MessageWriter } from "../netlink/writer.ts";
-import { EINVAL } from "../uapi/errno.ts";
-import { NETLINK_NETFILTER } from "../uapi/netlink.ts";
+import { connectionAttributes, globalStatsAttributes } from "../schema/ctnetlink.ts";
+import { NETLINK_NETFILTER, NLM_F_CREATE } from "../uapi/netlink.ts";
 import * as nf from "../uapi/nfnetlink.ts";
+import {
+  type Connection,
+  type ConnectionCounters,
+  type ConnectionTuple,
+  decodeConnection,
+  decodePayload,
+  NFGENMSG_LEN,
+  tupleValues,
+} from "./connection.ts";
 import { drain, type Subscription } from "./genl.ts";
-import { type NetlinkMessage, Requester, type SocketOpener } from "./requester.ts";
 
-const AF_INET6 = 10;
-/** struct nfgenmsg: u8 family, u8 version, be16 resource id. */
-const NFGENMSG_BYTES = 4;
+export { type Connection, type ConnectionCounters, type ConnectionTuple, decodeConnection } from "./connection.ts";
 
-/** One direction of a connection (CTA_TUPLE_*). */
-export interface ConnectionTuple {
-  readonly src: string;
-  readonly dst: string;
-  /** IPPROTO_* */
-  readonly protocol: number;
-  readonly sourcePort: number | null;
-  readonly destinationPort: number | null;
-  readonly icmp: { readonly id: number; readonly type: number; readonly code: number } | null;
-}
-
-/** CTA_COUNTERS_*. */
-export interface ConnectionCounters {
-  readonly packets: number;
-  readonly bytes: number;
-}
-
-/** A connection as ctnetlink tells it. */
-export interface Connection {
-  /** AF_INET or AF_INET6. */
-  readonly family: number;
-  readonly original: ConnectionTuple;
-  readonly reply: ConnectionTuple;
-  readonly zone: number;
-  /** Zone of the reply tuple: another one only where a connection crosses zones. */
-  readonly replyZone: number;
-  /** IPS_* */
-  readonly status: number;
-  /** Seconds left; null when not told (events, dying connections). */
-  readonly timeout: number | null;
-  readonly mark: number;
-  /** 128 bits, the first byte is the lowest; null when the connection has none. */
-  readonly labels: Uint8Array | null;
-  readonly id: number;
-  readonly use: number | null;
-  /** TCP_CONNTRACK_* or SCTP_CONNTRACK_*; null for other protocols. */
-  readonly state: number | null;
-  /** IP_CT_TCP_FLAG_* of both directions. */
-  readonly tcpFlags: { readonly original: number; readonly reply: number } | null;
-  /** SCTP verification tags of both directions. */
-  readonly vtags: { readonly original: number; readonly reply: number } | null;
-  readonly helper: string | null;
-  readonly counters: { readonly original: ConnectionCounters; readonly reply: ConnectionCounters } | null;
-  /** The connection that expected this one. */
-  readonly master: ConnectionTuple | null;
-}
+import type { MessageView } from "./message.ts";
+import { Requester, type SocketOpener } from "./requester.ts";
 
 /** What happened to a connection. */
 export interface ConnectionEvent {
@@ -100,12 +59,12 @@ export class ConntrackClient {
     }
   }
 
-  /** Deletes one connection, as it was told. @throws Errno ENOENT */
+  /** Deletes a connection that was listed. @throws Errno ENOENT */
   delete(connection: Connection): void {
     this.requester.request(messageType(nf.IPCTNL_MSG_CT_DELETE), 0, (w) => {
       header(w, connection.family);
       if (connection.zone !== 0) w.be16(nf.CTA_ZONE, connection.zone);
-      writeTuple(w, nf.CTA_TUPLE_ORIG, connection.family, connection.original);
+      connectionAttributes.encode(w, { TUPLE_ORIG: tupleValues(connection.family, connection.original) });
       w.be32(nf.CTA_ID, connection.id);
     });
   }
@@ -122,11 +81,9 @@ export class ConntrackClient {
   counts(): { entries: number; maximum: number } {
     const counts = { entries: 0, maximum: 0 };
     for (const message of this.requester.request(messageType(nf.IPCTNL_MSG_CT_GET_STATS), 0, (w) => header(w, 0))) {
-      const attribute = message.attributes(NFGENMSG_BYTES);
-      while (attribute.next()) {
-        if (attribute.type === nf.CTA_STATS_GLOBAL_ENTRIES) counts.entries = attribute.be32();
-        else if (attribute.type === nf.CTA_STATS_GLOBAL_MAX_ENTRIES) counts.maximum = attribute.be32();
-      }
+      const { ENTRIES, MAX_ENTRIES } = decodePayload(globalStatsAttributes, message, NFGENMSG_LEN);
+      if (ENTRIES !== undefined) counts.entries = ENTRIES;
+      if (MAX_ENTRIES !== undefined) counts.maximum = MAX_ENTRIES;
     }
     return counts;
   }
@@ -166,254 +123,17 @@ function messageType(command: number): number {
 }
 
 function header(w: MessageWriter, family: number): void {
-  const at = w.reserve(NFGENMSG_BYTES);
+  const at = w.reserve(NFGENMSG_LEN);
   w.view.setUint8(at, family);
   w.view.setUint8(at + 1, nf.NFNETLINK_V0);
   w.view.setUint16(at + 2, 0);
 }
 
-/** NEW with NLM_F_CREATE tells of a new connection, without it of a changed one. */
-function eventKind(message: NetlinkMessage): ConnectionEvent["kind"] | null {
+/** IPCTNL_MSG_CT_NEW is a new connection with NLM_F_CREATE, else a changed one. */
+function eventKind(message: MessageView): ConnectionEvent["kind"] | null {
   if (message.type === messageType(nf.IPCTNL_MSG_CT_DELETE)) return "destroy";
   if (message.type !== messageType(nf.IPCTNL_MSG_CT_NEW)) return null;
-  return message.flags & 0x400 ? "new" : "update";
-}
-
-interface MutableTuple {
-  src: string;
-  dst: string;
-  protocol: number;
-  sourcePort: number | null;
-  destinationPort: number | null;
-  icmp: { id: number; type: number; code: number } | null;
-}
-
-function emptyTuple(): MutableTuple {
-  return { src: "", dst: "", protocol: 0, sourcePort: null, destinationPort: null, icmp: null };
-}
-
-/** Reads IPCTNL_MSG_CT_NEW and _DELETE: CTA_*. */
-export function decodeConnection(message: NetlinkMessage): Connection {
-  let original: ConnectionTuple = emptyTuple();
-  let reply: ConnectionTuple = emptyTuple();
-  let master: ConnectionTuple | null = null;
-  let zone = 0;
-  let replyZone: number | undefined;
-  let status = 0;
-  let timeout: number | null = null;
-  let mark = 0;
-  let labels: Uint8Array | null = null;
-  let id = 0;
-  let use: number | null = null;
-  let info: ProtocolInfo = { state: null, tcpFlags: null, vtags: null };
-  let helper: string | null = null;
-  let originalCounters: ConnectionCounters | null = null;
-  let replyCounters: ConnectionCounters | null = null;
-  const attribute = message.attributes(NFGENMSG_BYTES);
-  while (attribute.next()) {
-    switch (attribute.type) {
-      case nf.CTA_TUPLE_ORIG:
-        original = readTuple(attribute.nested());
-        zone = readZone(attribute.nested()) ?? zone;
-        break;
-      case nf.CTA_TUPLE_REPLY:
-        reply = readTuple(attribute.nested());
-        replyZone = readZone(attribute.nested());
-        break;
-      case nf.CTA_TUPLE_MASTER:
-        master = readTuple(attribute.nested());
-        break;
-      case nf.CTA_ZONE:
-        zone = attribute.be16();
-        break;
-      case nf.CTA_STATUS:
-        status = attribute.be32();
-        break;
-      case nf.CTA_TIMEOUT:
-        timeout = attribute.be32();
-        break;
-      case nf.CTA_MARK:
-        mark = attribute.be32();
-        break;
-      case nf.CTA_LABELS:
-        labels = attribute.bytes();
-        break;
-      case nf.CTA_ID:
-        id = attribute.be32();
-        break;
-      case nf.CTA_USE:
-        use = attribute.be32();
-        break;
-      case nf.CTA_PROTOINFO:
-        info = readProtocolInfo(attribute.nested());
-        break;
-      case nf.CTA_HELP:
-        for (const help = attribute.nested(); help.next(); ) {
-          if (help.type === nf.CTA_HELP_NAME) helper = help.string();
-        }
-        break;
-      case nf.CTA_COUNTERS_ORIG:
-        originalCounters = readCounters(attribute.nested());
-        break;
-      case nf.CTA_COUNTERS_REPLY:
-        replyCounters = readCounters(attribute.nested());
-        break;
-    }
-  }
-  const counters = originalCounters && replyCounters && { original: originalCounters, reply: replyCounters };
-  const family = message.view.getUint8(message.payload);
-  return {
-    family,
-    original,
-    reply,
-    zone,
-    replyZone: replyZone ?? zone,
-    status,
-    timeout,
-    mark,
-    labels,
-    id,
-    use,
-    ...info,
-    helper,
-    counters,
-    master,
-  };
-}
-
-/** CTA_TUPLE_ZONE: the zone of one direction. */
-function readZone(parts: AttributeReader): number | undefined {
-  let zone: number | undefined;
-  while (parts.next()) if (parts.type === nf.CTA_TUPLE_ZONE) zone = parts.be16();
-  return zone;
-}
-
-function readTuple(parts: AttributeReader): ConnectionTuple {
-  const tuple = emptyTuple();
-  while (parts.next()) {
-    const nested = parts.nested();
-    if (parts.type === nf.CTA_TUPLE_IP) {
-      while (nested.next()) {
-        switch (nested.type) {
-          case nf.CTA_IP_V4_SRC:
-            tuple.src = ipv4Text(nested.bytes());
-            break;
-          case nf.CTA_IP_V4_DST:
-            tuple.dst = ipv4Text(nested.bytes());
-            break;
-          case nf.CTA_IP_V6_SRC:
-            tuple.src = ipv6Text(nested.bytes());
-            break;
-          case nf.CTA_IP_V6_DST:
-            tuple.dst = ipv6Text(nested.bytes());
-            break;
-        }
-      }
-    } else if (parts.type === nf.CTA_TUPLE_PROTO) readProtocol(nested, tuple);
-  }
-  return tuple;
-}
-
-function readProtocol(parts: AttributeReader, tuple: MutableTuple): void {
-  const icmp = { id: 0, type: 0, code: 0 };
-  let hasIcmp = false;
-  while (parts.next()) {
-    switch (parts.type) {
-      case nf.CTA_PROTO_NUM:
-        tuple.protocol = parts.u8();
-        break;
-      case nf.CTA_PROTO_SRC_PORT:
-        tuple.sourcePort = parts.be16();
-        break;
-      case nf.CTA_PROTO_DST_PORT:
-        tuple.destinationPort = parts.be16();
-        break;
-      case nf.CTA_PROTO_ICMP_ID:
-      case nf.CTA_PROTO_ICMPV6_ID:
-        icmp.id = parts.be16();
-        hasIcmp = true;
-        break;
-      case nf.CTA_PROTO_ICMP_TYPE:
-      case nf.CTA_PROTO_ICMPV6_TYPE:
-        icmp.type = parts.u8();
-        break;
-      case nf.CTA_PROTO_ICMP_CODE:
-      case nf.CTA_PROTO_ICMPV6_CODE:
-        icmp.code = parts.u8();
-        break;
-    }
-  }
-  if (hasIcmp) tuple.icmp = icmp;
-}
-
-type ProtocolInfo = Pick<Connection, "state" | "tcpFlags" | "vtags">;
-
-/** CTA_PROTOINFO: a nest of the protocol. */
-function readProtocolInfo(parts: AttributeReader): ProtocolInfo {
-  let state: number | null = null;
-  let tcpFlags: ProtocolInfo["tcpFlags"] = null;
-  let vtags: ProtocolInfo["vtags"] = null;
-  while (parts.next()) {
-    const nested = parts.nested();
-    let original = 0;
-    let reply = 0;
-    if (parts.type === nf.CTA_PROTOINFO_TCP) {
-      while (nested.next()) {
-        if (nested.type === nf.CTA_PROTOINFO_TCP_STATE) state = nested.u8();
-        else if (nested.type === nf.CTA_PROTOINFO_TCP_FLAGS_ORIGINAL) original = nested.u8();
-        else if (nested.type === nf.CTA_PROTOINFO_TCP_FLAGS_REPLY) reply = nested.u8();
-      }
-      tcpFlags = { original, reply };
-    } else if (parts.type === nf.CTA_PROTOINFO_SCTP) {
-      while (nested.next()) {
-        if (nested.type === nf.CTA_PROTOINFO_SCTP_STATE) state = nested.u8();
-        else if (nested.type === nf.CTA_PROTOINFO_SCTP_VTAG_ORIGINAL) original = nested.be32();
-        else if (nested.type === nf.CTA_PROTOINFO_SCTP_VTAG_REPLY) reply = nested.be32();
-      }
-      vtags = { original, reply };
-    }
-  }
-  return { state, tcpFlags, vtags };
-}
-
-function readCounters(parts: AttributeReader): ConnectionCounters {
-  let packets = 0;
-  let bytes = 0;
-  while (parts.next()) {
-    if (parts.length < 8) continue;
-    const value = parts.view.getUint32(parts.offset) * 0x1_0000_0000 + parts.view.getUint32(parts.offset + 4);
-    if (parts.type === nf.CTA_COUNTERS_PACKETS) packets = value;
-    else if (parts.type === nf.CTA_COUNTERS_BYTES) bytes = value;
-  }
-  return { packets, bytes };
-}
-
-function writeTuple(w: MessageWriter, type: number, family: number, tuple: ConnectionTuple): void {
-  const nest = w.nest(type);
-  const ip = w.nest(nf.CTA_TUPLE_IP);
-  const six = family === AF_INET6;
-  w.raw(six ? nf.CTA_IP_V6_SRC : nf.CTA_IP_V4_SRC, addressBytes(tuple.src));
-  w.raw(six ? nf.CTA_IP_V6_DST : nf.CTA_IP_V4_DST, addressBytes(tuple.dst));
-  w.endNest(ip);
-  const protocol = w.nest(nf.CTA_TUPLE_PROTO);
-  w.u8(nf.CTA_PROTO_NUM, tuple.protocol);
-  if (tuple.icmp !== null) {
-    w.be16(six ? nf.CTA_PROTO_ICMPV6_ID : nf.CTA_PROTO_ICMP_ID, tuple.icmp.id);
-    w.u8(six ? nf.CTA_PROTO_ICMPV6_TYPE : nf.CTA_PROTO_ICMP_TYPE, tuple.icmp.type);
-    w.u8(six ? nf.CTA_PROTO_ICMPV6_CODE : nf.CTA_PROTO_ICMP_CODE, tuple.icmp.code);
-  } else {
-    if (tuple.sourcePort !== null) w.be16(nf.CTA_PROTO_SRC_PORT, tuple.sourcePort);
-    if (tuple.destinationPort !== null) w.be16(nf.CTA_PROTO_DST_PORT, tuple.destinationPort);
-  }
-  w.endNest(protocol);
-  w.endNest(nest);
-}
-
-/** Bytes of an address. @throws Errno EINVAL where it is none */
-function addressBytes(text: string): Uint8Array {
-  const bytes = text.includes(":") ? parseIpv6(text) : parseIpv4(text);
-  if (bytes === null) throw new Errno(EINVAL, `${text} is no address`);
-  return bytes;
+  return message.flags & NLM_F_CREATE ? "new" : "update";
 }
 
 /** Names by IPPROTO_*. */
@@ -473,7 +193,7 @@ function labelsText(labels: Uint8Array): string {
   return `0x${text || "0"}`;
 }
 
-/** What formatConnection() tells beyond tuples, zone, mark, labels and state. */
+/** What formatConnection() writes beyond tuples, zone, mark, labels and state. */
 export interface ConnectionFormat {
   /** `-m`: id, status, both directions' TCP state and flags. */
   readonly more?: boolean;

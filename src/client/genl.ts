@@ -1,28 +1,17 @@
 import { Errno } from "../core/errors.ts";
 import type { AttributeReader } from "../netlink/reader.ts";
+import type { AttributeSet, Definitions, Values } from "../netlink/schema/index.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
+import { nlctrl } from "../schema/genetlink.ts";
 import { ENOBUFS, ENOENT, EPROTO } from "../uapi/errno.ts";
-import {
-  CTRL_ATTR_FAMILY_ID,
-  CTRL_ATTR_FAMILY_NAME,
-  CTRL_ATTR_HDRSIZE,
-  CTRL_ATTR_MAXATTR,
-  CTRL_ATTR_MCAST_GROUPS,
-  CTRL_ATTR_MCAST_GRP_ID,
-  CTRL_ATTR_MCAST_GRP_NAME,
-  CTRL_ATTR_OP_FLAGS,
-  CTRL_ATTR_OP_ID,
-  CTRL_ATTR_OPS,
-  CTRL_ATTR_VERSION,
-  CTRL_CMD_GETFAMILY,
-  GENL_HDRLEN,
-  GENL_ID_CTRL,
-} from "../uapi/genetlink.ts";
+import { CTRL_ATTR_FAMILY_NAME, CTRL_CMD_GETFAMILY, GENL_HDRLEN, GENL_ID_CTRL } from "../uapi/genetlink.ts";
 import { NETLINK_GENERIC, NLMSG_HDRLEN, NLMSG_MIN_TYPE } from "../uapi/netlink.ts";
-import { type Batch, type Build, messagesOf, type NetlinkMessage, Requester, type SocketOpener } from "./requester.ts";
+import type { Batch } from "./batch.ts";
+import { type Build, type MessageView, messagesOf } from "./message.ts";
+import { Requester, type SocketOpener } from "./requester.ts";
 
-/** A generic-netlink family as CTRL_CMD_GETFAMILY tells it (spec/families F-011). */
-export interface GenlFamily {
+/** A generic-netlink family as CTRL_CMD_GETFAMILY describes it (spec/families F-011). */
+export interface GenlFamilyInfo {
   readonly name: string;
   /** nlmsg_type of its messages. */
   readonly id: number;
@@ -39,7 +28,7 @@ export interface GenlFamily {
 /** One message of a family: its command and attributes. */
 export class GenlMessage {
   constructor(
-    readonly message: NetlinkMessage,
+    readonly message: MessageView,
     private readonly headerSize: number,
   ) {}
   get command(): number {
@@ -64,6 +53,11 @@ export class GenlMessage {
   attributes(): AttributeReader {
     return this.message.attributes(GENL_HDRLEN + this.headerSize);
   }
+  /** The attributes by their table; unknown and too short ones are left out. */
+  decode<D extends Definitions>(set: AttributeSet<D>): Values<D> {
+    const { view, end } = this.message;
+    return set.decode(view, Math.min(this.header + this.headerSize, end), end, true);
+  }
 }
 
 /** A membership of multicast groups; close() ends it. */
@@ -74,7 +68,7 @@ export interface Subscription {
 }
 
 /**
- * Generic netlink over whatever carries netlink: families by name, requests, dumps, groups. All requests are synchronous.
+ * A generic-netlink client: families by name, requests, dumps, multicast groups. All requests are synchronous.
  *
  * @example
  * const genl = new GenlClient(connect());
@@ -83,7 +77,7 @@ export interface Subscription {
  */
 export class GenlClient {
   private readonly requester: Requester;
-  private readonly families = new Map<string, GenlFamily>();
+  private readonly families = new Map<string, GenlFamilyInfo>();
   private readonly idle: Requester[] = [];
 
   constructor(readonly opener: SocketOpener) {
@@ -96,10 +90,10 @@ export class GenlClient {
   }
 
   /**
-   * The family of that name; asked for once.
-   * @throws Errno ENOENT when there is none: the module is absent
+   * The family of that name. Requested once, then kept.
+   * @throws Errno ENOENT where it does not exist
    */
-  family(name: string): GenlFamily {
+  family(name: string): GenlFamilyInfo {
     const known = this.families.get(name);
     if (known !== undefined) return known;
     const replies = this.requester.request(GENL_ID_CTRL, 0, (writer) => {
@@ -117,7 +111,7 @@ export class GenlClient {
    * @param build writes the family header, then the attributes
    * @throws Errno as the request failed
    */
-  request(family: GenlFamily, command: number, build: Build, flags = 0): GenlMessage[] {
+  request(family: GenlFamilyInfo, command: number, build: Build, flags = 0): GenlMessage[] {
     return this.requester
       .request(family.id, flags, framed(family, command, build))
       .map((message) => new GenlMessage(message, family.headerSize));
@@ -128,7 +122,7 @@ export class GenlClient {
    * stop early.
    * @throws Errno as the dump failed
    */
-  *dump(family: GenlFamily, command: number, build: Build): IterableIterator<GenlMessage> {
+  *dump(family: GenlFamilyInfo, command: number, build: Build): IterableIterator<GenlMessage> {
     const requester = this.idle.pop() ?? new Requester(this.opener.open(NETLINK_GENERIC));
     let whole = false;
     try {
@@ -154,7 +148,7 @@ export class GenlClient {
    * @throws Errno ENOENT for an unknown group
    */
   subscribe(
-    family: GenlFamily,
+    family: GenlFamilyInfo,
     onMessage: (message: GenlMessage) => void,
     groups: readonly string[] = [...family.groups.keys()],
     onLost?: () => void,
@@ -196,7 +190,7 @@ export class GenlBatch {
   get length(): number {
     return this.batch.length;
   }
-  add(family: GenlFamily, command: number, build: Build, flags = 0): number {
+  add(family: GenlFamilyInfo, command: number, build: Build, flags = 0): number {
     return this.batch.add(family.id, flags, framed(family, command, build));
   }
   send(onError?: (index: number, error: Errno) => void): number {
@@ -204,10 +198,10 @@ export class GenlBatch {
   }
 }
 
-/** Takes everything that waits in a socket; tells of lost messages and goes on. */
+/** Reads all messages that wait in a socket. @param onLost called for each ENOBUFS; reading goes on */
 export function drain(
   socket: NetlinkSocket,
-  onMessage: (message: NetlinkMessage) => void,
+  onMessage: (message: MessageView) => void,
   onLost?: (() => void) | undefined,
 ): void {
   for (;;) {
@@ -215,6 +209,7 @@ export function drain(
     try {
       datagram = socket.receive();
     } catch (error) {
+      // ENOBUFS: messages were lost because the receive buffer was full.
       if (!(error instanceof Errno && error.errno === ENOBUFS)) throw error;
       onLost?.();
       continue;
@@ -228,62 +223,23 @@ export function drain(
   }
 }
 
-function framed(family: GenlFamily, command: number, build: Build): Build {
+function framed(family: GenlFamilyInfo, command: number, build: Build): Build {
   return (writer) => {
     writer.genl(command, family.version);
     build(writer);
   };
 }
 
-function decodeFamily(message: GenlMessage): GenlFamily {
-  let name = "";
-  let id = 0;
-  let version = 0;
-  let headerSize = 0;
-  let maxAttr = 0;
-  const groups = new Map<string, number>();
-  const operations = new Map<number, number>();
-  const attributes = message.attributes();
-  while (attributes.next()) {
-    switch (attributes.type) {
-      case CTRL_ATTR_FAMILY_NAME:
-        name = attributes.string();
-        break;
-      case CTRL_ATTR_FAMILY_ID:
-        id = attributes.u16();
-        break;
-      case CTRL_ATTR_VERSION:
-        version = attributes.u32();
-        break;
-      case CTRL_ATTR_HDRSIZE:
-        headerSize = attributes.u32();
-        break;
-      case CTRL_ATTR_MAXATTR:
-        maxAttr = attributes.u32();
-        break;
-      case CTRL_ATTR_OPS:
-        for (const list = attributes.nested(); list.next(); ) {
-          let op = 0;
-          let flags = 0;
-          for (const entry = list.nested(); entry.next(); ) {
-            if (entry.type === CTRL_ATTR_OP_ID) op = entry.u32();
-            else if (entry.type === CTRL_ATTR_OP_FLAGS) flags = entry.u32();
-          }
-          operations.set(op, flags);
-        }
-        break;
-      case CTRL_ATTR_MCAST_GROUPS:
-        for (const list = attributes.nested(); list.next(); ) {
-          let group = "";
-          let groupId = 0;
-          for (const entry = list.nested(); entry.next(); ) {
-            if (entry.type === CTRL_ATTR_MCAST_GRP_NAME) group = entry.string();
-            else if (entry.type === CTRL_ATTR_MCAST_GRP_ID) groupId = entry.u32();
-          }
-          groups.set(group, groupId);
-        }
-        break;
-    }
-  }
-  return { name, id, version, headerSize, maxAttr, groups, operations };
+function decodeFamily(message: GenlMessage): GenlFamilyInfo {
+  const { view, header, message: whole } = message;
+  const values = nlctrl.decode(view, header, whole.end, true);
+  return {
+    name: values.FAMILY_NAME ?? "",
+    id: values.FAMILY_ID ?? 0,
+    version: values.VERSION ?? 0,
+    headerSize: values.HDRSIZE ?? 0,
+    maxAttr: values.MAXATTR ?? 0,
+    groups: new Map((values.MCAST_GROUPS ?? []).map(({ NAME = "", ID = 0 }) => [NAME, ID])),
+    operations: new Map((values.OPS ?? []).map(({ ID = 0, FLAGS = 0 }) => [ID, FLAGS])),
+  };
 }

@@ -1,4 +1,5 @@
 export { ipv4Text, ipv6Text, macText } from "../net/address.ts";
+export { Batch } from "./batch.ts";
 export {
   type Connection,
   type ConnectionCounters,
@@ -10,31 +11,38 @@ export {
   formatConnection,
   formatConntrackLine,
 } from "./conntrack.ts";
-export { type FormatOptions, formatActions, formatFlow, formatKey, formatUfid } from "./format.ts";
+export { type FormatOptions, formatActions, formatFlow, formatKey, formatUfid } from "./format/index.ts";
 export {
   GenlBatch,
   GenlClient,
-  type GenlFamily,
+  type GenlFamilyInfo,
   GenlMessage,
   type Subscription,
 } from "./genl.ts";
+export { errorOf, MessageView, messagesOf } from "./message.ts";
 export {
+  type DatapathChanges,
   type DatapathInfo,
+  type DatapathOptions,
   type ExecuteSpec,
+  type FlowChanges,
   type FlowId,
   type FlowInfo,
   type FlowSpec,
-  type MeterBand,
+  type MeterBandSpec,
+  type MeterFeatures,
   type MeterInfo,
+  type MeterOptions,
   type Notification,
   OvsBatch,
   OvsClient,
   type Upcall,
   UpcallSocket,
   type VportInfo,
+  type VportOptions,
   type VportStats,
   type ZoneLimit,
-} from "./ovs.ts";
+} from "./ovs/index.ts";
 export { formatProc } from "./proc.ts";
-export { Batch, errorOf, messagesOf, NetlinkMessage, Requester, type SocketOpener } from "./requester.ts";
+export { Requester, type SocketOpener } from "./requester.ts";
 export { Client, type ConnectOptions, connect, type OpenOptions, SeqpacketSocket } from "./seqpacket.ts";

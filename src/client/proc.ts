@@ -17,7 +17,7 @@ const IPPROTO_SCTP = 132;
 
 /**
  * A connection as /proc/net/nf_conntrack has it (spec/ctnetlink N-150), without the newline. `use` counts the reader,
- * as there. GRE shows the kernel's default timeouts: ctnetlink does not tell others.
+ * too. GRE shows the kernel's default timeouts: ctnetlink has no others.
  */
 export function formatProc(connection: Connection): string {
   const { family, original, reply, status, counters } = connection;

@@ -19,7 +19,7 @@ import {
 import { EAGAIN, EBADF, EMSGSIZE, ETIMEDOUT } from "../uapi/errno.ts";
 import type { SocketOpener } from "./requester.ts";
 
-/** The connecting half of native/src/seqpacket.cc. */
+/** The client of native/src/seqpacket.cc. */
 interface NativeClient {
   /** request() with proof of what this process may do. */
   hello(record: Uint8Array, answer: Uint8Array, timeoutMs: number): number;
@@ -36,7 +36,7 @@ interface SeqpacketAddon {
 
 /** Options of connect(). */
 export interface ConnectOptions {
-  /** Milliseconds that a request may take before the connection is given up. Default 30 000. */
+  /** Milliseconds after which an unanswered request ends the connection. Default 30 000. */
   readonly timeout?: number;
 }
 
@@ -46,14 +46,14 @@ export interface OpenOptions {
   readonly portId?: number;
 }
 
-/** Datagrams in flight are never larger: an upcall is a frame of at most 64 KiB and its attributes. */
+/** Size of the largest datagram: an upcall is a frame of at most 64 KiB and its attributes. */
 const RECEIVE_BYTES = 1 << 18;
-/** What the server may fill a dump's datagram with. */
+/** Bytes of a dump that the server puts into one datagram. */
 const DUMP_RECEIVE_LENGTH = 32_768;
 
 /**
- * A connection to a nokmod server: opens netlink sockets that its kernel side answers. Requests block until they are
- * answered, as system calls do; so client and server must not share a thread.
+ * A connection to a nokmod server, which opens netlink sockets there. Requests block until they are answered, as system
+ * calls do: client and server must not share a thread.
  */
 export class Client implements SocketOpener {
   private readonly control: NativeClient;
@@ -65,7 +65,7 @@ export class Client implements SocketOpener {
   private readonly buffer = new Uint8Array(RECEIVE_BYTES);
   private closed = false;
 
-  /** @throws NokmodError ERR_CONNECT when nobody listens, ERR_TRANSPORT when it is no server of this version */
+  /** @throws NokmodError ERR_CONNECT without a server, ERR_TRANSPORT with a server of another version */
   constructor(
     readonly path: string = defaultSocketPath(),
     options: ConnectOptions = {},
@@ -146,16 +146,16 @@ export class Client implements SocketOpener {
     this.conclude(channel, channel.request(header, payload, this.answerBytes, this.timeout));
   }
 
-  /** @param length what the addon made of a request @throws Errno, NokmodError */
+  /** Checks the outcome of a request. @param length bytes of the answer, or a negative errno @throws Errno, NokmodError */
   private conclude(channel: NativeClient, length: number): void {
     if (length === ANSWER_BYTES) {
       const errno = this.answer.getUint32(AnswerAt.Error, true);
       if (errno !== 0) throw new Errno(errno);
       return;
     }
-    // Too large for the socket: nothing was sent, the connection is as good as before.
+    // Too large for the socket: nothing was sent, and the connection stays usable.
     if (length === -EMSGSIZE) throw new Errno(EMSGSIZE);
-    // An answer that comes after we gave up would be taken for that of the next request.
+    // A late answer would be taken for that of the next request.
     channel.close();
     if (channel === this.control) this.closed = true;
     if (length === -EAGAIN) throw new Errno(ETIMEDOUT, `the server on ${this.path} did not answer`);
@@ -168,7 +168,7 @@ export function connect(path?: string, options?: ConnectOptions): Client {
   return new Client(path, options);
 }
 
-/** A netlink socket whose kernel side lives in another process. */
+/** A netlink socket of a nokmod in another process. */
 export class SeqpacketSocket implements NetlinkSocket {
   readonly portId: number;
   private callback: (() => void) | null = null;
@@ -193,9 +193,9 @@ export class SeqpacketSocket implements NetlinkSocket {
     this.request(TransportOp.Send, 0, 0, datagram);
   }
 
-  /** @throws NokmodError ERR_CONNECTION_LOST when the server has gone; Errno ENOBUFS, EBADF */
+  /** @throws NokmodError ERR_CONNECTION_LOST when the server has ended; Errno ENOBUFS, EBADF */
   receive(): Uint8Array | null {
-    // Who reads wants to hear of the next datagram too, whether or not it takes all that wait.
+    // Reading asks for the next call of onReadable, even where datagrams are left.
     if (this.callback !== null) this.wait(true);
     for (;;) {
       const length = this.channel.receive(this.buffer);
@@ -237,6 +237,7 @@ export class SeqpacketSocket implements NetlinkSocket {
     try {
       this.request(TransportOp.ReceiveBuffer, bytes, 1);
     } catch (error) {
+      // Without CAP_NET_ADMIN the limit of net.core.rmem_max holds.
       if (!(error instanceof Errno)) throw error;
       this.request(TransportOp.ReceiveBuffer, bytes, 0);
     }
@@ -258,7 +259,7 @@ export class SeqpacketSocket implements NetlinkSocket {
     return this.buffer.slice(0, length);
   }
 
-  /** Level-triggered polling would call again and again while nobody reads: one call, until somebody does. */
+  /** Polls for one call until the next receive(): polling is level-triggered and would call again and again. */
   private wait(on: boolean): void {
     if (on === this.waiting || this.closed) return;
     this.waiting = on;

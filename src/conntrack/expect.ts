@@ -31,7 +31,7 @@ export class Expectation {
   serial = 0;
   /** In the table. */
   live = false;
-  /** Given up: matches nothing, is not listed, and goes when the table comes across it. */
+  /** Given up: it matches nothing, is not listed, and is removed when the table next looks at it. */
   dead = false;
 
   constructor(
@@ -107,13 +107,16 @@ export const enum AddResult {
   ALREADY = -114,
 }
 
-/** A connection has a helper, or had one that was taken away. Those that were expected with one do not have the bit. */
+/**
+ * Whether a connection may expect others: it has a helper, or had one that was removed. IPS_HELPER is not set in those
+ * that got their helper from an expectation.
+ */
 export function mayExpect(words: Int32Array, slot: number): boolean {
   const entry = slot * E.WORDS;
   return (words[entry + E.STATUS] & IPS_HELPER) !== 0 || (words[entry + E.EXT] & Ext.HELPER_MASK) !== 0;
 }
 
-/** Its time is over, or it was given up. A permanent one outlives matches, not its time. */
+/** Whether an expectation has expired or was given up. A permanent one survives matches, not its timeout. */
 export function expired(expectation: Expectation, now: number): boolean {
   return expectation.dead || ((expectation.expires - now) | 0) <= 0;
 }

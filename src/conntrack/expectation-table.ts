@@ -26,7 +26,7 @@ export class ExpectationTable {
     private readonly table: ConnectionTable,
     /** nf_conntrack_expect_max */
     public max: number,
-    /** What the helper that a connection has at the moment allows. */
+    /** Policy of the helper that a connection has at the moment, by class. */
     private readonly policyOf: (master: number, expectClass: number) => ExpectPolicy | undefined,
   ) {}
 
@@ -66,7 +66,7 @@ export class ExpectationTable {
     this.listener?.expectation(expectation, true, portId, report);
   }
 
-  /** A master between two zones: what goes to the one who began it comes by the zone of its answers. */
+  /** Sets the zone of an expectation whose master is between two zones: the reply zone if it is to the master's originator. */
   private chooseZone({ tuple, master }: Expectation): void {
     const { words } = this.table;
     const entry = master * E.WORDS;
@@ -77,7 +77,7 @@ export class ExpectationTable {
   }
 
   /**
-   * Whether there is room for an expectation; makes some by what it replaces.
+   * Tests whether an expectation can be added, and removes the one that it replaces.
    * @param coming others of its class that will be added before it
    */
   private check(expectation: Expectation, now: number, anyMaster: boolean, coming = 0): AddResult {
@@ -132,7 +132,7 @@ export class ExpectationTable {
       ?.find((expectation) => !expired(expectation, now) && covers(expectation, tuple));
   }
 
-  /** Gives an expectation up: as good as gone, its event comes when the table comes across it. */
+  /** Marks an expectation as dead: it matches no longer; its removal and event follow when the table next looks at it. */
   giveUp(expectation: Expectation): void {
     expectation.dead = true;
   }
@@ -149,7 +149,7 @@ export class ExpectationTable {
     this.listener?.expectation(expectation, false, portId, report);
   }
 
-  /** The master goes: so do its expectations (spec/conntrack C-233). */
+  /** Removes the expectations of a master that is destroyed (spec/conntrack C-233). */
   removeAllOf(master: number): void {
     for (const expectation of [...(this.byMaster.get(master) ?? [])]) this.remove(expectation, 0, false);
   }

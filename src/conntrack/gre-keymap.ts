@@ -8,9 +8,10 @@ interface Entry {
 }
 
 /**
- * What the PPTP helper has told the GRE tracker (spec/conntrack C-332). An enhanced GRE header (RFC 2637 section 4.1)
+ * Call ids of PPTP calls: the PPTP helper adds them, the GRE tracker looks them up (spec/conntrack C-332). An enhanced GRE
+ * header (RFC 2637 section 4.1)
  * has the call id of its receiver only; the sender's is found here by addresses and the receiver's, so that both
- * directions of a call become one connection. Zones are not told apart, as in the kernel.
+ * directions of a call become one connection. Zones are not distinguished, as in the kernel.
  */
 export class GreKeymap {
   private readonly entries: Entry[] = [];
@@ -36,7 +37,7 @@ export class GreKeymap {
     return true;
   }
 
-  /** Forgets both directions of a master's call. */
+  /** Removes both directions of a master's call. */
   remove(master: number): void {
     for (let i = this.entries.length - 1; i >= 0; i--) {
       if (this.entries[i].master === master) this.entries.splice(i, 1);

@@ -8,7 +8,6 @@ import * as udp from "../packet/udp.ts";
 import { AF_INET } from "./layout.ts";
 import { type ConntrackOptions, IPPROTO_DCCP } from "./options.ts";
 import { dccpCoverage, dccpHeaderValid } from "./trackers/dccp.ts";
-import { tcpHeaderValid } from "./trackers/tcp.ts";
 
 /** Length, flag and checksum tests that a transport header must pass before its tracker sees it (spec/conntrack C-251). */
 
@@ -18,17 +17,6 @@ export function checksumValid(options: ConntrackOptions, packet: Packet, family:
   if (!verifyL4(packet, family === AF_INET ? ETH_P_IP : ETH_P_IPV6, proto)) return false;
   packet.csum = Csum.UNNECESSARY;
   return true;
-}
-
-/** Verifies the TCP header and checksum. @param length bytes from l4 to the end of the packet. HOT PATH. */
-export function tcpValid(
-  options: ConntrackOptions,
-  packet: Packet,
-  family: number,
-  l4: number,
-  length: number,
-): boolean {
-  return tcpHeaderValid(packet.memory.view, l4, length) && checksumValid(options, packet, family, IpProto.TCP);
 }
 
 /** Verifies UDP's length, and its checksum unless that is 0 (spec/conntrack C-315, C-316). HOT PATH. */

@@ -33,8 +33,8 @@ export function statusBit(manip: Manip, direction: number): number {
 const transport = new Transport();
 
 /**
- * Rewrites one side of the packet whose IP header stands at `l3`, which may be the inner one of an ICMP error.
- * @param full true if the L4 header is known to be whole
+ * Rewrites one side of the packet whose IP header is at `l3`, which may be the inner one of an ICMP error.
+ * @param at the other direction's tuple in `words`
  * @returns false if the headers do not fit: the packet is to be dropped
  */
 export function manipPacket(
@@ -58,28 +58,28 @@ export function manipPacket(
     const field = l3 + (manip === Manip.SRC ? ipv4.SRC : ipv4.DST);
     const old = view.getInt32(field);
     const fresh = words[from];
-    if (!manipTransport(packet, proto, l4, end, manip, port, ports >>> 16, diff32(old, fresh), false)) return false;
+    if (!manipTransport(packet, proto, l4, manip, port, ports >>> 16, diff32(old, fresh), false)) return false;
     replace32(view, l3 + ipv4.CHECKSUM, old, fresh);
     view.setInt32(field, fresh);
     return true;
   }
   const field = l3 + (manip === Manip.SRC ? ipv6.SRC : ipv6.DST);
   const diff = diff128(view, field, words, from);
-  if (!manipTransport(packet, proto, l4, end, manip, port, ports >>> 16, diff, true)) return false;
+  if (!manipTransport(packet, proto, l4, manip, port, ports >>> 16, diff, true)) return false;
   for (let i = 0; i < 4; i++) view.setInt32(field + i * 4, words[from + i]);
   return true;
 }
 
 /**
  * Rewrites port or id and updates the transport checksum for it and for the address.
- * @param addressDiff what the address adds to the pseudo header's sum
+ * @param id what the id of an ICMP query becomes
+ * @param addressDiff change of the pseudo header's sum by the new address
  * @param icmpPseudo ICMPv6 sums a pseudo header, ICMP does not
  */
 function manipTransport(
   packet: Packet,
   proto: number,
   l4: number,
-  end: number,
   manip: Manip,
   port: number,
   id: number,
@@ -87,6 +87,7 @@ function manipTransport(
   icmpPseudo: boolean,
 ): boolean {
   const view = packet.memory.view;
+  const end = packet.off + packet.len;
   const field = l4 + (manip === Manip.SRC ? 0 : 2);
   switch (proto) {
     case IpProto.TCP: {

@@ -1,4 +1,4 @@
-import { jhash2 } from "../flow/hash.ts";
+import { jhash2 } from "../core/jhash.ts";
 import { IpProto } from "../packet/ip.ts";
 import type { NatAction } from "./action.ts";
 import { AF_INET, T } from "./layout.ts";

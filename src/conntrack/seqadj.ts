@@ -70,29 +70,23 @@ function unshift(words: Int32Array, entry: number, direction: number, seen: numb
   return (seen - offset) | 0;
 }
 
+/** Shifts the edges of SACK blocks and updates the checksum. @returns false if the options are malformed */
 function adjustSack(packet: Packet, l4: number, words: Int32Array, entry: number, direction: number): boolean {
   const view = packet.memory.view;
-  let at = l4 + tcp.HEADER_LEN;
   const end = l4 + tcp.headerLength(view, l4);
   if (end > packet.off + packet.len) return false;
-  while (at < end) {
-    const kind = view.getUint8(at);
-    if (kind === tcp.OPT_END) return true;
-    if (kind === tcp.OPT_NOOP) {
-      at++;
-      continue;
-    }
-    const size = at + 1 < end ? view.getUint8(at + 1) : 0;
-    if (size < 2 || at + size > end) return false;
-    if (kind === tcp.OPT_SACK && size >= 10 && (size - 2) % 8 === 0) {
-      for (let edge = at + 2; edge < at + size; edge += 4) {
+  let at = tcp.nextOption(view, l4 + tcp.HEADER_LEN, end);
+  while (at >= 0) {
+    const next = at + view.getUint8(at + 1);
+    if (tcp.isSack(view, at)) {
+      for (let edge = at + 2; edge < next; edge += 4) {
         const seen = view.getInt32(edge);
         const fresh = unshift(words, entry, direction, seen);
         updateL4(packet, l4 + tcp.CHECKSUM, diff32(seen, fresh), false);
         view.setInt32(edge, fresh);
       }
     }
-    at += size;
+    at = tcp.nextOption(view, next, end);
   }
-  return true;
+  return at === tcp.OPTIONS_END;
 }

@@ -53,9 +53,9 @@ export class TimeoutPolicies {
     this.policies[number] = undefined;
   }
 
-  /** Timeouts of an entry with this policy number, by CTA_TIMEOUT_* number. HOT PATH. */
+  /** Timeouts of an entry with this policy number, by CTA_TIMEOUT_* number; the defaults if there is no such policy. */
   timeoutsOf(number: number, defaults: Int32Array): Int32Array {
-    return number === 0 ? defaults : (this.policies[number]?.timeouts ?? defaults);
+    return this.policies[number]?.timeouts ?? defaults;
   }
 
   /**

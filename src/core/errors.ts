@@ -1,3 +1,5 @@
+import * as numbers from "../uapi/errno.ts";
+
 /** The root of all errors that nokmod throws on purpose. `code` is stable: programs may test it. */
 export class NokmodError extends Error {
   constructor(
@@ -31,4 +33,11 @@ export class Errno extends NokmodError {
   ) {
     super("ERR_ERRNO", extack ?? `errno ${errno}`);
   }
+}
+
+const NAMES = new Map<number, string>(Object.entries(numbers).map(([name, value]) => [value, name]));
+
+/** Name of an errno: `ENODEV`; its number where it has none here. */
+export function errnoName(errno: number): string {
+  return NAMES.get(errno) ?? String(errno);
 }

@@ -2,12 +2,12 @@ import type { ConntrackPort } from "../conntrack/conntrack-port.ts";
 import type { KernelProfile } from "../core/kernel-profile.ts";
 import type { Random } from "../core/random.ts";
 import { extractHeaders, extractKey } from "../flow/extract.ts";
-import { packetHash, skbHashFlags } from "../flow/hash.ts";
+import { type PacketHasher, skbHashFlags } from "../flow/hash.ts";
 import { K, newKey } from "../flow/key.ts";
 import { fragment } from "../packet/fragment.ts";
 import { Gso, Packet } from "../packet/packet.ts";
 import { wireLength } from "../packet/wire.ts";
-import type { Port } from "../port/port.ts";
+import type { Port, TunnelOptions } from "../port/port.ts";
 import { E2BIG, EAGAIN, ENOMEM, EPROTONOSUPPORT } from "../uapi/errno.ts";
 import { OVS_DP_F_DISPATCH_UPCALL_PER_CPU, OVSP_LOCAL } from "../uapi/openvswitch.ts";
 import { ActionExecutor } from "./actions/execute.ts";
@@ -19,7 +19,7 @@ import { FlowTable } from "./flow-table.ts";
 import type { ActionHost } from "./host.ts";
 import { MeterTable } from "./meter.ts";
 import { UpcallSender } from "./upcall.ts";
-import type { TunnelOptions, Vport, VportOwner } from "./vport.ts";
+import type { Vport, VportOwner } from "./vport.ts";
 
 const ETH_HLEN = 14;
 const VLAN_HLEN = 4;
@@ -74,6 +74,7 @@ export class Datapath implements ActionHost, VportOwner {
   readonly kernel: KernelProfile;
   readonly clock: BatchClock;
   readonly random: Random;
+  readonly hasher: PacketHasher;
   readonly conntrack: ConntrackPort;
   private readonly executor: ActionExecutor;
   private readonly key = newKey();
@@ -88,11 +89,12 @@ export class Datapath implements ActionHost, VportOwner {
     this.kernel = environment.kernel;
     this.clock = environment.clock;
     this.random = environment.random;
+    this.hasher = environment.hasher;
     this.conntrack = environment.conntrack;
     this.executor = new ActionExecutor(this, environment.memory);
     this.meters = new MeterTable(environment.clock);
     this.fragmentPacket = new Packet(environment.memory);
-    this.upcallSender = new UpcallSender(environment.packetFamily, environment.upcalls, new Packet(environment.memory));
+    this.upcallSender = new UpcallSender(environment);
   }
 
   /** The local port (number 0), whose device names the datapath. */
@@ -133,7 +135,7 @@ export class Datapath implements ActionHost, VportOwner {
   /** Looks the packet up and runs its flow's actions, or sends a MISS. */
   private process(packet: Packet, key: Int32Array): void {
     const { flows, counters } = this;
-    const flow = flows.lookup(key, packetHash(packet, key));
+    const flow = flows.lookup(key, this.hasher.ofPacket(packet, key));
     if (flow < 0) {
       this.miss(packet, key);
       return;
@@ -196,7 +198,7 @@ export class Datapath implements ActionHost, VportOwner {
       return;
     }
     // A tunnel chooses its source port by the hash.
-    if (packet.egressTunnel !== undefined) packetHash(packet, key);
+    if (packet.egressTunnel !== undefined) this.hasher.ofPacket(packet, key);
     const { len, mru } = packet;
     if (packet.maxLen !== 0 && len > packet.maxLen) packet.len = packet.maxLen;
     const hardHeader = vport.port.l3 ? 0 : ETH_HLEN;
@@ -262,7 +264,7 @@ export class Datapath implements ActionHost, VportOwner {
     if (portNo < 0 || packet.egressTunnel === undefined) return undefined;
     const port = this.vports[portNo]?.port;
     if (port?.egressTunnel === undefined) return undefined;
-    packetHash(packet, key);
+    this.hasher.ofPacket(packet, key);
     return port.egressTunnel(packet, this.egress) ? this.egress : undefined;
   }
 

@@ -1,17 +1,10 @@
 import { Errno } from "../core/errors.ts";
-import type { Port } from "../port/port.ts";
+import type { Port, TunnelOptions } from "../port/port.ts";
 import { EAFNOSUPPORT, EBUSY, EEXIST, EFBIG, EINVAL, ENODEV } from "../uapi/errno.ts";
-import {
-  OVS_VPORT_TYPE_GENEVE,
-  OVS_VPORT_TYPE_GRE,
-  OVS_VPORT_TYPE_INTERNAL,
-  OVS_VPORT_TYPE_NETDEV,
-  OVS_VPORT_TYPE_VXLAN,
-  OVSP_LOCAL,
-} from "../uapi/openvswitch.ts";
+import { OVS_VPORT_TYPE_INTERNAL, OVS_VPORT_TYPE_NETDEV, OVSP_LOCAL } from "../uapi/openvswitch.ts";
 import { Datapath } from "./datapath.ts";
 import type { DatapathEnvironment } from "./environment.ts";
-import { type TunnelOptions, Vport } from "./vport.ts";
+import { Vport } from "./vport.ts";
 
 /** DP_MAX_PORTS (spec/tables T-118). */
 export const MAX_PORTS = 65535;
@@ -129,12 +122,9 @@ export class Datapaths {
             ifindex,
           ),
         );
-      case OVS_VPORT_TYPE_GRE:
-      case OVS_VPORT_TYPE_VXLAN:
-      case OVS_VPORT_TYPE_GENEVE:
-        return this.attach(datapath, portNo, type, upcallPids, () => tunnels.create(name, type, options));
       default:
-        throw new Errno(EAFNOSUPPORT);
+        if (!tunnels.isTunnelType(type)) throw new Errno(EAFNOSUPPORT);
+        return this.attach(datapath, portNo, type, upcallPids, () => tunnels.create(name, type, options));
     }
   }
 

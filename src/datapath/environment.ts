@@ -1,13 +1,13 @@
 import type { ConntrackPort } from "../conntrack/conntrack-port.ts";
 import type { KernelProfile } from "../core/kernel-profile.ts";
 import type { Random } from "../core/random.ts";
+import type { PacketHasher } from "../flow/hash.ts";
 import type { PacketMemory } from "../packet/memory.ts";
 import type { Packet } from "../packet/packet.ts";
-import type { Port, PortProvider } from "../port/port.ts";
+import type { Port, PortProvider, TunnelOptions } from "../port/port.ts";
 import type { BatchClock } from "./batch-clock.ts";
 import type { DropSink } from "./drop-reason.ts";
 import type { UpcallSink } from "./upcall.ts";
-import type { TunnelOptions } from "./vport.ts";
 
 /** The host's own conntrack, asked about packets of internal ports. Implemented by src/kernel/host-conntrack.ts. */
 export interface HostState {
@@ -16,8 +16,10 @@ export interface HostState {
   endBatch(): void;
 }
 
-/** Makes ports of tunnel devices; implemented by src/tunnel/tunnels.ts. */
+/** Makes ports of tunnel devices; implemented by src/tunnel/ports.ts. */
 export interface TunnelProvider {
+  /** Whether vports of that type (OVS_VPORT_TYPE_*) are tunnels. */
+  isTunnelType(type: number): boolean;
   /** A tunnel device as a port; undefined if no tunnel device has that name. @throws Errno EBUSY, EADDRINUSE, EPERM */
   open(name: string): Port | undefined;
   /** A port with a device of its own, for vports of the tunnel types. @throws Errno EINVAL, EEXIST, EBUSY, EADDRINUSE */
@@ -47,6 +49,8 @@ export interface DatapathEnvironment {
   readonly kernel: KernelProfile;
   readonly clock: BatchClock;
   readonly random: Random;
+  /** Packet hashes: one seed for all datapaths. */
+  readonly hasher: PacketHasher;
   readonly memory: PacketMemory;
   readonly conntrack: ConntrackPort;
   /** Knows what the host's own conntrack thinks of a packet that its stack sends through an internal port. */

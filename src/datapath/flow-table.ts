@@ -1,4 +1,4 @@
-import { jhash1word } from "../flow/hash.ts";
+import { jhash1word } from "../core/jhash.ts";
 import { K, sameKey } from "../flow/key.ts";
 import type { Program } from "./actions/program.ts";
 import { kernelSort } from "./kernel-sort.ts";

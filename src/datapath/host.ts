@@ -1,6 +1,7 @@
 import type { ConntrackPort } from "../conntrack/conntrack-port.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
+import type { PacketHasher } from "../flow/hash.ts";
 import type { Packet } from "../packet/packet.ts";
 import type { UserspaceUpcall } from "./actions/program.ts";
 import type { DropReason } from "./drop-reason.ts";
@@ -12,6 +13,7 @@ import type { DropReason } from "./drop-reason.ts";
 export interface ActionHost {
   readonly clock: Clock;
   readonly random: Random;
+  readonly hasher: PacketHasher;
   readonly conntrack: ConntrackPort;
   /**
    * Sends the packet out of a vport: MTU and type checks, refragmentation by mru, at most maxLen bytes

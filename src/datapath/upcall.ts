@@ -1,10 +1,12 @@
+import type { Random } from "../core/random.ts";
 import { putKey, putTunnel } from "../flow/codec.ts";
 import { HASH_L4, HASH_SOFTWARE } from "../flow/hash.ts";
 import { K } from "../flow/key.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import { segment } from "../packet/gso.ts";
 import { completeChecksum } from "../packet/l4-checksum.ts";
-import { Csum, Gso, type Packet } from "../packet/packet.ts";
+import type { PacketMemory } from "../packet/memory.ts";
+import { Csum, Gso, Packet } from "../packet/packet.ts";
 import { copyWireFrame, wireLength } from "../packet/wire.ts";
 import { ECONNREFUSED, EFBIG, EINVAL, ENODEV, ENOTCONN } from "../uapi/errno.ts";
 import {
@@ -31,6 +33,16 @@ import type { UserspaceUpcall } from "./actions/program.ts";
  */
 export type UpcallSink = (portId: number, message: Uint8Array) => number;
 
+/** What upcalls need of their datapath's environment (environment.ts). */
+export interface UpcallEnvironment {
+  /** Generic-netlink id of the ovs_packet family. */
+  readonly packetFamily: () => number;
+  readonly upcalls: UpcallSink;
+  /** Gives the identification of IPv6 fragments. */
+  readonly random: Random;
+  readonly memory: PacketMemory;
+}
+
 const MAX_ATTR_PAYLOAD = 65531;
 
 /**
@@ -52,15 +64,10 @@ export class UpcallSender {
   private ufo = false;
 
   /**
-   * @param family generic-netlink id of ovs_packet
-   * @param scratch a packet for GSO segments
+   * @param environment whose `upcalls` gets the messages, for the generic-netlink family packetFamily()
    */
-  constructor(
-    private readonly family: () => number,
-    private readonly sink: UpcallSink,
-    scratch: Packet,
-  ) {
-    this.segmentPacket = scratch;
+  constructor(private readonly environment: UpcallEnvironment) {
+    this.segmentPacket = new Packet(environment.memory);
   }
 
   /**
@@ -87,7 +94,7 @@ export class UpcallSender {
     if (packet.gsoType === Gso.NONE) return this.sendMessage(packet);
     this.segments = 0;
     this.ufo = (packet.gsoType & ~Gso.ECN) === Gso.UDP;
-    return segment(packet, this.segmentPacket, this.eachSegment);
+    return segment(packet, this.segmentPacket, this.eachSegment, this.environment.random);
   }
 
   private readonly eachSegment = (part: Packet): number => {
@@ -108,7 +115,7 @@ export class UpcallSender {
     if (size > MAX_ATTR_PAYLOAD) return -EFBIG;
 
     writer.reset();
-    const start = writer.beginMessage(this.family(), 0, 0, 0);
+    const start = writer.beginMessage(this.environment.packetFamily(), 0, 0, 0);
     writer.genl(userspace === undefined ? OVS_PACKET_CMD_MISS : OVS_PACKET_CMD_ACTION, OVS_PACKET_VERSION);
     writer.rawU32(this.ifindex);
     const nest = writer.nest(OVS_PACKET_ATTR_KEY);
@@ -142,7 +149,7 @@ export class UpcallSender {
     }
     if ((this.features & OVS_DP_F_UNALIGNED) !== 0) writer.length = at + size;
     writer.endMessage(start);
-    return this.sink(this.portId, writer.bytes.subarray(0, writer.length));
+    return this.environment.upcalls(this.portId, writer.bytes.subarray(0, writer.length));
   }
 }
 

@@ -1,15 +1,7 @@
 import type { KernelProfile } from "../core/kernel-profile.ts";
 import type { Packet } from "../packet/packet.ts";
-import type { Port, PortReceiver } from "../port/port.ts";
+import type { Port, PortReceiver, TunnelOptions } from "../port/port.ts";
 import { OVS_VPORT_TYPE_INTERNAL } from "../uapi/openvswitch.ts";
-
-/** OVS_VPORT_ATTR_OPTIONS of a tunnel vport. */
-export interface TunnelOptions {
-  /** OVS_TUNNEL_ATTR_DST_PORT, host order. */
-  readonly dstPort: number;
-  /** OVS_VXLAN_EXT_GBP */
-  readonly gbp: boolean;
-}
 
 /** What a vport knows of the datapath that it belongs to (src/datapath/datapath.ts). */
 export interface VportOwner {

@@ -15,6 +15,20 @@ export function preloadLibrary(env: NodeJS.ProcessEnv = process.env): string {
   return path;
 }
 
+/** Bytes of a socket path, without its final NUL (sockaddr_un.sun_path of unix(7)). */
+const SOCKET_PATH_MAX = 107;
+
+/**
+ * @returns the path, which fits a socket address
+ * @throws NokmodError ERR_SOCKET_PATH when it is too long
+ */
+export function checkSocketPath(path: string): string {
+  const length = Buffer.byteLength(path);
+  if (length <= SOCKET_PATH_MAX) return path;
+  const why = `ENAMETOOLONG, ${length} bytes of at most ${SOCKET_PATH_MAX}`;
+  throw new NokmodError("ERR_SOCKET_PATH", `the socket path ${path} is too long (${why})`);
+}
+
 /** The environment in which a program's netlink sockets are those of the server on `socket`. */
 export function preloadEnvironment(
   socket: string = defaultSocketPath(),

@@ -1,9 +1,8 @@
+import { jhash1word } from "../core/jhash.ts";
 import { ETH_P_IP, ETH_P_IPV6 } from "../packet/ethernet.ts";
 import { IpProto } from "../packet/ip.ts";
 import type { Packet } from "../packet/packet.ts";
 import { K } from "./key.ts";
-
-const JHASH_INITVAL = 0xdeadbeef | 0;
 
 /** Bits of Packet.hashFlags (bits 32 and 33 of OVS_PACKET_ATTR_HASH, spec/upcalls). */
 export const HASH_SOFTWARE = 1;
@@ -13,85 +12,6 @@ export const HASH_L4 = 2;
  * anew (spec/upcalls U-061, U-062).
  */
 export const HASH_RAW = 4;
-
-/** Seed of the packet hash, random in each run as it is random in each boot (spec/keys K-284). */
-let seed = 0x6e6f6b6d;
-
-/** Sets the seed of skbHash() and symmetricL4Hash(). */
-export function seedHash(value: number): void {
-  seed = value | 0;
-}
-
-const rol = (word: number, bits: number): number => (word << bits) | (word >>> (32 - bits));
-
-/**
- * Bob Jenkins' lookup3 hash of `count` 32-bit words from `start` (http://burtleburtle.net/bob/c/lookup3.c, hashword()),
- * as linux/jhash.h names it jhash2().
- * @returns an unsigned 32-bit number
- */
-export function jhash2(words: Int32Array | Uint32Array, start: number, count: number, initval: number): number {
-  let a = (JHASH_INITVAL + (count << 2) + initval) | 0;
-  let b = a;
-  let c = a;
-  let at = start;
-  let left = count;
-  while (left > 3) {
-    a = (a + words[at]) | 0;
-    b = (b + words[at + 1]) | 0;
-    c = (c + words[at + 2]) | 0;
-    a = (a - c) ^ rol(c, 4);
-    c = (c + b) | 0;
-    b = (b - a) ^ rol(a, 6);
-    a = (a + c) | 0;
-    c = (c - b) ^ rol(b, 8);
-    b = (b + a) | 0;
-    a = (a - c) ^ rol(c, 16);
-    c = (c + b) | 0;
-    b = (b - a) ^ rol(a, 19);
-    a = (a + c) | 0;
-    c = (c - b) ^ rol(b, 4);
-    b = (b + a) | 0;
-    at += 3;
-    left -= 3;
-  }
-  if (left === 0) return c >>> 0;
-  if (left === 3) c = (c + words[at + 2]) | 0;
-  if (left >= 2) b = (b + words[at + 1]) | 0;
-  return final((a + words[at]) | 0, b, c);
-}
-
-/** jhash_3words(a, b, c, initval) of linux/jhash.h. */
-export function jhash3words(a: number, b: number, c: number, initval: number): number {
-  const start = (JHASH_INITVAL + 12 + initval) | 0;
-  return final((a + start) | 0, (b + start) | 0, (c + start) | 0);
-}
-
-/** jhash_2words(a, b, initval) of linux/jhash.h. */
-export function jhash2words(a: number, b: number, initval: number): number {
-  const start = (JHASH_INITVAL + 8 + initval) | 0;
-  return final((a + start) | 0, (b + start) | 0, start);
-}
-
-/**
- * jhash_1word(a, initval) of linux/jhash.h: dp_hash (spec/keys K-280) and the mask cache.
- * @returns an unsigned 32-bit number
- */
-export function jhash1word(a: number, initval: number): number {
-  const start = (JHASH_INITVAL + 4 + initval) | 0;
-  return final((a + start) | 0, start, start);
-}
-
-/** The final mixing of lookup3. */
-function final(a: number, b: number, c: number): number {
-  c = ((c ^ b) - rol(b, 14)) | 0;
-  a = ((a ^ c) - rol(c, 11)) | 0;
-  b = ((b ^ a) - rol(a, 25)) | 0;
-  c = ((c ^ b) - rol(b, 16)) | 0;
-  a = ((a ^ c) - rol(c, 4)) | 0;
-  b = ((b ^ a) - rol(a, 14)) | 0;
-  c = ((c ^ b) - rol(b, 24)) | 0;
-  return c >>> 0;
-}
 
 /** One round of mixing for the packet hash: cheaper than lookup3, and nothing outside compares its values. */
 function mix(h: number, word: number): number {
@@ -142,45 +62,56 @@ function symmetric(key: Int32Array, start: number): number {
 }
 
 /**
- * The packet hash from its key (skb_get_hash): symmetric over the two directions of a connection, never 0. It covers
- * what the kernel's flow dissector does: VLAN tag, addresses, ports, flow label; MPLS label stack.
- * @returns an unsigned 32-bit number
+ * The packet hash of one nokmod: values depend on the key and on a seed, which is random in each run as it is random in
+ * each boot (spec/keys K-284).
  */
-export function skbHash(key: Int32Array): number {
-  let h = symmetric(key, seed);
-  if (key[K.VLAN] !== 0) h = mix(h, key[K.VLAN]);
-  const type = key[K.ETH_TYPE] >>> 16;
-  if (type === ETH_P_IPV6) h = mix(h, key[K.IPV6_LABEL]);
-  else if (type !== ETH_P_IP) h = mix(h, key[K.MPLS_LSE] ^ key[K.IP]);
-  return avalanche(h);
+export class PacketHasher {
+  /** @param seed 32 bits */
+  constructor(private readonly seed: number) {
+    this.seed = seed | 0;
+  }
+
+  /**
+   * The packet hash from its key (skb_get_hash): symmetric over the two directions of a connection, never 0. It covers
+   * what the kernel's flow dissector does: VLAN tag, addresses, ports, flow label; MPLS label stack.
+   * @returns an unsigned 32-bit number
+   */
+  ofKey(key: Int32Array): number {
+    let h = symmetric(key, this.seed);
+    if (key[K.VLAN] !== 0) h = mix(h, key[K.VLAN]);
+    const type = key[K.ETH_TYPE] >>> 16;
+    if (type === ETH_P_IPV6) h = mix(h, key[K.IPV6_LABEL]);
+    else if (type !== ETH_P_IP) h = mix(h, key[K.MPLS_LSE] ^ key[K.IP]);
+    return avalanche(h);
+  }
+
+  /**
+   * The packet's hash, computed from the key when it is not known yet (skb_get_hash). Its flags are left for the upcall
+   * that shows them. HOT PATH.
+   * @returns a signed 32-bit number: V8 keeps it as a small integer
+   */
+  ofPacket(packet: Packet, key: Int32Array): number {
+    const { hash, hashFlags } = packet;
+    if (hash !== 0 ? hashFlags !== HASH_RAW : (hashFlags & (HASH_SOFTWARE | HASH_L4)) !== 0) return hash | 0;
+    packet.hash = this.ofKey(key) | 0;
+    packet.hashFlags = 0;
+    return packet.hash;
+  }
+
+  /**
+   * The hash of OVS_HASH_ALG_SYM_L4 before it meets the basis (spec/keys K-280): protocol, addresses and ports alone, so
+   * that it does not depend on VLAN or flow label.
+   * @returns an unsigned 32-bit number, never 0
+   */
+  symmetricL4(key: Int32Array): number {
+    return avalanche(symmetric(key, this.seed));
+  }
 }
 
-/** HASH_SOFTWARE, and HASH_L4 when skbHash() of this key covers ports or a flow label. */
+/** HASH_SOFTWARE, and HASH_L4 when the packet hash of this key covers ports or a flow label. */
 export function skbHashFlags(key: Int32Array): number {
   const label = key[K.ETH_TYPE] >>> 16 === ETH_P_IPV6 ? key[K.IPV6_LABEL] : 0;
   return symmetricPorts(key) !== 0 || label !== 0 ? HASH_SOFTWARE | HASH_L4 : HASH_SOFTWARE;
-}
-
-/**
- * The packet's hash, computed from the key when it is not known yet (skb_get_hash). Its flags are left for the upcall that
- * shows them. HOT PATH.
- * @returns a signed 32-bit number: V8 keeps it as a small integer
- */
-export function packetHash(packet: Packet, key: Int32Array): number {
-  const { hash, hashFlags } = packet;
-  if (hash !== 0 ? hashFlags !== HASH_RAW : (hashFlags & (HASH_SOFTWARE | HASH_L4)) !== 0) return hash | 0;
-  packet.hash = skbHash(key) | 0;
-  packet.hashFlags = 0;
-  return packet.hash;
-}
-
-/**
- * The hash of OVS_HASH_ALG_SYM_L4 before it meets the basis (spec/keys K-280): protocol, addresses and ports alone, so
- * that it does not depend on VLAN or flow label.
- * @returns an unsigned 32-bit number, never 0
- */
-export function symmetricL4Hash(key: Int32Array): number {
-  return avalanche(symmetric(key, seed));
 }
 
 /** dp_hash of the hash action: 0 stands for "not computed" and becomes 1 (spec/keys K-280). */

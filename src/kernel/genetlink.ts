@@ -74,6 +74,8 @@ export class GenlRequest {
   /** For replies and notifications; holds one message at a time. */
   readonly writer = new MessageWriter(8192);
   private start = 0;
+  /** See GenericNetlink.onNotify. */
+  onNotify: ((family: RegisteredFamily) => void) | undefined = undefined;
 
   constructor(private readonly bus: NetlinkBus) {}
 
@@ -118,6 +120,7 @@ export class GenlRequest {
    */
   notify(): void {
     this.writer.endMessage(this.start);
+    this.onNotify?.(this.family);
     const datagram = this.writer.bytes.subarray(0, this.writer.length);
     this.bus.notify(NETLINK_GENERIC, this.family.firstGroup, datagram, this.socket.portId, this.echo);
   }
@@ -168,6 +171,14 @@ export class GenericNetlink implements NetlinkProtocol {
 
   get groups(): number {
     return this.highestGroup;
+  }
+
+  /**
+   * Called when a request has made its change, before the notification of it and the answer go out. The request's message
+   * has been built: the callback must send no requests of its own.
+   */
+  set onNotify(callback: ((family: RegisteredFamily) => void) | undefined) {
+    this.request.onNotify = callback;
   }
 
   /** Registers a family under the next free number, or under the wanted one. */

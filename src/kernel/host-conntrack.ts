@@ -1,12 +1,15 @@
 import { T } from "../conntrack/layout.ts";
 import { AF_INET, AF_INET6, findTransport, invert, newTuple, protoOf, Transport, tupleOf } from "../conntrack/tuple.ts";
+import { Errno } from "../core/errors.ts";
 import type { BatchClock } from "../datapath/batch-clock.ts";
 import { K } from "../flow/key.ts";
+import type { AttributeTable } from "../netlink/schema/index.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import { ETH_P_IP, ETH_P_IPV6 } from "../packet/ethernet.ts";
 import { IpProto } from "../packet/ip.ts";
 import type { Packet } from "../packet/packet.ts";
 import type { Port } from "../port/port.ts";
+import { connectionAttributes, globalStatsAttributes } from "../schema/ctnetlink.ts";
 import { ENOENT } from "../uapi/errno.ts";
 import { NLM_F_REQUEST, NLMSG_HDRLEN } from "../uapi/netlink.ts";
 import * as nf from "../uapi/nfnetlink.ts";
@@ -20,20 +23,14 @@ import {
   OVS_CS_F_TRACKED,
   OVS_FRAG_TYPE_LATER,
 } from "../uapi/openvswitch.ts";
-import {
-  Attributes,
-  CT_POLICY,
-  FILTER_ALL,
-  FILTER_DST_PORT,
-  FILTER_SRC_PORT,
-  NFGENMSG_LEN,
-  parseTuple,
-  putTuple,
-} from "./ctnetlink/codec.ts";
+import { NFGENMSG_LEN } from "./ctnetlink/message.ts";
+import { FILTER_ALL, FILTER_DST_PORT, FILTER_SRC_PORT, parseTuple, putTuple } from "./ctnetlink/tuple.ts";
 
 const GET = (nf.NFNL_SUBSYS_CTNETLINK << 8) | nf.IPCTNL_MSG_CT_GET;
 const GET_STATS = (nf.NFNL_SUBSYS_CTNETLINK << 8) | nf.IPCTNL_MSG_CT_GET_STATS;
 const MAX_REPLY = 4096;
+/** Where the attributes of an answer begin. */
+const ATTRIBUTES = NLMSG_HDRLEN + NFGENMSG_LEN;
 /** Milliseconds until a namespace that has no conntrack is asked again. */
 const RETRY = 1000;
 
@@ -50,20 +47,22 @@ export class HostConntrack {
   private readonly writer = new MessageWriter(512);
   private readonly reply = new Uint8Array(MAX_REPLY);
   private readonly replyView = new DataView(this.reply.buffer);
+  private readonly stats = globalStatsAttributes.table();
+  private readonly connection = connectionAttributes.table();
   private readonly transport = new Transport();
   private readonly tuple = newTuple();
   private readonly answer = newTuple();
-  /** Of this batch: the port that was asked whether anything is tracked there, and what it said. */
-  private asked: Port | undefined = undefined;
+  /** Port whose namespace's connection count was last read in this batch, and whether it was above 0. */
+  private countedPort: Port | undefined = undefined;
   private active = false;
-  /** Ports whose namespace cannot be asked, and when to try again. */
-  private readonly deaf = new WeakMap<Port, number>();
+  /** Ports whose namespace has no conntrack, and the monotonic time in ms of the next request to it. */
+  private readonly retryAt = new WeakMap<Port, number>();
 
   constructor(private readonly clock: BatchClock) {}
 
-  /** Called between batches: what was found may have changed. */
+  /** Called between batches: connections may have come or gone. */
   endBatch(): void {
-    this.asked = undefined;
+    this.countedPort = undefined;
   }
 
   /** Puts the state of the packet's connection into its key, which has just been extracted. */
@@ -85,18 +84,18 @@ export class HostConntrack {
   }
 
   private isActive(port: Port): boolean {
-    if (this.asked === port) return this.active;
-    this.asked = port;
+    if (this.countedPort === port) return this.active;
+    this.countedPort = port;
     this.active = false;
-    const retry = this.deaf.get(port);
+    const retry = this.retryAt.get(port);
     const now = this.clock.monotonic();
     if (retry !== undefined && now < retry) return false;
     const length = this.ask(port, GET_STATS, 0, undefined);
     if (length < 0) {
-      this.deaf.set(port, now + RETRY);
+      this.retryAt.set(port, now + RETRY);
       return false;
     }
-    const found = new Attributes(this.replyView, NLMSG_HDRLEN + NFGENMSG_LEN, length, nf.CTA_STATS_GLOBAL_MAX, {});
+    const found = globalStatsAttributes.parse(this.stats, this.replyView, ATTRIBUTES, length, 0, undefined);
     this.active = found.has(nf.CTA_STATS_GLOBAL_ENTRIES) && found.be32(nf.CTA_STATS_GLOBAL_ENTRIES) !== 0;
     return this.active;
   }
@@ -112,13 +111,13 @@ export class HostConntrack {
     return port.askNetfilter(writer.bytes, writer.length, this.reply);
   }
 
-  private attributes(length: number): Attributes {
-    return new Attributes(this.replyView, NLMSG_HDRLEN + NFGENMSG_LEN, length, nf.CTA_MAX, CT_POLICY);
+  private attributes(length: number): AttributeTable {
+    return connectionAttributes.parse(this.connection, this.replyView, ATTRIBUTES, length, 0, undefined);
   }
 
-  private toKey(found: Attributes, family: number, key: Int32Array): void {
-    const status = found.be32(nf.CTA_STATUS);
-    const isReply = !sameTuple(toldTuple(found, nf.CTA_TUPLE_REPLY, family, this.answer), this.answer);
+  private toKey(found: AttributeTable, family: number, key: Int32Array): void {
+    const status = found.has(nf.CTA_STATUS) ? found.be32(nf.CTA_STATUS) : 0;
+    const isReply = !sameTuple(tupleIn(found, nf.CTA_TUPLE_REPLY, family, this.answer), this.answer);
     const hasMaster = found.has(nf.CTA_TUPLE_MASTER);
     let state = OVS_CS_F_TRACKED;
     if (isReply) state |= OVS_CS_F_ESTABLISHED | OVS_CS_F_REPLY_DIR;
@@ -128,9 +127,10 @@ export class HostConntrack {
     if ((status & nf.IPS_SRC_NAT) !== 0) state |= OVS_CS_F_SRC_NAT;
     if ((status & nf.IPS_DST_NAT) !== 0) state |= OVS_CS_F_DST_NAT;
     key[K.CT_MARK] = found.has(nf.CTA_MARK) ? found.be32(nf.CTA_MARK) : 0;
-    const labels = found.length(nf.CTA_LABELS) === 16 ? found.bytes(nf.CTA_LABELS) : undefined;
+    const labels =
+      found.has(nf.CTA_LABELS) && found.length[nf.CTA_LABELS] === 16 ? found.bytes(nf.CTA_LABELS) : undefined;
     for (let i = 0; i < 4; i++) key[K.CT_LABELS + i] = labels === undefined ? 0 : be32(labels, 4 * i);
-    const original = toldTuple(found, hasMaster ? nf.CTA_TUPLE_MASTER : nf.CTA_TUPLE_ORIG, family);
+    const original = tupleIn(found, hasMaster ? nf.CTA_TUPLE_MASTER : nf.CTA_TUPLE_ORIG, family);
     const proto = protoOf(original, 0);
     let ports = original[T.PORTS];
     if (proto === IpProto.ICMP || proto === IpProto.ICMPV6) ports = ((ports & 0xff00) << 8) | (ports & 0xff);
@@ -153,13 +153,15 @@ const be32 = (bytes: Uint8Array, at: number): number =>
   (bytes[at] << 24) | (bytes[at + 1] << 16) | (bytes[at + 2] << 8) | bytes[at + 3];
 
 /**
- * A tuple of the answer. A kernel without the tracker of GRE, SCTP or another protocol with ports tells none of them: they
+ * A tuple of the answer. A kernel without the tracker of GRE, SCTP or another protocol with ports sends none of them: they
  * are then taken from `like`.
  */
-function toldTuple(found: Attributes, type: number, family: number, like?: Int32Array): Int32Array {
+function tupleIn(found: AttributeTable, type: number, family: number, like?: Int32Array): Int32Array {
   try {
     return parseTuple(found, type, family, 0);
-  } catch {
+  } catch (error) {
+    // EINVAL: the ports are missing.
+    if (!(error instanceof Errno)) throw error;
     const tuple = parseTuple(found, type, family, 0, FILTER_ALL & ~(FILTER_SRC_PORT | FILTER_DST_PORT));
     if (like !== undefined) tuple[T.PORTS] = like[T.PORTS];
     return tuple;

@@ -4,7 +4,8 @@ import type { Vport } from "../datapath/vport.ts";
 import type { LinkHost } from "../netlink/host.ts";
 import { AttributeReader } from "../netlink/reader.ts";
 import type { TunnelDevices } from "../tunnel/devices.ts";
-import { collectsMetadata, parseLinkInfo } from "../tunnel/link-info.ts";
+import { metadataKind } from "../tunnel/kinds/index.ts";
+import { parseLinkInfo } from "../tunnel/link-info.ts";
 import { EINVAL, EOPNOTSUPP } from "../uapi/errno.ts";
 import { NLM_F_CREATE, NLMSG_HDRLEN } from "../uapi/netlink.ts";
 import {
@@ -42,7 +43,7 @@ export class Links implements LinkHost {
     }
     // A wanted ifindex, a name of the kernel's choosing: not for devices that OVS finds by their names.
     if (info === undefined || name === "" || view.getInt32(NLMSG_HDRLEN + 4, true) !== 0) throw new Errno(EOPNOTSUPP);
-    if (!collectsMetadata(parseLinkInfo(info))) throw new Errno(EOPNOTSUPP);
+    if (metadataKind(parseLinkInfo(info)) === undefined) throw new Errno(EOPNOTSUPP);
     this.tunnels.create(name, info);
   }
 
@@ -61,13 +62,13 @@ export class Links implements LinkHost {
         put(vport.port.ifindex, vport.internal ? 0 : datapath.ifindex, this.linkInfo(vport));
       }
     }
-    for (const { face, told } of this.tunnels) if (wanted.has(face.ifindex)) put(face.ifindex, 0, told);
+    for (const { netdev, linkInfo } of this.tunnels) if (wanted.has(netdev.ifindex)) put(netdev.ifindex, 0, linkInfo);
     return Uint8Array.from(records);
   }
 
   private linkInfo(vport: Vport): Uint8Array {
     if (vport.internal) return INTERNAL;
-    return this.tunnels.get(vport.name)?.told ?? NOTHING;
+    return this.tunnels.get(vport.name)?.linkInfo ?? NOTHING;
   }
 }
 

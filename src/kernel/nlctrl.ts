@@ -78,20 +78,20 @@ function putFamily(writer: MessageWriter, family: RegisteredFamily): void {
   if (family.operations.length !== 0) {
     const nest = writer.nest(nl.CTRL_ATTR_OPS);
     family.operations.forEach((operation, i) => {
-      const one = writer.nest(i + 1);
+      const entry = writer.nest(i + 1);
       writer.u32(nl.CTRL_ATTR_OP_ID, operation.cmd);
       writer.u32(nl.CTRL_ATTR_OP_FLAGS, operationFlags(family, operation));
-      writer.endNest(one);
+      writer.endNest(entry);
     });
     writer.endNest(nest);
   }
   if (family.groups.length !== 0) {
     const nest = writer.nest(nl.CTRL_ATTR_MCAST_GROUPS);
     family.groups.forEach((group, i) => {
-      const one = writer.nest(i + 1);
+      const entry = writer.nest(i + 1);
       writer.u32(nl.CTRL_ATTR_MCAST_GRP_ID, family.firstGroup + i);
       writer.string(nl.CTRL_ATTR_MCAST_GRP_NAME, group);
-      writer.endNest(one);
+      writer.endNest(entry);
     });
     writer.endNest(nest);
   }
@@ -185,11 +185,11 @@ class PolicyDump extends RecordDump {
     const set = operation.attributes ?? this.family.attributes;
     if (set === undefined) return;
     const nest = writer.nest(nl.CTRL_ATTR_OP_POLICY | NLA_F_NESTED);
-    const one = writer.nest(operation.cmd | NLA_F_NESTED);
+    const entry = writer.nest(operation.cmd | NLA_F_NESTED);
     const index = this.sets.indexOf(set);
     if (operation.doit !== undefined) writer.u32(nl.CTRL_ATTR_POLICY_DO, index);
     if (operation.dumpit !== undefined && operation.checkedDump === true) writer.u32(nl.CTRL_ATTR_POLICY_DUMP, index);
-    writer.endNest(one);
+    writer.endNest(entry);
     writer.endNest(nest);
   }
 

@@ -8,13 +8,15 @@ import { BatchClock } from "../datapath/batch-clock.ts";
 import { endBatch, receiveFrom, receiveFromTunnel } from "../datapath/datapath.ts";
 import { Datapaths } from "../datapath/datapaths.ts";
 import type { DatapathEnvironment } from "../datapath/environment.ts";
+import { PacketHasher } from "../flow/hash.ts";
 import { NetlinkBus } from "../netlink/bus.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import type { PacketMemory } from "../packet/memory.ts";
+import type { Packet } from "../packet/packet.ts";
 import type { Port, PortProvider } from "../port/port.ts";
 import type { PortDriver } from "../port/provider.ts";
 import { TunnelDevices } from "../tunnel/devices.ts";
-import { TunnelPorts } from "../tunnel/tunnels.ts";
+import { TunnelPorts } from "../tunnel/ports.ts";
 import { NETLINK_GENERIC } from "../uapi/netlink.ts";
 import { OVS_VPORT_CMD_DEL, OVS_VPORT_VERSION } from "../uapi/openvswitch.ts";
 import { DropMonitor } from "./drop-monitor.ts";
@@ -34,6 +36,8 @@ import { addController } from "./nlctrl.ts";
 export interface OvsKernelOptions {
   readonly clock: Clock;
   readonly random: Random;
+  /** Seed of packet hashes (spec/keys K-284); 0 by default. */
+  readonly hashSeed?: number;
   readonly memory: PacketMemory;
   readonly conntrack: ConntrackPort;
   readonly ports: PortProvider;
@@ -63,6 +67,11 @@ export class OvsKernel {
   readonly links: Links;
   /** Something was configured that no multicast group tells of: meters, limits of zones. */
   onConfigured: (() => void) | undefined = undefined;
+  /**
+   * A request has changed datapaths or ports, and its notification and answer have not gone out yet. Must send no requests
+   * and must not throw.
+   */
+  onChange: (() => void) | undefined = undefined;
   private readonly drops: DropMonitor;
   private readonly vports: RegisteredFamily;
   private readonly writer = new MessageWriter(1024);
@@ -89,6 +98,7 @@ export class OvsKernel {
       kernel,
       clock,
       random: options.random,
+      hasher: new PacketHasher(options.hashSeed ?? 0),
       memory: options.memory,
       conntrack: options.conntrack,
       hostConntrack: new HostConntrack(clock),
@@ -109,13 +119,16 @@ export class OvsKernel {
     this.genl.onDatagram = this.endTurn;
 
     addController(this.genl);
-    this.genl.add(datapathFamily(this.datapaths, processors, options.tcSkbExt ?? true));
+    const datapathsFamily = this.genl.add(datapathFamily(this.datapaths, processors, options.tcSkbExt ?? true));
     this.vports = this.genl.add(vportFamily(this.datapaths, kernel));
     this.genl.add(flowFamily(this.datapaths, environment));
     packets = this.genl.add(packetFamily(this.datapaths, environment, environment, this.endTurn)).id;
     const configured = (): void => this.onConfigured?.();
     this.genl.add(meterFamily(this.datapaths, configured));
     this.genl.add(ctLimitFamily(this.zoneLimits, configured));
+    this.genl.onNotify = (family) => {
+      if (family === this.vports || family === datapathsFamily) this.onChange?.();
+    };
     const psample = new Psample(this.genl, environment.clock, kernel);
     this.drops.register(this.genl);
   }
@@ -137,9 +150,25 @@ export class OvsKernel {
   /** Ends a turn. A function of its own, so that a batch of frames needs no closure. */
   readonly endTurn = (): void => endBatch(this.environment);
 
+  /** Takes a frame from a driver. A fault of ours costs that frame, not the rest of its batch. HOT PATH. */
+  private readonly receive = (packet: Packet, port: Port): void => {
+    try {
+      receiveFrom(packet, port);
+    } catch (error) {
+      if (this.bus.onFault === undefined) throw error;
+      this.bus.onFault(error);
+    }
+  };
+
   /** Lets the driver hand its frames and events to the datapaths. */
   start(driver: PortDriver): void {
-    driver.start(receiveFrom, this.endTurn, { onGone: (port) => this.turn(() => this.deviceGone(port)) });
+    driver.start(this.receive, this.endTurn, {
+      onGone: (port) => this.turn(() => this.deviceGone(port)),
+      onFault: (error) => {
+        if (this.bus.onFault === undefined) process.emitWarning(error);
+        else this.bus.onFault(error);
+      },
+    });
   }
 
   /**

@@ -1,3 +1,4 @@
+/** Network namespaces for demonstrations and tests: made with unshare(1), entered with nsenter(1). */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readlinkSync } from "node:fs";
@@ -22,8 +23,8 @@ export interface CommandResult {
 }
 
 /**
- * A network namespace of our own without a name: a child process that reads a pipe from us holds it, so the kernel
- * removes the namespace, and the devices in it, when this process ends in whatever way, kill -9 included.
+ * A network namespace without a name, held by a child process that reads a pipe of this one. The kernel removes it with
+ * its devices when this process ends, kill -9 included.
  */
 export class Namespace {
   private constructor(private readonly holder: ChildProcess) {}
@@ -77,7 +78,7 @@ export class Namespace {
     return result.stdout;
   }
 
-  /** Runs a command inside, waits, and tells how it ended. */
+  /** Runs a command inside and waits for it; a failure is no error. */
   try(...command: string[]): CommandResult {
     const { status, stdout, stderr, error } = spawnSync("nsenter", [`--net=${this.path}`, "--", ...command], {
       encoding: "utf8",
@@ -117,7 +118,7 @@ export class Namespace {
     });
   }
 
-  /** Gives the namespace back: the kernel removes it with its devices once nothing runs in it. */
+  /** Ends the holder: the kernel removes the namespace with its devices once no process is in it. */
   async close(): Promise<void> {
     if (this.holder.exitCode !== null || this.holder.signalCode !== null) return;
     const ended = once(this.holder, "exit");
@@ -127,5 +128,5 @@ export class Namespace {
   }
 }
 
-/** /usr/sbin is where Debian keeps ip, and not in everybody's PATH. */
+/** With /usr/sbin, where Debian keeps ip and which PATH may lack. */
 const searchPath = `${process.env.PATH ?? ""}:/usr/sbin:/sbin`;

@@ -1,22 +1,45 @@
-import { sharedUnit } from "./addon.ts";
+/**
+ * Memory of this thread for worker threads: a thread that must not disturb forwarding, such as a viewer, can read a packet ring
+ * or a table through a SharedArrayBuffer. Node-API cannot make one over memory that exists; native/nan can, where it was built.
+ */
+import { loadNative } from "./addon.ts";
 
-/** What native/nan exports. */
+/** The exports of native/nan. */
 export interface SharedUnit {
-  /** The same bytes as a SharedArrayBuffer. */
+  /** The same bytes as a SharedArrayBuffer, not a copy. @throws TypeError if `buffer` is no ArrayBuffer */
   share(buffer: ArrayBuffer): SharedArrayBuffer;
 }
 
+let loaded: SharedUnit | null | undefined;
+
+/** The optional native unit (or the one that NOKMOD_SHARED names); null where it could not be built or loaded. */
+export function sharedUnit(): SharedUnit | null {
+  if (loaded === undefined) {
+    try {
+      loaded = loadNative("nokmod_shared.node", process.env.NOKMOD_SHARED) as SharedUnit;
+    } catch (error) {
+      const { code } = error as { code?: unknown };
+      if (code !== "MODULE_NOT_FOUND" && code !== "ERR_DLOPEN_FAILED") throw error;
+      loaded = null;
+    }
+  }
+  return loaded;
+}
+
 /**
- * Memory of this thread, seen by others: post `buffer` to a worker.
+ * Memory of this thread as a SharedArrayBuffer, to be posted to worker threads.
  *
- * With the optional native unit it is the memory itself. Without, it is a copy in memory of its own: what others are to
- * see must be brought up to date with refresh(), and what they write is not seen here.
+ * With the optional native unit it is the memory itself: both sides see what the other writes. Without it is a copy: this
+ * thread brings ranges of it up to date with refresh(), and does not see what others write.
  */
 export interface SharedMemory {
   readonly buffer: SharedArrayBuffer;
   /** True if `buffer` is the memory itself. */
   readonly live: boolean;
-  /** Brings a range of the copy up to date; nothing to do where the memory is live. */
+  /**
+   * Copies `length` bytes at `offset` to the copy; does nothing where the memory is live.
+   * @throws RangeError when the range is not within the memory (only for a copy)
+   */
   refresh(offset: number, length: number): void;
 }
 
@@ -33,7 +56,7 @@ class CopiedMemory implements SharedMemory {
   private readonly copy: Uint8Array;
 
   constructor(buffer: ArrayBuffer) {
-    // Pages that no refresh() touches take no memory.
+    // The kernel allocates pages when they are first written: those that no refresh() touches take no memory.
     this.buffer = new SharedArrayBuffer(buffer.byteLength);
     this.source = new Uint8Array(buffer);
     this.copy = new Uint8Array(this.buffer);
@@ -47,9 +70,10 @@ class CopiedMemory implements SharedMemory {
 }
 
 /**
- * Shares a buffer, also one that native code mapped (the arena with its packet rings). The thread that made the buffer
- * must be the last to end.
- * @param unit null: do without the native unit
+ * Shares a buffer, also one that native code mapped (the arena with its packet rings). The memory lives as long as any thread
+ * has a view of it, with one exception: when the thread that made the buffer ends, so does its mapping. That thread must be
+ * the last to end.
+ * @param unit null: make a copy
  */
 export function shareMemory(buffer: ArrayBuffer, unit: SharedUnit | null = sharedUnit()): SharedMemory {
   return unit === null ? new CopiedMemory(buffer) : new LiveMemory(unit.share(buffer));

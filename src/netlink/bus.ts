@@ -83,7 +83,7 @@ export interface Dump {
   done?(): void;
 }
 
-/** What stands behind a netlink protocol: the kernel side. */
+/** The kernel side of a netlink protocol. */
 export interface NetlinkProtocol {
   /** Highest multicast group number. */
   readonly groups: number;
@@ -215,14 +215,15 @@ export class BusSocket {
         this.bus.giveMessage(message);
         return;
       }
-      this.one(message);
+      this.dispatch(message);
       this.bus.giveMessage(message);
       if (this.closed) return;
       at += (length + 3) & ~3;
     }
   }
 
-  private one(message: NetlinkMessage): void {
+  /** Runs one request and sends its acknowledgment or error. */
+  private dispatch(message: NetlinkMessage): void {
     let errno = 0;
     if ((message.flags & NLM_F_REQUEST) !== 0 && message.type >= NLMSG_MIN_TYPE) {
       try {

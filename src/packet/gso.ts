@@ -1,4 +1,4 @@
-import { type Random, SystemRandom } from "../core/random.ts";
+import type { Random } from "../core/random.ts";
 import { EINVAL, ENOMEM, EPROTONOSUPPORT } from "../uapi/errno.ts";
 import { checksum, fold, sum } from "./checksum.ts";
 import * as ethernet from "./ethernet.ts";
@@ -45,12 +45,7 @@ const walked = new ipv6.Ipv6Walk();
  * @returns 0; the first nonzero value that `each` returned; -EINVAL if there is nothing to cut or the headers are
  * malformed; -EPROTONOSUPPORT for other protocols; -ENOMEM
  */
-export function segment(
-  packet: Packet,
-  out: Packet,
-  each: (part: Packet) => number,
-  random: Random = systemRandom,
-): number {
+export function segment(packet: Packet, out: Packet, each: (part: Packet) => number, random: Random): number {
   const error = locate(packet);
   if (error !== 0) return error;
   const type = packet.gsoType & ~Gso.ECN;
@@ -68,8 +63,6 @@ export function segment(
       return -EINVAL;
   }
 }
-
-const systemRandom = new SystemRandom();
 
 /**
  * Length in bytes of the longest frame that segment() would make of a GSO packet, without an out-of-band tag: what

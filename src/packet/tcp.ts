@@ -75,3 +75,32 @@ export function flags12(view: DataView, off: number): number {
 export function window(view: DataView, off: number): number {
   return view.getUint16(off + WINDOW);
 }
+
+/**
+ * Finds the next option that is not a no-operation, from `at` in the options of a header that ends at `end` (absolute
+ * offsets). A caller walks on from `at` plus the option's second byte, its length. HOT PATH.
+ * @returns the option's offset; OPTIONS_END; OPTIONS_MALFORMED if its length is below 2 or goes past `end`
+ */
+export function nextOption(view: DataView, at: number, end: number): number {
+  while (at < end) {
+    const kind = view.getUint8(at);
+    if (kind === OPT_END) return OPTIONS_END;
+    if (kind !== OPT_NOOP) {
+      if (end - at < 2) return OPTIONS_MALFORMED;
+      const size = view.getUint8(at + 1);
+      return size < 2 || size > end - at ? OPTIONS_MALFORMED : at;
+    }
+    at++;
+  }
+  return OPTIONS_END;
+}
+
+/** Results of nextOption() where no option follows. */
+export const OPTIONS_END = -1;
+export const OPTIONS_MALFORMED = -2;
+
+/** Whether the option at `at` holds SACK blocks: kind 5, whole blocks of 8 bytes, at least one (RFC 2018 section 3). */
+export function isSack(view: DataView, at: number): boolean {
+  const size = view.getUint8(at + 1);
+  return view.getUint8(at) === OPT_SACK && size >= 10 && (size - 2) % 8 === 0;
+}

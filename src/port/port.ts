@@ -64,10 +64,23 @@ export interface Port {
   close(): void;
 }
 
-/** What a port tells the datapath, besides packets. */
+/** OVS_VPORT_ATTR_OPTIONS of a tunnel vport. */
+export interface TunnelOptions {
+  /** OVS_TUNNEL_ATTR_DST_PORT, host byte order. */
+  readonly dstPort: number;
+  /** OVS_VXLAN_EXT_GBP is present. */
+  readonly gbp: boolean;
+}
+
+/** Events of ports, besides packets. */
 export interface PortEvents {
-  /** The device is gone, or has left the namespace: the vport must go (spec/tables T-092, T-109). */
+  /** A port's device was deleted or has left the namespace: its vport must be removed (spec/tables T-092, T-109). */
   onGone(port: Port): void;
+  /**
+   * An error that is no answer of the kernel about a device: a defect, or a resource that is used up. The ports stay as they
+   * are. Without this callback the error becomes a warning of the process (process.emitWarning).
+   */
+  onFault?(error: Error): void;
 }
 
 /** Takes a received packet. The bytes are the receiver's until the batch ends. */

@@ -53,8 +53,10 @@ export class Namespaces {
       });
     } catch (error) {
       if (fd >= 0) closeSync(fd);
-      if (error instanceof Errno) throw error;
-      throw new Errno(EPERM);
+      // The namespace could not be opened or entered. Anything else, an Errno or a fault of ours, is as it is.
+      const { code } = error as { code?: unknown };
+      if (fd < 0 || code === "ERR_NETNS") throw new Errno(EPERM);
+      throw error;
     }
   }
 }

@@ -4,9 +4,9 @@ import type { Helper } from "../conntrack/helpers/helper.ts";
 import { ConntrackSysctl } from "../conntrack/sysctl.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { kernelProfile } from "../core/kernel-profile.ts";
+import type { Log } from "../core/log.ts";
 import { type Random, SystemRandom } from "../core/random.ts";
 import { BatchClock } from "../datapath/batch-clock.ts";
-import { seedHash } from "../flow/hash.ts";
 import { Ctnetlink } from "../kernel/ctnetlink/ctnetlink.ts";
 import { OvsKernel } from "../kernel/ovs-kernel.ts";
 import { PairSocket } from "../netlink/pair.ts";
@@ -20,6 +20,8 @@ export interface NokmodOptions {
   /** Default: the machine's clock. */
   readonly clock?: Clock;
   readonly random?: Random;
+  /** Seed of packet hashes, 32 bits; by default the first number of `random`. */
+  readonly hashSeed?: number;
   /** Milliseconds between periodic work (expiry of connections, order of masks); 0: only when tick() is called. */
   readonly tickInterval?: number;
   /** Release of the kernel to behave as: one of KERNEL_RELEASES (kernel-profile.ts), the newest by default. */
@@ -32,8 +34,8 @@ export interface NokmodOptions {
   readonly crossZoneNat?: boolean;
   /** Possible processors, as the module would see them; bounds upcall port ids. */
   readonly processors?: number;
-  /** Leave the seed of packet hashes, which the process has one of, as it is. */
-  readonly keepSeed?: boolean;
+  /** Gets faults of nokmod's own code: requests and frames that ended with an error that is no answer. Default: none. */
+  readonly log?: Log;
 }
 
 /** Periodic work every second, as often as mask use or connection timeouts can be seen from outside. */
@@ -67,7 +69,7 @@ export class Nokmod implements SocketOpener {
     const kernel = kernelProfile(options.kernel);
     const clock = new BatchClock(options.clock ?? systemClock);
     const random = options.random ?? new SystemRandom();
-    if (!options.keepSeed) seedHash(random.u32());
+    const hashSeed = options.hashSeed ?? random.u32();
     this.ports = options.ports;
     const { memory } = options.ports;
     const { expectationsTracked } = kernel;
@@ -80,6 +82,7 @@ export class Nokmod implements SocketOpener {
       kernel,
       clock,
       random,
+      hashSeed,
       memory,
       conntrack: this.conntrack,
       ports: options.ports,
@@ -89,6 +92,9 @@ export class Nokmod implements SocketOpener {
     const ctnetlink = new Ctnetlink(this.kernel.bus, this.conntrack, () => clock.realtime(), kernel);
     ctnetlink.onDatagram = this.kernel.endTurn;
     this.kernel.onConfigured = ctnetlink.onConfigured = () => this.onConfigured?.();
+    const { log } = options;
+    if (log !== undefined)
+      this.kernel.bus.onFault = (error) => log.limited("fault", "error", "fault in a request or a frame", error);
     this.kernel.start(options.ports);
     const interval = options.tickInterval ?? TICK_INTERVAL;
     if (interval > 0) this.timer = setInterval(() => this.beginTick(), interval).unref();

@@ -1,108 +1,80 @@
 import { execFile, spawnSync } from "node:child_process";
-import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { type MeterBand, OvsClient } from "../client/ovs.ts";
-import { Errno } from "../core/errors.ts";
-import { OVS_VPORT_TYPE_INTERNAL, OVS_ZONE_LIMIT_DEFAULT_ZONE, OVSP_LOCAL } from "../uapi/openvswitch.ts";
+import { readFileSync, rmSync } from "node:fs";
+import { OvsClient } from "../client/ovs/index.ts";
+import { Errno, errnoName, NokmodError } from "../core/errors.ts";
+import type { Log } from "../core/log.ts";
+import type { Datapath } from "../datapath/datapath.ts";
+import { tunnelVport } from "../tunnel/kinds/index.ts";
+import {
+  OVS_DP_F_DISPATCH_UPCALL_PER_CPU,
+  OVS_VPORT_TYPE_INTERNAL,
+  OVS_ZONE_LIMIT_DEFAULT_ZONE,
+  OVSP_LOCAL,
+} from "../uapi/openvswitch.ts";
+import { keepAside, readPlainFile, replaceFile, syncFile } from "./atomic-file.ts";
 import type { Nokmod } from "./nokmod.ts";
+import { parseState, type SavedDatapath, type SavedDevice, type SavedState, STATE_VERSION } from "./saved-state.ts";
 
-/** Of the file. */
-const VERSION = 2;
-/** Milliseconds from a change until it is written. */
+/** Milliseconds from a change that is not written at once until it is written, and from any until it is on the disk. */
 const DELAY = 100;
-/** Milliseconds between looks at the addresses of internal ports. */
+/** Milliseconds between looks at the addresses of internal ports, and between attempts to write after a failure. */
 const INTERVAL = 10_000;
-
-/** What is needed to make the device of an internal port or a tunnel again. */
-interface Device {
-  /** Empty: it has none. */
-  readonly address: string;
-  readonly mtu: number;
-  readonly up: boolean;
-  /** ADDRESS/PREFIX */
-  readonly addresses: readonly string[];
-}
-
-interface SavedPort {
-  readonly name: string;
-  readonly type: number;
-  readonly portNo: number;
-  readonly ifindex: number;
-  readonly upcallPids: readonly number[];
-  /** VXLAN and GENEVE. */
-  readonly tunnelPort: number | null;
-  readonly gbp: boolean;
-}
-
-interface SavedMeter {
-  readonly id: number;
-  readonly kbps: boolean;
-  /** OVS_METER_ATTR_CLEAR */
-  readonly clear: boolean;
-  readonly bands: readonly MeterBand[];
-}
-
-interface Saved {
-  readonly version: number;
-  readonly boot: string;
-  readonly datapaths: readonly {
-    readonly name: string;
-    readonly ifindex: number;
-    readonly userFeatures: number;
-    readonly masksCacheSize: number;
-    readonly perCpuPids: readonly number[] | null;
-    readonly ports: readonly SavedPort[];
-    readonly meters: readonly SavedMeter[];
-  }[];
-  /** Empty: no limit was ever set. */
-  readonly zoneLimits: readonly { readonly zone: number; readonly limit: number }[];
-  readonly timeoutPolicies: readonly {
-    readonly name: string;
-    readonly family: number;
-    readonly proto: number;
-    /** Milliseconds by CTA_TIMEOUT_* number. */
-    readonly timeouts: readonly number[];
-  }[];
-  /** Payload of IFLA_LINKINFO, base64, by name. */
-  readonly tunnels: Readonly<Record<string, string>>;
-  readonly devices: Readonly<Record<string, Device>>;
-}
+/** Of the file: it tells port ids and addresses. */
+const MODE = 0o600;
 
 /**
- * What was configured, in a file, so that a nokmod that was killed can be started again under a running ovs-vswitchd: it
- * finds its datapath as it left it, less flows and connections. An orderly end removes the file.
+ * Keeps what is configured in a file, so that a nokmod started after a crash continues under a running ovs-vswitchd:
+ * datapaths with their ports and meters, limits of zones, timeout policies, tunnel devices and addresses of internal ports,
+ * but no flows and no connections. An orderly end removes the file.
+ *
+ * A change of datapaths or ports is in the file before its answer goes out: a kill right after the answer loses nothing.
+ * It is handed to the kernel then; the disk gets it 100 ms later (fsync in a thread), for a file from before the machine's
+ * boot is not used. All else is written within 100 ms, addresses within ten seconds.
+ *
+ * A failure to write is logged once and counted; the last good file stays, and writing is tried again.
  */
 export class StateFile {
+  /** Times that the file could not be written since the last time that it could. */
+  failures = 0;
   private readonly client: OvsClient;
   private subscription: { close(): void } | undefined;
   private timer: NodeJS.Timeout | undefined;
   private soon: NodeJS.Timeout | undefined;
-  private devices: Record<string, Device> = {};
+  private devices: Record<string, SavedDevice> = {};
   private written = "";
+  private readonly boot = bootId();
 
+  /** @param path of the file; the caller must hold a lock that keeps other processes from it */
   constructor(
     private readonly nokmod: Nokmod,
     private readonly path: string,
+    private readonly log?: Log,
   ) {
     this.client = new OvsClient(nokmod);
   }
 
-  /** Makes what the file tells of, as far as that can be. @returns what could not be made, for people */
+  /**
+   * Makes what the file describes, as far as that can be made. A file that cannot be read is moved to PATH.bad-N.
+   * @returns what could not be made or read, for people
+   */
   restore(): string[] {
-    let saved: Saved;
+    let saved: SavedState;
     try {
-      saved = JSON.parse(readFileSync(this.path, "utf8")) as Saved;
-    } catch {
-      return [];
+      const text = readPlainFile(this.path);
+      if (text === undefined) return [];
+      saved = parseState(text);
+    } catch (error) {
+      return [this.setAside(error as Error)];
     }
-    if (saved.boot !== bootId()) return [];
-    if (saved.version !== VERSION) return [`${this.path} was written by another version`];
+    if (saved.boot !== this.boot) return [];
     const failures: string[] = [];
     const attempt = (what: string, act: () => void): void => {
       try {
         act();
       } catch (error) {
-        if (!(error instanceof Errno)) throw error;
-        failures.push(`${what}: ${error.message}`);
+        // One part that cannot be made must not keep the others from being made; a fault of ours is logged with its stack.
+        if (!(error instanceof Errno)) this.log?.error(`state file: ${what}`, error);
+        failures.push(`${what}: ${error instanceof Errno ? errnoName(error.errno) : (error as Error).message}`);
       }
     };
     for (const [name, info] of Object.entries(saved.tunnels)) {
@@ -111,7 +83,7 @@ export class StateFile {
     for (const { timeouts, ...policy } of saved.timeoutPolicies) {
       this.nokmod.conntrack.timeoutPolicies.set({ ...policy, timeouts: Int32Array.from(timeouts) });
     }
-    // Not by a message, which may not hold all of them.
+    // Set directly: one netlink message does not hold the limits of all zones.
     const { limits } = this.nokmod.conntrack;
     for (const { zone, limit } of saved.zoneLimits) {
       if (zone === OVS_ZONE_LIMIT_DEFAULT_ZONE) limits.setDefault(limit);
@@ -141,23 +113,19 @@ export class StateFile {
         }
       });
     }
-    const commands = Object.entries(saved.devices).flatMap(([name, { address, mtu, up, addresses }]) => [
-      `link set dev ${name} ${address === "" ? "" : `address ${address}`} mtu ${mtu} ${up ? "up" : "down"}`,
-      ...addresses.map((one) => `addr add ${one} dev ${name}`),
-    ]);
-    if (commands.length > 0) spawnSync("ip", ["-force", "-batch", "-"], { input: `${commands.join("\n")}\n` });
+    failures.push(...configureDevices(saved.devices));
     this.devices = { ...saved.devices };
     return failures;
   }
 
   /** Keeps the file as things are from now on. */
   follow(): void {
-    const changed = (): void => {
-      this.soon ??= setTimeout(() => {
-        this.soon = undefined;
-        this.look();
-      }, DELAY).unref();
+    this.nokmod.kernel.onChange = () => {
+      this.write();
+      this.later();
     };
+    const changed = (): void => this.later();
+    // Ports whose devices vanish, and what the built-in switch does, are told by multicast alone.
     this.subscription = this.client.subscribe(changed, ["ovs_datapath", "ovs_vport"], changed);
     this.nokmod.onConfigured = changed;
     this.timer = setInterval(() => this.look(), INTERVAL).unref();
@@ -168,60 +136,103 @@ export class StateFile {
   close(remove: boolean): void {
     this.subscription?.close();
     this.subscription = undefined;
+    this.nokmod.kernel.onChange = undefined;
     this.nokmod.onConfigured = undefined;
     clearInterval(this.timer);
     clearTimeout(this.soon);
     this.client.close();
-    if (remove) rmSync(this.path, { force: true });
+    if (!remove) return;
+    try {
+      rmSync(this.path, { force: true });
+    } catch (error) {
+      this.log?.warn(`cannot remove the state file ${this.path}: ${reasonOf(error)}`);
+    }
+  }
+
+  /** Moves a file that cannot be used out of the way. @returns what to say of it */
+  private setAside(error: Error): string {
+    const what = `state file ${this.path}: ${error instanceof NokmodError ? error.message : reasonOf(error)}`;
+    try {
+      return `${what}; kept as ${keepAside(this.path)}`;
+    } catch (failure) {
+      return `${what}; it cannot be moved away: ${reasonOf(failure)}`;
+    }
+  }
+
+  private later(): void {
+    this.soon ??= setTimeout(() => {
+      this.soon = undefined;
+      this.look();
+    }, DELAY).unref();
   }
 
   private look(): void {
     this.write();
+    this.sync();
     execFile("ip", ["-json", "address", "show"], { maxBuffer: 64 << 20 }, (error, stdout) => {
-      if (error !== null || this.subscription === undefined) return;
-      this.devices = readDevices(stdout);
-      this.write();
+      if (this.subscription === undefined) return;
+      try {
+        if (error !== null) throw error;
+        this.devices = readDevices(stdout);
+      } catch (cause) {
+        // No ip(8), no room for a process, or output of another form: the addresses stay as they were last seen.
+        this.log?.limited("state devices", "warn", `addresses of internal ports are not saved: ${reasonOf(cause)}`);
+        return;
+      }
+      if (this.write()) this.sync();
     });
   }
 
-  private write(): void {
-    const { client, nokmod } = this;
-    const datapaths = client.datapaths().map(({ name, ifindex, userFeatures, masksCacheSize, perCpuPids }) => ({
-      name,
-      ifindex,
-      userFeatures,
-      masksCacheSize,
-      perCpuPids,
-      ports: client
-        .vports(ifindex)
-        .filter(({ netnsId }) => netnsId === null)
-        .map(({ name, type, portNo, ifindex, upcallPids, tunnelPort, gbp }) => ({
-          name,
-          type,
-          portNo,
-          ifindex,
-          upcallPids,
-          tunnelPort,
-          gbp,
-        })),
-      meters: [...(nokmod.kernel.datapaths.byIfindex(ifindex)?.meters ?? [])].map(({ id, kbps, keepStats, bands }) => ({
-        id,
-        kbps,
-        clear: !keepStats,
-        bands: bands.map(({ type, rate, burst }) => ({ type, rate, burst })),
-      })),
-    }));
-    const { limits } = nokmod.conntrack;
+  private sync(): void {
+    syncFile(this.path).catch((error: unknown) => {
+      // Closed meanwhile, or never written: what failed then has been logged.
+      if (this.subscription === undefined || this.failures > 0) return;
+      this.log?.limited("state sync", "warn", `state file ${this.path} may not be on the disk: ${reasonOf(error)}`);
+    });
+  }
+
+  /** Writes the file if it would differ. @returns whether it was written */
+  private write(): boolean {
+    try {
+      const text = `${JSON.stringify(this.state(), null, 1)}\n`;
+      if (text === this.written) return false;
+      replaceFile(this.path, text, { mode: MODE, durable: false });
+      this.written = text;
+    } catch (error) {
+      // A request or a timer waits for us: neither must fail because a disk is full.
+      this.writeFailed(error);
+      return false;
+    }
+    if (this.failures > 0) {
+      this.log?.info(`state file ${this.path} is written again, after ${this.failures} failures`);
+      this.failures = 0;
+    }
+    return true;
+  }
+
+  private writeFailed(error: unknown): void {
+    if (this.failures++ > 0) return;
+    this.log?.warn(
+      `cannot write the state file ${this.path}: ${reasonOf(error)}; the last good one stays, and writing is tried again`,
+    );
+  }
+
+  private state(): SavedState {
+    const { nokmod } = this;
+    const { kernel, conntrack } = nokmod;
+    const datapaths = kernel.datapaths.list.map(saveDatapath);
+    const { limits } = conntrack;
     const ports = datapaths.flatMap(({ ports }) => ports);
     const internal = ports.filter(({ type }) => type === OVS_VPORT_TYPE_INTERNAL).map(({ name }) => name);
     // Devices of ports of the tunnel types come and go with their ports.
-    const owned = new Set(ports.filter(({ type }) => type > OVS_VPORT_TYPE_INTERNAL).map(({ name }) => name));
-    const tunnels = [...nokmod.kernel.tunnelDevices]
-      .filter(({ face }) => !owned.has(face.name))
-      .map(({ face, info }) => [face.name, Buffer.from(info).toString("base64")] as const);
-    const state: Saved = {
-      version: VERSION,
-      boot: bootId(),
+    const owned = new Set(ports.filter(({ type }) => tunnelVport(type) !== undefined).map(({ name }) => name));
+    const tunnels = [...kernel.tunnelDevices]
+      .filter(({ netdev }) => !owned.has(netdev.name))
+      .map(({ netdev, info }) => [netdev.name, Buffer.from(info).toString("base64")] as const);
+    const known = [...internal, ...tunnels.map(([name]) => name)].filter((name) => this.devices[name] !== undefined);
+    return {
+      version: STATE_VERSION,
+      boot: this.boot,
       datapaths,
       zoneLimits: !limits.enabled
         ? []
@@ -229,27 +240,76 @@ export class StateFile {
             { zone: OVS_ZONE_LIMIT_DEFAULT_ZONE, limit: limits.defaultLimit },
             ...[...limits.zones()].map((zone) => ({ zone, limit: limits.limitOf(zone) })),
           ],
-      timeoutPolicies: [...nokmod.conntrack.timeoutPolicies.entries()].map(([, { timeouts, ...policy }]) => ({
+      timeoutPolicies: [...conntrack.timeoutPolicies.entries()].map(([, { timeouts, ...policy }]) => ({
         ...policy,
         timeouts: [...timeouts],
       })),
       tunnels: Object.fromEntries(tunnels),
-      devices: Object.fromEntries(
-        [...internal, ...tunnels.map(([name]) => name)].flatMap((name) =>
-          this.devices[name] === undefined ? [] : [[name, this.devices[name]]],
-        ),
-      ),
+      devices: Object.fromEntries(known.map((name) => [name, this.devices[name]])),
     };
-    const text = `${JSON.stringify(state, null, 1)}\n`;
-    if (text === this.written) return;
-    this.written = text;
-    writeFileSync(`${this.path}.new`, text, { mode: 0o600 });
-    renameSync(`${this.path}.new`, this.path);
   }
 }
 
+/** A datapath, read from the tables themselves: a request that changes them may be under way on the netlink bus. */
+function saveDatapath(datapath: Datapath): SavedDatapath {
+  const { name, ifindex, userFeatures, flows, perCpuPids, vports, meters } = datapath;
+  const perCpu = (userFeatures & OVS_DP_F_DISPATCH_UPCALL_PER_CPU) !== 0 && perCpuPids !== undefined;
+  return {
+    name,
+    ifindex,
+    userFeatures,
+    masksCacheSize: flows.maskCacheSize,
+    perCpuPids: perCpu ? [...perCpuPids] : null,
+    ports: vports.flatMap((vport) => {
+      // A device that was moved to another namespace stays there, beyond our reach.
+      if (vport === undefined || vport.port.netnsid !== undefined) return [];
+      const options = tunnelVport(vport.type) !== undefined ? datapath.tunnelOptions(vport.port) : undefined;
+      return {
+        name: vport.name,
+        type: vport.type,
+        portNo: vport.portNo,
+        ifindex: vport.port.ifindex,
+        upcallPids: [...vport.upcallPids],
+        tunnelPort: options?.dstPort ?? null,
+        gbp: options?.gbp ?? false,
+      };
+    }),
+    meters: [...meters].map(({ id, kbps, keepStats, bands }) => ({
+      id,
+      kbps,
+      clear: !keepStats,
+      bands: bands.map(({ type, rate, burst }) => ({ type, rate, burst })),
+    })),
+  };
+}
+
+/** Gives devices their address, MTU, state and addresses back. @returns what ip(8) could not do */
+function configureDevices(devices: SavedState["devices"]): string[] {
+  const commands = Object.entries(devices).flatMap(([name, { address, mtu, up, addresses }]) => [
+    `link set dev ${name} ${address === "" ? "" : `address ${address}`} mtu ${mtu} ${up ? "up" : "down"}`,
+    ...addresses.map((prefix) => `addr add ${prefix} dev ${name}`),
+  ]);
+  if (commands.length === 0) return [];
+  const { error, stderr } = spawnSync("ip", ["-force", "-batch", "-"], {
+    input: `${commands.join("\n")}\n`,
+    encoding: "utf8",
+  });
+  if (error !== undefined) return [`addresses of internal ports: ip: ${reasonOf(error)}`];
+  // "Command failed -:LINE" follows each message.
+  return stderr
+    .split("\n")
+    .filter((line) => line !== "" && !line.startsWith("Command failed"))
+    .map((line) => `ip: ${line}`);
+}
+
+/** ENOSPC, or the message where there is no code. */
+function reasonOf(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  return typeof code === "string" ? code : message;
+}
+
 /** What `ip -json address show` prints. */
-function readDevices(text: string): Record<string, Device> {
+function readDevices(text: string): Record<string, SavedDevice> {
   const links = JSON.parse(text) as readonly {
     readonly ifname: string;
     readonly address?: string;
@@ -272,7 +332,7 @@ function readDevices(text: string): Record<string, Device> {
   );
 }
 
-/** Interface numbers and devices mean nothing after a reboot. */
+/** Names the machine's boot: interface numbers and devices mean nothing after the next one. */
 function bootId(): string {
   return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 }

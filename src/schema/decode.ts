@@ -1,6 +1,8 @@
 import type { AnyAttributeSet } from "../netlink/schema/index.ts";
 import { CTRL_CMD_NEWFAMILY, GENL_ID_CTRL } from "../uapi/genetlink.ts";
 import * as nl from "../uapi/netlink.ts";
+import * as nf from "../uapi/nfnetlink.ts";
+import * as conntrack from "./ctnetlink.ts";
 import { extendedAck, nlctrl } from "./genetlink.ts";
 import { dropMonitorAttributes } from "./net-dropmon.ts";
 import * as schema from "./openvswitch.ts";
@@ -8,9 +10,9 @@ import { psampleMessage } from "./psample.ts";
 
 /** One netlink message, readable. */
 export interface DecodedMessage {
-  /** Family name, "error", "done", "noop", or the number of an unknown type. */
+  /** Name of the family or of the netfilter subsystem, "error", "done", "noop", or the number of an unknown type. */
   readonly type: string;
-  /** Command name without the family's prefix, or its number; empty for control messages. */
+  /** Command name without its prefix, or its number; empty for control messages. */
   readonly command: string;
   /** Names of NLM_F_*; those that differ between requests (DUMP, CREATE) and answers by what the message is. */
   readonly flags: readonly string[];
@@ -18,9 +20,11 @@ export interface DecodedMessage {
   readonly pid: number;
   /** ovs_header.dp_ifindex */
   readonly ifindex?: number;
+  /** nfgenmsg.nfgen_family: AF_INET, AF_INET6 or 0. */
+  readonly family?: number;
   /** Of "error" and "done": the positive errno. */
   readonly errno?: number;
-  /** By name, nested as in the message; or the bytes of an unknown family. */
+  /** By name, nested as in the message; the payload's bytes where the type is unknown or the header cut short. */
   readonly attributes: unknown;
 }
 
@@ -70,17 +74,57 @@ const CTRL_COMMANDS = [
   "GETMCAST_GRP",
   "GETPOLICY",
 ];
+/** A subsystem of nfnetlink: names of its commands, and the sets of those whose attributes are not the subsystem's. */
+interface Subsystem {
+  readonly name: string;
+  readonly set: AnyAttributeSet;
+  readonly commands: readonly string[];
+  readonly sets?: Readonly<Record<number, AnyAttributeSet>>;
+}
+
+const SUBSYSTEMS: Readonly<Record<number, Subsystem>> = {
+  [nf.NFNL_SUBSYS_CTNETLINK]: {
+    name: "ctnetlink",
+    set: conntrack.connectionAttributes,
+    commands: ["NEW", "GET", "DELETE", "GET_CTRZERO", "GET_STATS_CPU", "GET_STATS", "GET_DYING", "GET_UNCONFIRMED"],
+    sets: {
+      // The kernel answers EXP_GET_STATS_CPU with this subsystem's number, too, and another command's: CT_GET_CTRZERO.
+      [nf.IPCTNL_MSG_CT_GET_CTRZERO]: conntrack.expectStatsAttributes,
+      [nf.IPCTNL_MSG_CT_GET_STATS_CPU]: conntrack.cpuStatsAttributes,
+      [nf.IPCTNL_MSG_CT_GET_STATS]: conntrack.globalStatsAttributes,
+    },
+  },
+  [nf.NFNL_SUBSYS_CTNETLINK_EXP]: {
+    name: "ctnetlink_exp",
+    set: conntrack.expectationAttributes,
+    commands: ["NEW", "GET", "DELETE", "GET_STATS_CPU"],
+    sets: { [nf.IPCTNL_MSG_EXP_GET_STATS_CPU]: conntrack.expectStatsAttributes },
+  },
+  [nf.NFNL_SUBSYS_CTNETLINK_TIMEOUT]: {
+    name: "cttimeout",
+    set: conntrack.timeoutAttributes,
+    commands: ["NEW", "GET", "DELETE", "DEFAULT_SET", "DEFAULT_GET"],
+  },
+};
+
 const OVS_ATTRIBUTES = nl.NLMSG_HDRLEN + 8;
 const CTRL_ATTRIBUTES = nl.NLMSG_HDRLEN + 4;
+/** Behind nlmsghdr and nfgenmsg. */
+const NF_ATTRIBUTES = nl.NLMSG_HDRLEN + 4;
 
 /**
- * Decodes NETLINK_GENERIC messages of the controller and the ovs_* families. Learns the families' numbers from the
- * controller's answers that pass by; known ones can be given.
+ * Decodes messages for printing: of NETLINK_GENERIC those of the controller, the ovs_* families, psample and NET_DM, of
+ * NETLINK_NETFILTER those of conntrack. Learns the families' numbers from the controller's answers that it decodes;
+ * known ones can be given. Never throws.
  */
 export class MessageDecoder {
   private readonly families = new Map<number, string>([[GENL_ID_CTRL, "nlctrl"]]);
 
-  constructor(families: Iterable<readonly [number, string]> = []) {
+  /** @param protocol NETLINK_GENERIC or NETLINK_NETFILTER */
+  constructor(
+    families: Iterable<readonly [number, string]> = [],
+    private readonly protocol = nl.NETLINK_GENERIC,
+  ) {
     for (const [id, name] of families) this.families.set(id, name);
   }
 
@@ -92,28 +136,24 @@ export class MessageDecoder {
     while (view.byteLength - at >= nl.NLMSG_HDRLEN) {
       const length = view.getUint32(at, true);
       if (length < nl.NLMSG_HDRLEN || length > view.byteLength - at) break;
-      messages.push(this.one(view, at, at + length));
+      messages.push(this.decodeMessage(view, at, at + length));
       at += (length + 3) & ~3;
     }
     return messages;
   }
 
-  private one(view: DataView, at: number, end: number): DecodedMessage {
+  private decodeMessage(view: DataView, at: number, end: number): DecodedMessage {
     const type = view.getUint16(at + 4, true);
     const bits = view.getUint16(at + 6, true);
     const head = { seq: view.getUint32(at + 8, true), pid: view.getUint32(at + 12, true) };
     if (type < nl.NLMSG_MIN_TYPE) return { ...control(view, at, end, type, bits), ...head };
-    const name = this.families.get(type);
     const flags = flagNames(bits, (bits & nl.NLM_F_REQUEST) !== 0);
+    if (this.protocol === nl.NETLINK_NETFILTER) return { ...netfilter(view, at, end, type, bits), flags, ...head };
+    const name = this.families.get(type);
     const family = name === undefined ? undefined : FAMILIES[name];
     const start = name === "nlctrl" || family?.bare === true ? CTRL_ATTRIBUTES : OVS_ATTRIBUTES;
     if (name === undefined || end - at < start) {
-      const attributes = new Uint8Array(
-        view.buffer,
-        view.byteOffset + at + nl.NLMSG_HDRLEN,
-        end - at - nl.NLMSG_HDRLEN,
-      );
-      return { type: name ?? String(type), command: "", flags, ...head, attributes: attributes.slice() };
+      return { type: name ?? String(type), command: "", flags, ...head, attributes: payloadBytes(view, at, end) };
     }
     const cmd = view.getUint8(at + nl.NLMSG_HDRLEN);
     if (name === "nlctrl") {
@@ -131,6 +171,34 @@ export class MessageDecoder {
       attributes: family?.set.decode(view, at + start, end) ?? {},
     };
   }
+}
+
+/** Payload behind the nlmsghdr. */
+function payloadBytes(view: DataView, at: number, end: number): Uint8Array {
+  return new Uint8Array(view.buffer, view.byteOffset + at + nl.NLMSG_HDRLEN, end - at - nl.NLMSG_HDRLEN).slice();
+}
+
+function netfilter(
+  view: DataView,
+  at: number,
+  end: number,
+  type: number,
+  bits: number,
+): Pick<DecodedMessage, "type" | "command" | "family" | "attributes"> {
+  const subsystem = SUBSYSTEMS[type >>> 8];
+  const command = type & 0xff;
+  const start = at + NF_ATTRIBUTES;
+  if (subsystem === undefined || end < start) {
+    return { type: subsystem?.name ?? String(type), command: "", attributes: payloadBytes(view, at, end) };
+  }
+  const isRequest = (bits & nl.NLM_F_REQUEST) !== 0;
+  const set = isRequest ? subsystem.set : (subsystem.sets?.[command] ?? subsystem.set);
+  return {
+    type: subsystem.name,
+    command: subsystem.commands[command] ?? String(command),
+    family: view.getUint8(at + nl.NLMSG_HDRLEN),
+    attributes: set.decode(view, start, end),
+  };
 }
 
 function control(

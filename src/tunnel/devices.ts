@@ -1,61 +1,66 @@
 import { Errno } from "../core/errors.ts";
 import type { Port, PortProvider } from "../port/port.ts";
-import { EBUSY, EEXIST, EOPNOTSUPP } from "../uapi/errno.ts";
-import { collectsMetadata, isL3, type LinkData, ownedBy, parseLinkInfo, toldLinkInfo, validate } from "./link-info.ts";
+import { EEXIST, EOPNOTSUPP } from "../uapi/errno.ts";
+import type { TunnelKind } from "./kind.ts";
+import { metadataKind } from "./kinds/index.ts";
+import { type LinkData, parseLinkInfo, reportLinkInfo, validateLinkData } from "./link-info.ts";
 
-/** A tunnel's net device. The tunnel itself is nokmod's; the device is its face towards the host: a TAP, or a TUN. */
+/**
+ * A tunnel device: nokmod does the tunnelling, the host has a net device for it, a TAP, or a TUN where the kind has no
+ * Ethernet header.
+ */
 export interface TunnelDevice {
-  /** The name when it was made. */
+  /** The device's name when it was made; later renames show in netdev.name. */
   readonly name: string;
-  /** IFLA_INFO_KIND: "vxlan", "geneve", "gre", "gretap", "erspan", "ip6gretap", "ip6erspan" or "bareudp". */
-  readonly kind: string;
-  /** Payload of IFLA_LINKINFO as whoever made the device gave it. */
+  readonly kind: TunnelKind;
+  /** Payload of the IFLA_LINKINFO that the device was made with. */
   readonly info: Uint8Array;
-  /** The same as the kernel would tell of the device. */
-  readonly told: Uint8Array;
-  /** Attributes of IFLA_INFO_DATA as whoever made the device gave them. */
+  /** Payload of the IFLA_LINKINFO that the kernel would report of the device. */
+  readonly linkInfo: Uint8Array;
+  /** The IFLA_INFO_DATA that the device was made with. */
   readonly data: LinkData;
-  /** Carries name, ifindex, MTU and state. What is sent on it the host receives; what the host sends on it is dropped. */
-  readonly face: Port;
+  /** The host's net device: has name, ifindex, MTU and state. The host receives what is sent on it; what it sends is dropped. */
+  readonly netdev: Port;
 }
 
 /** The tunnel devices of one network namespace. */
 export class TunnelDevices implements Iterable<TunnelDevice> {
-  /** Called when a device has gone, before anything else can take its name. */
+  /** Called when a device has gone, before another can take its name. */
   onGone: (device: TunnelDevice) => void = () => {};
   private readonly devices = new Set<TunnelDevice>();
 
-  /** @param version kernelVersion(), which decides what is told of devices */
+  /** @param version kernelVersion() of the kernel whose attributes devices report */
   constructor(
     private readonly ports: PortProvider,
     private readonly version: number,
   ) {}
 
-  /** The device that is called so now. */
+  /** The device that has that name now. */
   get(name: string): TunnelDevice | undefined {
-    for (const device of this.devices) if (device.face.name === name) return device;
+    for (const device of this.devices) if (device.netdev.name === name) return device;
     return undefined;
   }
 
   /**
    * Makes a device.
-   * @param info payload of IFLA_LINKINFO; kept
-   * @throws Errno EOPNOTSUPP (not a kind or mode of ours), EEXIST (the name is taken, or there is one like that), EBUSY (the
-   * same of Geneve and bareudp), EINVAL, ERANGE, EPERM
+   * @param info payload of IFLA_LINKINFO; the device keeps it
+   * @throws Errno EOPNOTSUPP (not a kind in TUNNEL_KINDS, or not in metadata mode), EEXIST (the name is taken), EEXIST or EBUSY
+   * (TunnelKind.identity is taken), EINVAL, ERANGE, EPERM
    */
   create(name: string, info: Uint8Array): TunnelDevice {
-    const asked = parseLinkInfo(info);
-    const { kind, data = new Map() } = asked;
-    if (!collectsMetadata(asked)) throw new Errno(EOPNOTSUPP);
+    const parsed = parseLinkInfo(info);
+    const kind = metadataKind(parsed);
+    if (kind === undefined) throw new Errno(EOPNOTSUPP);
     if (this.get(name) !== undefined) throw new Errno(EEXIST);
-    validate(asked);
-    const owned = ownedBy(kind, data);
-    // Whether that is up or not.
+    validateLinkData(kind, parsed.data);
+    const { data = new Map() } = parsed;
+    const identity = kind.identity(data);
+    // Whether the other is up makes no difference.
     for (const other of this.devices)
-      if (ownedBy(other.kind, other.data) === owned)
-        throw new Errno(kind === "bareudp" || kind === "geneve" ? EBUSY : EEXIST);
-    const face = this.ports.createInternal(name, 0, isL3(asked));
-    const device: TunnelDevice = { name, kind, info, told: toldLinkInfo(info, this.version), data, face };
+      if (other.kind === kind && kind.identity(other.data) === identity) throw new Errno(kind.duplicateErrno);
+    const netdev = this.ports.createInternal(name, 0, kind.isL3(data));
+    const linkInfo = reportLinkInfo(kind, data, this.version);
+    const device: TunnelDevice = { name, kind, info, linkInfo, data, netdev };
     this.devices.add(device);
     return device;
   }
@@ -64,13 +69,13 @@ export class TunnelDevices implements Iterable<TunnelDevice> {
   remove(device: TunnelDevice): void {
     if (!this.devices.delete(device)) return;
     this.onGone(device);
-    device.face.close();
+    device.netdev.close();
   }
 
-  /** A port has gone by itself. @returns whether it was a tunnel device's face */
+  /** Removes the device whose net device has gone by itself. @returns false if the port is no tunnel device's */
   portGone(port: Port): boolean {
     for (const device of this.devices) {
-      if (device.face !== port) continue;
+      if (device.netdev !== port) continue;
       this.remove(device);
       return true;
     }

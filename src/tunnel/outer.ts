@@ -1,5 +1,7 @@
+/** Writing the outer IP and UDP headers of tunnel packets. */
 import { K } from "../flow/key.ts";
 import { checksum } from "../packet/checksum.ts";
+import { ETH_P_IP, ETH_P_IPV6 } from "../packet/ethernet.ts";
 import * as ipv4 from "../packet/ipv4.ts";
 import * as ipv6 from "../packet/ipv6.ts";
 import { pseudoV4, pseudoV6 } from "../packet/l4-checksum.ts";
@@ -7,7 +9,12 @@ import type { Packet } from "../packet/packet.ts";
 import * as udp from "../packet/udp.ts";
 import type { Route } from "../port/underlay.ts";
 
-/** Writing and reading of the headers around a tunnel's own. */
+/** Length of a VLAN tag in bytes. */
+export const TAG_LEN = 4;
+
+/** Length of the IP header that the kernel requires in a packet of that ethertype, 0: of none. */
+export const ipHeaderLength = (etherType: number): number =>
+  etherType === ETH_P_IP ? ipv4.HEADER_LEN : etherType === ETH_P_IPV6 ? ipv6.HEADER_LEN : 0;
 
 /** Writes the IPv4 header at packet.off; the packet is all of the datagram. The source is the route's. */
 export function writeIpv4(
@@ -55,7 +62,7 @@ export function writeIpv6(
   }
 }
 
-/** Writes the UDP header behind the IP header at packet.off, which must be complete if a checksum is asked for. */
+/** Writes the UDP header behind the IP header at packet.off, which must be complete where a checksum is wanted. */
 export function writeUdp(packet: Packet, v6: boolean, src: number, dst: number, withChecksum: boolean): void {
   const { view } = packet.memory;
   const at = packet.off + (v6 ? ipv6.HEADER_LEN : ipv4.HEADER_LEN);

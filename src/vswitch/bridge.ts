@@ -2,8 +2,8 @@
  * The built-in userspace: one bridge over one datapath. It answers upcalls by translating OpenFlow tables into datapath
  * flows and keeps those flows as the tables are, by netlink messages only.
  */
-import { formatActions } from "../client/format.ts";
-import { OvsClient } from "../client/ovs.ts";
+import { formatActions } from "../client/format/index.ts";
+import { OvsClient } from "../client/ovs/index.ts";
 import type { SocketOpener } from "../client/requester.ts";
 import { type Clock, systemClock } from "../core/clock.ts";
 import { Errno, NokmodError } from "../core/errors.ts";
@@ -16,21 +16,22 @@ import { type MacEntry, MacTable } from "./mac-table.ts";
 import { ODPP_NONE, writeMetadata } from "./odp/key.ts";
 import { DEFAULT_PRIORITY, type FlowFilter, type OfpFlow } from "./ofctl/flow.ts";
 import { formatOfpFlow } from "./ofctl/format/flow.ts";
-import { formatMatch } from "./ofctl/format/match.ts";
-import { parseFilter, parseFlow, parseMatch } from "./ofctl/parse/flow.ts";
+import { formatOfpMatch } from "./ofctl/format/match.ts";
+import { parseOfpFilter, parseOfpFlow, parseOfpMatch } from "./ofctl/parse/flow.ts";
 import { type PortNames, reservedPort } from "./ofctl/ports.ts";
 import { BridgePorts, type PortConfig, type PortSettings } from "./ports.ts";
 import { RecircTable } from "./recirc.ts";
 import { Revalidator } from "./revalidator.ts";
 import { type Scheduler, systemScheduler } from "./scheduler.ts";
 import type { BridgeState } from "./state.ts";
-import { FlowTables, Rule } from "./tables.ts";
+import { FlowTables, OfpRule } from "./tables.ts";
 import { UkeyTable } from "./ukey.ts";
 import { UpcallHandler } from "./upcall-handler.ts";
 import { encodeUserdata } from "./userdata.ts";
 import type { XPort } from "./xlate/context.ts";
 import { xlate } from "./xlate/xlate.ts";
 
+/** Settings of a bridge. */
 export interface VSwitchOptions {
   /** Where netlink sockets come from. */
   readonly opener: SocketOpener;
@@ -234,8 +235,8 @@ export class VSwitch implements BridgeHooks {
 
   /** Adds a flow; one of the same table, priority and match is replaced. @throws OfpError */
   addFlow(flow: string | OfpFlow): void {
-    const spec = typeof flow === "string" ? parseFlow(flow, this.portNames) : flow;
-    this.state.tables.add(new Rule(spec, this.state.clock.monotonic()));
+    const spec = typeof flow === "string" ? parseOfpFlow(flow, this.portNames) : flow;
+    this.state.tables.add(new OfpRule(spec, this.state.clock.monotonic()));
     this.revalidator.schedule();
   }
 
@@ -246,15 +247,15 @@ export class VSwitch implements BridgeHooks {
    * @throws OfpError
    */
   delFlows(filter: string | FlowFilter = "", options: { strict?: boolean } = {}): number {
-    const wanted = typeof filter === "string" ? parseFilter(filter, this.portNames) : filter;
+    const wanted = typeof filter === "string" ? parseOfpFilter(filter, this.portNames) : filter;
     let count = 0;
     for (const rule of this.select(wanted, options.strict ?? false)) if (this.state.tables.remove(rule)) count++;
     if (count > 0) this.revalidator.schedule();
     return count;
   }
 
-  private select(filter: FlowFilter, strict: boolean): Rule[] {
-    const found: Rule[] = [];
+  private select(filter: FlowFilter, strict: boolean): OfpRule[] {
+    const found: OfpRule[] = [];
     for (const rule of this.state.tables) {
       const { spec } = rule;
       if (filter.table !== null && spec.table !== filter.table) continue;
@@ -286,8 +287,8 @@ export class VSwitch implements BridgeHooks {
   }
 
   /** The flows that a filter selects, with counters as fresh as the datapath's. @throws OfpError */
-  flows(filter = ""): Rule[] {
-    const wanted = parseFilter(filter, this.portNames);
+  flows(filter = ""): OfpRule[] {
+    const wanted = parseOfpFilter(filter, this.portNames);
     this.revalidate();
     return this.select(wanted, false);
   }
@@ -303,14 +304,14 @@ export class VSwitch implements BridgeHooks {
    * @throws OfpError
    */
   trace(packet: string): Trace {
-    const flow = new Flow(parseMatch(packet, this.portNames).key);
+    const flow = new Flow(parseOfpMatch(packet, this.portNames).key);
     flow.put8(F.IS_ETH, 1);
     if (flow.u16(F.VLAN0_TCI)) flow.put16(F.VLAN0_TPID, 0x8100);
     const result = xlate(this.state.context, flow);
     const key = new Flow(flow);
     for (let i = 0; i < FLOW_WORDS; i++) key.words[i] &= result.wildcards.words[i];
     return {
-      megaflow: formatMatch(new Match(key, result.wildcards)),
+      megaflow: formatOfpMatch(new Match(key, result.wildcards)),
       actions: formatActions(result.actions),
       rules: result.rules.map((rule) => formatOfpFlow(rule.spec, null)),
       error: result.error,

@@ -1,10 +1,10 @@
 /**
- * Finds the rule of highest priority that matches a flow, and marks what was looked at on the way: the mask of the
+ * Finds the rule of highest priority that matches a flow, and marks the bits that were consulted: the mask of the
  * datapath flow. Rules with the same mask share one hash table (tuple space); tables are tried by falling priority.
  *
  * Three things keep masks wide, as in ovs-vswitchd: a table is searched in stages (metadata, L2, L3, L4) and a stage
- * that fails leaves the later ones unconsulted; tries of IPv4 prefixes tell after how many bits no rule can match; a
- * trie of ports does so inside a table.
+ * that fails leaves the later ones unconsulted; tries of IPv4 prefixes give the number of bits after which no rule
+ * can match; a trie of ports does so inside a table.
  */
 import { F, FLOW_WORDS, type Flow, type Match, STAGE_WORDS } from "./flow.ts";
 
@@ -33,7 +33,7 @@ class Trie {
   }
 
   /**
-   * Bits of `value` that tell which prefixes match it. `this.matched(length)` answers for this value until the next
+   * Number of bits of `value` that decide which prefixes match it. `this.matched(length)` answers for this value until the next
    * lookup.
    */
   lookup(value: number): number {
@@ -132,6 +132,7 @@ function trailingZeros(value: number): number {
   return value === 0 ? 32 : 31 - Math.clz32(value & -value);
 }
 
+/** Rules of one table, by tuple-space search. */
 export class Classifier<R extends Classified> {
   private readonly subtables = new Map<string, Subtable<R>>();
   /** By falling highest priority. */
@@ -204,7 +205,7 @@ export class Classifier<R extends Classified> {
     return true;
   }
 
-  /** Priorities and tries only grow while rules are added; after a removal they are made anew at the next lookup. */
+  /** Priorities and tries only grow while rules are added; after a removal the next lookup rebuilds them. */
   private refresh(): void {
     this.stale = false;
     this.srcTrie = new Trie();
@@ -330,7 +331,7 @@ export class Classifier<R extends Classified> {
 
 /**
  * Marks `bits` bits of an address as consulted, unless that is more than the table's own `prefix` and not consulted yet
- * (the trie is shared by all tables, so it may need bits that are none of this table's business).
+ * (the trie is shared by all tables: it may need bits that this table does not match).
  */
 function narrow(wildcards: Flow | null, offset: number, bits: number, prefix: number): boolean {
   if (!wildcards) return true;

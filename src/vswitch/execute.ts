@@ -1,6 +1,6 @@
 /**
- * Execution with help: the datapath cannot set ARP, ICMP and ND fields, so user space does that on the packet and hands
- * over the rest. Setting other fields, pushing and popping commute with it; what sends the packet does not.
+ * The slow path: sets ARP, ICMP and ND fields, which the datapath cannot, on the packet in user space, and hands the other
+ * actions to the datapath. Other set, push and pop actions may run before or after that; actions that send may not.
  */
 import { AttributeReader } from "../netlink/reader.ts";
 import * as ovs from "../uapi/openvswitch.ts";
@@ -23,7 +23,7 @@ const CHANGES: ReadonlySet<number> = new Set([
   ovs.OVS_ACTION_ATTR_POP_MPLS,
 ]);
 
-/** Runs datapath actions on a packet. @returns the packet as help left it */
+/** Runs datapath actions on a packet. @param run is called for each part that the datapath does */
 export function executeWithHelp(packet: Uint8Array, actions: Uint8Array, run: Run): void {
   const state = new Execution(packet, run);
   state.list(actions);
@@ -85,7 +85,7 @@ class Execution {
     }
   }
 
-  /** Runs what waits, where it sends something; changes go on to be done for what follows. */
+  /** Runs the pending actions if any of them sends; those that change the packet stay pending for the next part. */
   flush(): void {
     if (!this.sends) return;
     const total = this.pending.reduce((sum, a) => sum + a.length, 0);
@@ -179,7 +179,7 @@ function icmpv6Offset(packet: Uint8Array, at: number, ethertype: number): number
   if (ethertype !== 0x86dd || at + 40 > packet.length) return -1;
   let next = packet[at + 6];
   let offset = at + 40;
-  // Hop-by-hop, routing and destination options are the headers that may stand before ICMPv6 unfragmented.
+  // Hop-by-hop, routing and destination options are the headers that may precede ICMPv6 in unfragmented packets.
   while ((next === 0 || next === 43 || next === 60) && offset + 8 <= packet.length) {
     next = packet[offset];
     offset += (packet[offset + 1] + 1) * 8;

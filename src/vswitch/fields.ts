@@ -14,7 +14,7 @@ import {
   VLAN_CFI,
 } from "./flow.ts";
 
-/** How a value is written. */
+/** How a value is written in text. */
 export type FieldKind =
   | "decimal"
   | "hex"
@@ -28,7 +28,7 @@ export type FieldKind =
   | "tci"
   | "eth_type";
 
-/** What must be true of a flow before a field exists in it. */
+/** What a flow must be for a field to exist in it. */
 export type Prerequisite =
   | "none"
   | "vlan"
@@ -47,7 +47,8 @@ export type Prerequisite =
   | "nd_advert"
   | "ct";
 
-export interface Field {
+/** One match field. */
+export interface OfpField {
   readonly name: string;
   /** Other names: NXM and OXM ones included. */
   readonly aliases: readonly string[];
@@ -74,11 +75,11 @@ interface Options {
   writable?: boolean;
 }
 
-const all: Field[] = [];
+const all: OfpField[] = [];
 
-function field(name: string, offset: number, size: number, kind: FieldKind, options: Options = {}): Field {
+function field(name: string, offset: number, size: number, kind: FieldKind, options: Options = {}): OfpField {
   const bits = options.bits ?? size * 8;
-  const entry: Field = {
+  const entry: OfpField = {
     name,
     aliases: options.aliases ?? [],
     offset,
@@ -243,21 +244,21 @@ field("nd_sll", F.ARP_SHA, 6, "mac", { aliases: ["NXM_NX_ND_SLL", "OXM_OF_IPV6_N
 field("nd_tll", F.ARP_THA, 6, "mac", { aliases: ["NXM_NX_ND_TLL", "OXM_OF_IPV6_ND_TLL"], pre: "nd_advert" });
 
 /** Every field, in the order of the table. */
-export const fields: readonly Field[] = all;
+export const fields: readonly OfpField[] = all;
 
-const byName = new Map<string, Field>();
+const byName = new Map<string, OfpField>();
 for (const entry of all) {
   byName.set(entry.name.toLowerCase(), entry);
   for (const alias of entry.aliases) byName.set(alias.toLowerCase(), entry);
 }
 
 /** The field of a name or an alias; upper and lower case are the same. */
-export function findField(name: string): Field | undefined {
+export function findField(name: string): OfpField | undefined {
   return byName.get(name.toLowerCase());
 }
 
 /** The field of a name that is known to exist. */
-export function fieldNamed(name: string): Field {
+export function fieldNamed(name: string): OfpField {
   const found = findField(name);
   if (!found) throw new Error(`no field ${name}`);
   return found;
@@ -267,7 +268,7 @@ export function fieldNamed(name: string): Field {
  * What `load` and `move` address: `bits` bits of a field from bit `start` on, counted from the low end.
  */
 export interface Subfield {
-  readonly field: Field;
+  readonly field: OfpField;
   readonly start: number;
   readonly bits: number;
 }
@@ -283,7 +284,10 @@ function putBit(bytes: Uint8Array, offset: number, size: number, bit: number, va
   else bytes[at] &= ~flag;
 }
 
-/** Copies `bits` bits between two right-aligned big-endian containers. */
+/**
+ * Copies `bits` bits between two right-aligned big-endian containers. Nine parameters, because each translated load and
+ * move comes here: objects for the two places would be made for each.
+ */
 export function copyBits(
   source: Uint8Array,
   sourceOffset: number,
@@ -328,12 +332,12 @@ export function fillSubfield(flow: Flow, subfield: Subfield): void {
 }
 
 /** The field as one subfield. */
-export function wholeField(f: Field): Subfield {
+export function wholeField(f: OfpField): Subfield {
   return { field: f, start: 0, bits: f.bits };
 }
 
 /** A field's value as a bigint. */
-export function fieldValue(flow: Flow, f: Field): bigint {
+export function fieldValue(flow: Flow, f: OfpField): bigint {
   return bytesToBigint(getSubfield(flow, wholeField(f)));
 }
 
@@ -355,7 +359,7 @@ export function bigintToBytes(value: bigint, size: number): Uint8Array {
 }
 
 /**
- * Whether a packet has what a field needs. What was looked at is marked in `wildcards`, where given.
+ * Whether a packet meets a prerequisite. The bits consulted are set in `wildcards`, where given.
  */
 export function hasPrerequisite(flow: Flow, pre: Prerequisite, wildcards?: Flow): boolean {
   const type = flow.u16(F.DL_TYPE);
@@ -404,7 +408,7 @@ function hasProtocol(flow: Flow, protocol: number, wildcards?: Flow): boolean {
   return flow.u8(F.NW_PROTO) === protocol && !flow.isLaterFragment;
 }
 
-/** What is missing, in words. */
+/** Prerequisites in words, for errors. */
 export const prerequisiteText: Readonly<Record<Prerequisite, string>> = {
   none: "nothing",
   vlan: "a VLAN tag (vlan_tci=0x1000/0x1000)",

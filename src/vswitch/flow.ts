@@ -1,5 +1,5 @@
 /**
- * The flow as OpenFlow sees it: one fixed block of bytes in network byte order, the same for packet, match and mask.
+ * The flow in OpenFlow's terms: one fixed block of bytes in network byte order, the same for packet, match and mask.
  * Every field is right-aligned in its bytes, so a field is (offset, size, shift, bits) and a subfield is a bit range.
  *
  * The block is laid out in the four stages of the staged lookup: metadata, L2, L3, L4. A stage that already fails to
@@ -78,7 +78,7 @@ export const STAGE_WORDS: readonly number[] = [0, F.DL_DST / 4, F.NW_SRC / 4, F.
 export const FLOW_NW_FRAG_ANY = 1;
 export const FLOW_NW_FRAG_LATER = 2;
 
-/** The bit of a TCI that says that the tag is there (the CFI's place, as in the datapath's keys). */
+/** Set in the TCI of a tag that is present, in the bit of the CFI, as in the datapath's keys. */
 export const VLAN_CFI = 0x1000;
 
 export const ETH_TYPE_IP = 0x0800;
@@ -92,13 +92,14 @@ export const ETH_TYPE_MPLS_MCAST = 0x8848;
 /** dl_type of a frame without an Ethernet type (802.2 LLC). */
 export const ETH_TYPE_NONE = 0x05ff;
 
-/** OpenFlow's reserved port numbers. */
+/** OpenFlow's reserved port numbers (OFPP_*). */
 export const OFPP_IN_PORT = 0xfff8;
 export const OFPP_TABLE = 0xfff9;
 export const OFPP_NORMAL = 0xfffa;
 export const OFPP_FLOOD = 0xfffb;
 export const OFPP_ALL = 0xfffc;
 export const OFPP_CONTROLLER = 0xfffd;
+/** The local port. */
 export const OFPP_LOCAL = 0xfffe;
 export const OFPP_NONE = 0xffff;
 
@@ -166,7 +167,7 @@ export class Flow {
   get isLaterFragment(): boolean {
     return (this.bytes[F.NW_FRAG] & FLOW_NW_FRAG_LATER) !== 0;
   }
-  /** True where the ports of TP_SRC and TP_DST stand in the packet. */
+  /** True where the packet has the ports of TP_SRC and TP_DST. */
   get hasL4(): boolean {
     return this.isIp && !this.isLaterFragment;
   }
@@ -186,7 +187,7 @@ export class Flow {
     return (type === ETH_TYPE_IP && proto === 1) || (type === ETH_TYPE_IPV6 && proto === 58);
   }
 
-  /** Forgets everything that connection tracking knows. */
+  /** Clears all ct_* fields. */
   clearConntrack(): void {
     this.fill(F.CT_STATE, F.CT_NW_PROTO + 1 - F.CT_STATE, 0);
     this.fill(F.CT_NW_SRC, 8, 0);

@@ -1,7 +1,8 @@
-/** Learned addresses: which port an Ethernet address of a VLAN was last seen at. */
+/** Learned addresses: the port at which an Ethernet address of a VLAN was last seen. */
 import type { Clock } from "../core/clock.ts";
 import { macText } from "../net/address.ts";
 
+/** A learned address. */
 export interface MacEntry {
   readonly mac: string;
   readonly vlan: number;
@@ -10,16 +11,17 @@ export interface MacEntry {
   used: number;
 }
 
+/** Addresses by VLAN. */
 export class MacTable {
   private readonly entries = new Map<string, MacEntry>();
-  /** Grows when an address appears, moves or goes: flows that were translated before may be wrong. */
+  /** Grows when an address is learned, moves or is forgotten: earlier translations may be wrong. */
   generation = 0;
 
   constructor(
     private readonly clock: Clock,
     /** Milliseconds after which an address that was not seen is forgotten. */
     readonly agingMs = 300_000,
-    /** At most this many; the one unseen for longest goes first. */
+    /** Most entries; the one unseen for longest is forgotten first. */
     readonly maxEntries = 8192,
   ) {}
 
@@ -39,10 +41,10 @@ export class MacTable {
       this.generation++;
       return;
     }
-    // What was seen before the last move says nothing of where the address is now.
+    // A packet older than the last move does not move the address back.
     if (when < entry.used) return;
     entry.used = when;
-    // Kept in order of use, so that the oldest stands first.
+    // Entries are in order of use, the oldest first: evict() takes the first.
     this.entries.delete(key);
     this.entries.set(key, entry);
     if (entry.port !== port) {

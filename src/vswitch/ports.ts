@@ -1,5 +1,5 @@
 /** The ports of a bridge and their upcall sockets, kept as the datapath's vports are. */
-import type { OvsClient, UpcallSocket, VportInfo } from "../client/ovs.ts";
+import type { OvsClient, UpcallSocket, VportInfo } from "../client/ovs/index.ts";
 import { Errno } from "../core/errors.ts";
 import { ENODEV } from "../uapi/errno.ts";
 import * as ovs from "../uapi/openvswitch.ts";

@@ -1,6 +1,7 @@
-/** What a packet was about to do when it was recirculated, by recirc_id. */
+/** Frozen state by recirc_id: how the translation of a recirculated packet goes on. */
 import type { Action } from "./ofctl/actions.ts";
 
+/** State of a translation at a recirculation. */
 export interface FrozenState {
   /** Table to go on in. */
   readonly table: number;
@@ -18,11 +19,11 @@ interface Entry {
   readonly state: FrozenState;
   /** Datapath flows whose actions name this id. */
   references: number;
-  /** Monotonic milliseconds since when there are none. */
+  /** CLOCK_MONOTONIC milliseconds at which the last reference was dropped. */
   idleSince: number;
 }
 
-/** Equal states share one id, so that their packets share datapath flows. */
+/** Allocates recirc_ids. Equal states share one id, so that their packets share datapath flows. */
 export class RecircTable {
   private readonly byKey = new Map<string, number>();
   private readonly byId = new Map<number, Entry>();
@@ -57,7 +58,7 @@ export class RecircTable {
     return id;
   }
 
-  /** A datapath flow that names these ids was put. */
+  /** Adds a reference to each id: a datapath flow that names them was put. */
   hold(ids: readonly number[]): void {
     for (const id of ids) {
       const entry = this.byId.get(id);
@@ -65,7 +66,7 @@ export class RecircTable {
     }
   }
 
-  /** Such a flow was removed. */
+  /** Drops a reference of each id: such a flow was removed. */
   release(ids: readonly number[]): void {
     for (const id of ids) {
       const entry = this.byId.get(id);
@@ -73,7 +74,7 @@ export class RecircTable {
     }
   }
 
-  /** Forgets ids that no flow has named for `graceMs`: packets that carry them may still be on their way up. */
+  /** Forgets ids that no flow has named for `graceMs`: until then packets with them may wait in upcall sockets. */
   sweep(graceMs: number): void {
     const limit = this.now() - graceMs;
     for (const [id, entry] of this.byId) {

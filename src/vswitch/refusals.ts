@@ -1,5 +1,5 @@
 /** Reports of requests that the datapath refused. */
-import { formatActions, formatKey } from "../client/format.ts";
+import { formatActions, formatKey } from "../client/format/index.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Errno } from "../core/errors.ts";
 

@@ -1,5 +1,5 @@
 /** Keeps the datapath's flows as the tables would translate them now, and their counters in the rules. */
-import type { FlowInfo } from "../client/ovs.ts";
+import type { FlowInfo } from "../client/ovs/index.ts";
 import type { Clock } from "../core/clock.ts";
 import { Errno } from "../core/errors.ts";
 import { ENOENT } from "../uapi/errno.ts";
@@ -100,7 +100,7 @@ export class Revalidator {
     try {
       done = this.running.next().done;
     } catch (error) {
-      // The next pass begins anew with what is then in the datapath.
+      // The next pass dumps the datapath again.
       done = true;
       state.hooks.onFault?.("revalidation", error);
     }
@@ -194,7 +194,7 @@ export class Revalidator {
       state.client.setFlow(state.datapath, { ufid: ukey.ufid, key: ukey.key }, { mask: ukey.mask, actions });
     } catch (error) {
       if (!(error instanceof Errno)) throw error;
-      // Refused or gone: the next packet misses and puts it anew.
+      // Refused, or deleted by another program: the next packet misses and puts it again.
       return "stale";
     }
     ukey.actions = actions;

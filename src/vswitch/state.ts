@@ -1,4 +1,4 @@
-import type { OvsClient } from "../client/ovs.ts";
+import type { OvsClient } from "../client/ovs/index.ts";
 import type { Clock } from "../core/clock.ts";
 import type { BridgeHooks, BridgeStatistics } from "./events.ts";
 import type { MacTable } from "./mac-table.ts";

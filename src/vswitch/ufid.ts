@@ -1,8 +1,8 @@
 /**
- * A flow's name: 128 bits of a hash of its key, so that upcalls of one flow name one flow without asking anyone. Four
- * lanes of the mixing step of MurmurHash3 (public domain), each with a seed of its own.
+ * The UFID of a key: a 128-bit hash, so that upcalls of one flow give one UFID without a lookup. Four lanes of the mixing
+ * step of MurmurHash3 (public domain), each with a seed of its own.
  */
-export function ufidOf(key: Uint8Array): Uint8Array {
+export function ufidOfKey(key: Uint8Array): Uint8Array {
   let a = 0x9e3779b9;
   let b = 0x7f4a7c15;
   let c = 0x85ebca6b;

@@ -151,7 +151,7 @@ class ByteInterner {
     const id = Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("latin1");
     let found = this.known.get(id);
     if (found === undefined) {
-      // Callers compare by bytes: to start anew costs memory only.
+      // Callers compare by bytes: forgetting costs memory only.
       if (this.known.size >= INTERNED_MAX) this.known.clear();
       found = value.slice();
       this.known.set(id, found);

@@ -1,5 +1,5 @@
 /** Answers upcalls: translates each packet's flow, puts a datapath flow for it, and executes its actions. */
-import type { OvsBatch, Upcall, UpcallSocket } from "../client/ovs.ts";
+import type { OvsBatch, Upcall, UpcallSocket } from "../client/ovs/index.ts";
 import type { Errno } from "../core/errors.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import { EEXIST } from "../uapi/errno.ts";
@@ -12,7 +12,7 @@ import { MAX_PORT, openFlowPort } from "./ports.ts";
 import { learn, pushStats } from "./push-stats.ts";
 import { type Refusal, RefusalReporter } from "./refusals.ts";
 import { type BridgeState, revisionOf } from "./state.ts";
-import { ufidKey, ufidOf } from "./ufid.ts";
+import { ufidKey, ufidOfKey } from "./ufid.ts";
 import { flowEvent, type Ukey } from "./ukey.ts";
 import { decodeUserdata, type UserspaceReason } from "./userdata.ts";
 import { xlate } from "./xlate/xlate.ts";
@@ -131,7 +131,7 @@ export class UpcallHandler {
     const number = openFlowPort(datapathPort);
     const inPort = state.ports.xports.get(number) ?? null;
     flow.put32(F.IN_PORT, number <= MAX_PORT || number === OFPP_LOCAL ? number : OFPP_NONE);
-    const ufid = ufidOf(upcall.key);
+    const ufid = ufidOfKey(upcall.key);
     const base = { inPort, packet: upcall.packet, key: upcall.key, flow, ufid };
     let kind: UpcallEvent["kind"] = "miss";
     if (upcall.command === ovs.OVS_PACKET_CMD_ACTION) {

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { preloadEnvironment } from "../../src/exec/preload.ts";
+import { seccompSupervisor } from "../../src/exec/seccomp.ts";
 import { type CommandResult, Namespace } from "../../src/lab/namespace.ts";
 import { Lab, root, Script, until } from "../support/lab.ts";
 import { OvsLab } from "../support/ovs-lab.ts";
@@ -59,6 +60,7 @@ while True:
     ["handed", "['True', True, 77]"],
     ["forking", "[[], True]"],
     ["raw_fork", "[[21, 22], 23]"],
+    ["bare_close", "[31, 32, 33, 34, 35, True]"],
     ["killed", "9"],
     ["flood", "[True, 1, 5]"],
     ["garbage", "[6, True]"],
@@ -75,6 +77,30 @@ while True:
     expect((await ok(lab, ...nobody, PYTHON, PROGRAM, "unprivileged")).trim()).toBe("[True, 'EPERM']");
     expect((await on(lab, lab.namespace, ...nobody, "conntrack", "-F")).status).not.toBe(0);
     await ok(lab, "ovs-dpctl", "del-dp", "dp0");
+  });
+});
+
+describe.skipIf(!root)("a socket path that fits no address", () => {
+  it("is refused by nokmod exec, and by socket() where a program names it; the kernel does not answer instead", async () => {
+    const lab = await Lab.create(0);
+    try {
+      const path = `/tmp/${"x".repeat(103)}`;
+      const refused = await lab.cli("exec", "--socket", path, "--", "true");
+      expect(refused).toMatchObject({ status: 126, stdout: "" });
+      expect(refused.stderr).toContain(`socket path ${path} is too long (ENAMETOOLONG, 108 bytes of at most 107)`);
+      const { LD_PRELOAD } = preloadEnvironment(lab.socket, {});
+      const script = "import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)";
+      const environment = ["env", `NOKMOD_SOCKET=${path}`];
+      for (const way of [[`LD_PRELOAD=${LD_PRELOAD}`], [seccompSupervisor()]]) {
+        const program = await lab.namespace.execute(...environment, ...way, PYTHON, "-c", script);
+        expect(program.status).toBe(1);
+        expect(program.stderr).toContain("OSError: [Errno 36] File name too long");
+      }
+      // One byte less: nobody listens there.
+      expect(await lab.cli("exec", "--socket", path.slice(0, -1), "--", "true")).toMatchObject({ status: 0 });
+    } finally {
+      await lab.close();
+    }
   });
 });
 

@@ -1,9 +1,20 @@
 /** What clients, devices and signals do to a nokmod that is switching packets. */
 import { once } from "node:events";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import type { GenlMessage, OvsClient, VportInfo } from "../../src/client/index.ts";
-import { decodeVport } from "../../src/client/ovs.ts";
+import { decodeVport } from "../../src/client/ovs/index.ts";
 import { connect } from "../../src/client/seqpacket.ts";
 import { SeededRandom } from "../../src/core/random.ts";
 import { Namespace } from "../../src/lab/namespace.ts";
@@ -372,6 +383,187 @@ describe.skipIf(!root)("nokmod under traffic", () => {
       expect(lab.namespace.try("ip", "link", "show", "dp0").status).not.toBe(0);
       await lab.start();
       client = lab.ovs;
+    });
+  });
+
+  describe("disks, pipes and signals", () => {
+    let here: Lab;
+    let left: Host;
+    let right: Host;
+    let disk: string;
+    beforeEach(async () => {
+      here = await Lab.create(2, true);
+      [left, right] = here.hosts;
+      disk = here.directory.file("disk");
+      mkdirSync(disk);
+    });
+    afterEach(async () => {
+      await here.close();
+    });
+
+    /** A datapath that switches between the two hosts. */
+    function forward(): number {
+      const made = here.datapath();
+      here.ovs.putFlow(made, { ...match({ inPort: 1 }), actions: a.output(2) });
+      here.ovs.putFlow(made, { ...match({ inPort: 2 }), actions: a.output(1) });
+      return made;
+    }
+
+    it("a full disk under --state and --log: said once, no packet lost, the last good file stays, and then it goes on", async () => {
+      // A disk of 64 KiB that only nokmod sees: it goes with the mount namespace.
+      const mount = `mount -t tmpfs -o size=64k none ${disk} && exec "$0" "$@"`;
+      const [state, log] = [join(disk, "state"), join(disk, "log")];
+      await here.startBy(["unshare", "--mount", "sh", "-c", mount], "--state", state, "--log", log);
+      const inside = (command: string): string =>
+        here.namespace.try("nsenter", `--mount=/proc/${here.pid}/ns/mnt`, "sh", "-c", command).stdout;
+      const made = forward();
+      const before = inside(`cat ${state}`);
+      expect(before).toContain('"p2"');
+      inside(`cat /dev/zero > ${disk}/fill; cat /dev/zero > ${disk}/fill2`);
+      expect(inside(`df --output=avail ${disk} | tail -1`).trim()).toBe("0");
+      const lines = 120;
+      const ping = left.ping(right.address, "-c", "200", "-i", "0.005");
+      for (let i = 0; i < lines; i++) {
+        // Each is a line; what the last page of the file has room for is fewer.
+        process.kill(here.pid, "SIGHUP");
+        await setTimeout(3);
+      }
+      for (let i = 0; i < 20; i++) {
+        here.ovs.createVport(made, { name: `int${i}`, type: ovs.OVS_VPORT_TYPE_INTERNAL });
+      }
+      expect(await ping).toEqual(everything);
+      expect(inside(`cat ${state}`)).toBe(before);
+      inside(`rm ${disk}/fill ${disk}/fill2`);
+      here.ovs.createVport(made, { name: "last", type: ovs.OVS_VPORT_TYPE_INTERNAL });
+      expect(inside(`cat ${state}`)).toMatch(/"int0"[\s\S]*"int19"[\s\S]*"last"/);
+      const text = inside(`cat ${log}`);
+      expect(text).toMatch(/warn: \d+ lines are missing here: ENOSPC/);
+      expect(text).toMatch(/info: state file \S+ is written again, after \d+ failures/);
+      expect(here.nokmod?.errors.match(/ENOSPC/g)).toHaveLength(1);
+      await here.stop("SIGKILL");
+    });
+
+    it("stderr and stdout whose reader has gone: lines are lost, packets are not", async () => {
+      await here.start();
+      forward();
+      here.nokmod?.child.stderr?.destroy();
+      here.nokmod?.child.stdout?.destroy();
+      const ping = left.ping(right.address, "-c", "200", "-i", "0.005");
+      for (let i = 0; i < 20; i++) {
+        process.kill(here.pid, "SIGHUP");
+        await setTimeout(10);
+      }
+      expect(await ping).toEqual(everything);
+      expect(await left.ping(right.address)).toMatchObject({ received: 3 });
+      expect(here.nokmod?.ended).toBe(false);
+    });
+
+    it("SIGUSR1 opens no inspector; SIGHUP opens the log file anew", async () => {
+      const log = join(disk, "log");
+      await here.start("--log", log, "--log-json");
+      renameSync(log, `${log}.1`);
+      process.kill(here.pid, "SIGUSR1");
+      process.kill(here.pid, "SIGHUP");
+      await until(() => existsSync(log) && readFileSync(log, "utf8").includes("SIGHUP"), "the new log");
+      expect(JSON.parse(readFileSync(log, "utf8"))).toMatchObject({ level: "info" });
+      expect(readFileSync(`${log}.1`, "utf8")).toContain("nokmod is ready");
+      // The inspector would listen by now.
+      expect(here.namespace.run("ss", "-ltnH")).toBe("");
+      expect(here.nokmod?.errors).toBe("");
+      expect(here.nokmod?.ended).toBe(false);
+    });
+
+    it("a second start that is refused touches nothing: pidfile, state file, devices", async () => {
+      const [state, pidfile] = [join(disk, "state"), join(disk, "pid")];
+      await here.start("--state", state, "--pidfile", pidfile);
+      const made = forward();
+      here.ovs.createVport(made, { name: "int1", type: ovs.OVS_VPORT_TYPE_INTERNAL });
+      here.namespace.run("ip", "addr", "add", "10.5.5.1/24", "dev", "int1");
+      here.namespace.run("ip", "link", "set", "int1", "up");
+      // What it would be made as, if it were made again.
+      await until(() => readFileSync(state, "utf8").includes("10.5.5.1/24"), "the address", 20_000);
+      here.namespace.run("ip", "addr", "del", "10.5.5.1/24", "dev", "int1");
+      const all = (): string[] => [
+        readFileSync(pidfile, "utf8"),
+        here.namespace.run("ip", "-br", "addr"),
+        here.namespace.run("nft", "list", "ruleset"),
+      ];
+      const before = all();
+      const { ino, mtimeMs } = statSync(state);
+      const options = ["--socket", here.socket, "--state", state, "--pidfile", pidfile];
+      const { status, stderr } = await here.cli("start", ...options);
+      expect(status).toBe(1);
+      expect(stderr).toContain("ERR_ADDRESS_IN_USE");
+      expect(all()).toEqual(before);
+      expect(before[0]).toBe(`${here.pid}\n`);
+      // Its own next look at the addresses may have come in between.
+      if (readFileSync(state, "utf8").includes("10.5.5.1/24")) {
+        expect(statSync(state)).toMatchObject({ ino, mtimeMs });
+      }
+      expect(await left.ping(right.address)).toMatchObject({ received: 3 });
+      await here.stop();
+      expect(existsSync(pidfile) || existsSync(state)).toBe(false);
+    });
+
+    it("a pidfile is no way to write or to remove somebody's file", async () => {
+      const [pidfile, other] = [join(disk, "pid"), join(disk, "other")];
+      writeFileSync(other, "precious");
+      symlinkSync(other, pidfile);
+      await here.start("--pidfile", pidfile);
+      expect(readFileSync(pidfile, "utf8")).toBe(`${here.pid}\n`);
+      writeFileSync(pidfile, "1\n");
+      await here.stop();
+      expect(readFileSync(other, "utf8")).toBe("precious");
+      expect(readFileSync(pidfile, "utf8")).toBe("1\n");
+    });
+
+    it("kill -9 right after the answer: what was answered is there again, 24 times of 24", async () => {
+      const state = join(disk, "state");
+      await here.start("--state", state);
+      const { ifindex } = here.ovs.createDatapath("dp0");
+      const names: string[] = [];
+      for (let i = 0; i < 24; i++) {
+        names.push(`int${i}`);
+        here.ovs.createVport(ifindex, { name: names[i], type: ovs.OVS_VPORT_TYPE_INTERNAL, portNo: i + 1 });
+        process.kill(here.pid, "SIGKILL");
+        await here.stop("SIGKILL");
+        await here.start("--state", state);
+        expect(here.ovs.vports(ifindex).map(({ name }) => name)).toEqual(["dp0", ...names]);
+      }
+    }, 600_000);
+
+    it("a state file of the wrong shape: says what is wrong where, keeps it aside, starts", async () => {
+      const state = join(disk, "state");
+      writeFileSync(state, JSON.stringify({ version: 2, boot: "x", datapaths: [{ name: 7 }] }));
+      await here.start("--state", state);
+      expect(here.nokmod?.errors).toMatch(/warn: not as it was: .*datapaths\[0\]\.name: .*expected string.*bad-1/);
+      expect(readFileSync(`${state}.bad-1`, "utf8")).toContain('"name":7');
+      forward();
+      expect(readFileSync(state, "utf8")).toContain('"p2"');
+    });
+
+    it("says which capability is missing, with one code", async () => {
+      const { status, stderr } = await here.cliAs(
+        ["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw"],
+        ...["start", "--socket", here.socket, "--bridge", "br0", "--port", "p1"],
+      );
+      expect([status, stderr]).toEqual([1, "nokmod: port p1: not permitted: CAP_NET_RAW is needed (EPERM)\n"]);
+      const daemon = await here.cli("start", "--daemon", "--socket", here.socket, "--bridge", "br0", "--port", "no");
+      expect([daemon.status, daemon.stderr]).toEqual([1, "nokmod: port no: no such device (ENODEV)\n"]);
+      const option = await here.cli("start", "--daemon", "--socket", here.socket, "--port", "p1");
+      expect(option.status).toBe(2);
+    });
+
+    it("output whose reader has gone ends a command quietly", async () => {
+      await here.start();
+      forward();
+      const { stdout, stderr } = await here.cliAs(
+        ["bash", "-c", '"$0" "$@" | true; echo $PIPESTATUS'],
+        ...["show", "--socket", here.socket],
+      );
+      expect([stdout, stderr]).toEqual(["0\n", ""]);
+      const full = await here.cliAs(["sh", "-c", '"$0" "$@" > /dev/full'], "show", "--socket", here.socket);
+      expect([full.status, full.stderr]).toEqual([1, "nokmod: cannot write the output: ENOSPC\n"]);
     });
   });
 

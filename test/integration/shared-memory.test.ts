@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { Namespace } from "../../src/lab/namespace.ts";
-import { native, sharedUnit } from "../../src/native/addon.ts";
-import { shareMemory } from "../../src/native/shared-memory.ts";
+import { native } from "../../src/native/addon.ts";
+import { sharedUnit, shareMemory } from "../../src/native/shared-memory.ts";
 import { NativePorts } from "../../src/port/native/ports.ts";
 import { TYPESCRIPT_ARGV } from "../support/child.ts";
 

@@ -236,14 +236,19 @@ describe("segmentation", () => {
         const header = l4 + (isTcp ? 20 : 8);
         const joined: number[] = [];
         const longest = gsoFrameLength(packet);
-        const error = segment(packet, new Packet(memory), (part) => {
-          expect(verifyL4(part, etherType, proto)).toBe(true);
-          expect(part.len).toBeLessThanOrEqual(longest);
-          const payload = bytesOf(part).subarray(header);
-          if (isTcp) expect(view.getUint32(part.l4 + 4)).toBe((view.getUint32(packet.l4 + 4) + joined.length) >>> 0);
-          joined.push(...payload);
-          return 0;
-        });
+        const error = segment(
+          packet,
+          new Packet(memory),
+          (part) => {
+            expect(verifyL4(part, etherType, proto)).toBe(true);
+            expect(part.len).toBeLessThanOrEqual(longest);
+            const payload = bytesOf(part).subarray(header);
+            if (isTcp) expect(view.getUint32(part.l4 + 4)).toBe((view.getUint32(packet.l4 + 4) + joined.length) >>> 0);
+            joined.push(...payload);
+            return 0;
+          },
+          new SeededRandom(9),
+        );
         expect(error).toBe(0);
         expect(Uint8Array.from(joined)).toEqual(data);
       }),

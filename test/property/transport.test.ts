@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
-import { errorOf, messagesOf } from "../../src/client/requester.ts";
+import { errorOf, messagesOf } from "../../src/client/message.ts";
 import { SeededRandom } from "../../src/core/random.ts";
 import { native } from "../../src/native/addon.ts";
 import { NetlinkBus } from "../../src/netlink/bus.ts";

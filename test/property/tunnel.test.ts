@@ -31,7 +31,7 @@ function addPort(lab: TunnelLab, kind: Kind): number {
   const info = new MessageWriter();
   info.string(rt.IFLA_INFO_KIND, kind);
   info.raw(rt.IFLA_INFO_DATA, data.finish());
-  lab.test.ports.configure(lab.test.kernel.tunnelDevices.create(kind, info.finish()).face, 1500);
+  lab.test.ports.configure(lab.test.kernel.tunnelDevices.create(kind, info.finish()).netdev, 1500);
   return lab.add(kind, ovs.OVS_VPORT_TYPE_NETDEV).number;
 }
 
@@ -71,7 +71,7 @@ function addBare(lab: TunnelLab, name: BareKind): number {
   const info = new MessageWriter();
   info.string(rt.IFLA_INFO_KIND, kind);
   info.raw(rt.IFLA_INFO_DATA, data.finish());
-  lab.test.ports.configure(lab.test.kernel.tunnelDevices.create(name, info.finish()).face, 1500);
+  lab.test.ports.configure(lab.test.kernel.tunnelDevices.create(name, info.finish()).netdev, 1500);
   return lab.add(name, ovs.OVS_VPORT_TYPE_NETDEV).number;
 }
 
@@ -269,10 +269,10 @@ it("whatever a program asks for: a device that can be made and is told of again 
         expect(error).toBeInstanceOf(Errno);
         return;
       }
-      const told = hex(device.told);
+      const told = hex(device.linkInfo);
       tunnelDevices.remove(device);
       const again = tunnelDevices.create("any", device.info);
-      expect(hex(again.told)).toBe(told);
+      expect(hex(again.linkInfo)).toBe(told);
       tunnelDevices.remove(again);
     }),
     { numRuns: 1000 },

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { formatActions } from "../../src/client/format.ts";
+import { formatActions } from "../../src/client/format/index.ts";
 import { ManualClock } from "../../src/core/clock.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { F, FLOW_WORDS, Flow, type Match } from "../../src/vswitch/flow.ts";
@@ -9,9 +9,9 @@ import { MacTable } from "../../src/vswitch/mac-table.ts";
 import { readKey, writeKey, writeMask } from "../../src/vswitch/odp/key.ts";
 import { OfpError } from "../../src/vswitch/ofctl/errors.ts";
 import { formatOfpFlow } from "../../src/vswitch/ofctl/format/flow.ts";
-import { parseFlow, parseMatch } from "../../src/vswitch/ofctl/parse/flow.ts";
+import { parseOfpFlow, parseOfpMatch } from "../../src/vswitch/ofctl/parse/flow.ts";
 import { RecircTable } from "../../src/vswitch/recirc.ts";
-import { FlowTables, Rule } from "../../src/vswitch/tables.ts";
+import { FlowTables, OfpRule } from "../../src/vswitch/tables.ts";
 import type { XPort } from "../../src/vswitch/xlate/context.ts";
 import { xlate } from "../../src/vswitch/xlate/xlate.ts";
 
@@ -122,7 +122,7 @@ const RUNS = { numRuns: 300 };
 describe("classifier", () => {
   const rules = fc.array(match, { minLength: 1, maxLength: 14 }).map((texts) =>
     // One priority each: between equal ones OpenFlow promises nothing.
-    texts.map((text, i): Numbered => ({ match: parseMatch(text), priority: (i * 7919) % 101, text })),
+    texts.map((text, i): Numbered => ({ match: parseOfpMatch(text), priority: (i * 7919) % 101, text })),
   );
 
   it("finds what a walk over all rules finds, and every packet of the megaflow finds the same", () => {
@@ -180,7 +180,7 @@ describe("translation", () => {
         const tables = new FlowTables();
         list.forEach(([m, a, t], i) => {
           const head = [`table=${t}`, `priority=${i + 1}`, m].filter((part) => part !== "").join(",");
-          tables.add(new Rule(parseFlow(`${head},actions=${a}`), 0));
+          tables.add(new OfpRule(parseOfpFlow(`${head},actions=${a}`), 0));
         });
         const context = {
           tables,
@@ -230,7 +230,7 @@ describe("ovs-ofctl syntax", () => {
         ),
         (text) => {
           try {
-            parseFlow(text);
+            parseOfpFlow(text);
           } catch (error) {
             if (!(error instanceof OfpError)) throw error;
             expect(error.position).toBeLessThanOrEqual(text.length);
@@ -245,8 +245,8 @@ describe("ovs-ofctl syntax", () => {
   it("what is written is read as the same", () => {
     fc.assert(
       fc.property(match, fc.nat(65535), (text, priority) => {
-        const flow = parseFlow(`priority=${priority},${text ? `${text},` : ""}actions=2`);
-        const again = parseFlow(formatOfpFlow(flow, null));
+        const flow = parseOfpFlow(`priority=${priority},${text ? `${text},` : ""}actions=2`);
+        const again = parseOfpFlow(formatOfpFlow(flow, null));
         expect(again.match.equals(flow.match)).toBe(true);
         expect(again.priority).toBe(priority);
       }),

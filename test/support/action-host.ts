@@ -6,6 +6,7 @@ import { type DropReason, dropReasonName } from "../../src/datapath/drop-reason.
 import type { ActionHost } from "../../src/datapath/host.ts";
 import { putKey } from "../../src/flow/codec.ts";
 import { extractHeaders } from "../../src/flow/extract.ts";
+import { PacketHasher } from "../../src/flow/hash.ts";
 import { K } from "../../src/flow/key.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import type { PacketMemory } from "../../src/packet/memory.ts";
@@ -55,6 +56,7 @@ export function frameOf(packet: Packet): string {
 export class RecordingHost implements ActionHost {
   readonly clock = systemClock;
   readonly random = new SeededRandom(1);
+  readonly hasher = new PacketHasher(1);
   readonly events: HostEvent[] = [];
   /** Why packets were dropped, in order. */
   readonly drops: string[] = [];

@@ -3,7 +3,7 @@ import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { ConntrackClient } from "../../src/client/conntrack.ts";
-import { OvsClient } from "../../src/client/ovs.ts";
+import { OvsClient } from "../../src/client/ovs/index.ts";
 import { type Client, connect } from "../../src/client/seqpacket.ts";
 import { type CommandResult, Namespace } from "../../src/lab/namespace.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
@@ -270,7 +270,13 @@ export class Lab {
 
   /** `nokmod start …`; waits until it takes requests. */
   async start(...args: string[]): Promise<void> {
-    this.nokmod = new Script(this.namespace.start(...this.commandLine(["start", "--socket", this.socket, ...args])));
+    await this.startBy([], ...args);
+  }
+
+  /** The same by a command that runs what follows it with exec(), such as setpriv. */
+  async startBy(command: readonly string[], ...args: string[]): Promise<void> {
+    const words = [...command, ...this.commandLine(["start", "--socket", this.socket, ...args])];
+    this.nokmod = new Script(this.namespace.start(...words));
     // In a virtual machine this takes a while.
     await this.nokmod.line("nokmod is ready", 60_000);
   }

@@ -1,8 +1,8 @@
 import { AF_INET6, T } from "../../src/conntrack/layout.ts";
 import type { KernelProfile } from "../../src/core/kernel-profile.ts";
 import { SeededRandom } from "../../src/core/random.ts";
-import { putTuple } from "../../src/kernel/ctnetlink/codec.ts";
 import { Ctnetlink } from "../../src/kernel/ctnetlink/ctnetlink.ts";
+import { putTuple } from "../../src/kernel/ctnetlink/tuple.ts";
 import { NetlinkBus } from "../../src/netlink/bus.ts";
 import { PairSocket } from "../../src/netlink/pair.ts";
 import { AttributeReader } from "../../src/netlink/reader.ts";

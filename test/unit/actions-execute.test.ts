@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { ActionExecutor } from "../../src/datapath/actions/index.ts";
-import { dpHash, skbHash, symmetricL4Hash } from "../../src/flow/hash.ts";
+import { dpHash } from "../../src/flow/hash.ts";
 import { K } from "../../src/flow/key.ts";
 import { PacketMemory } from "../../src/packet/memory.ts";
 import { Csum, CtRef, Gso, type Packet } from "../../src/packet/packet.ts";
@@ -388,7 +388,7 @@ describe("what an action leaves on the packet", () => {
   it("A-219, K-280: hash writes dp_hash of the packet hash and nothing else", () => {
     const { packet, key } = a.receive(memory, UDP);
     const before = key.slice();
-    const skb = skbHash(key);
+    const skb = host.hasher.ofKey(key);
     executor.execute(packet, key, a.compile(key, a.hash(7), a.output(1)));
     expect(key[K.DP_HASH] >>> 0).toBe(dpHash(skb, 7));
     expect(packet.hash >>> 0).toBe(skb);
@@ -410,7 +410,7 @@ describe("what an action leaves on the packet", () => {
     const first = run(there, a.hash(3, 1));
     const second = run(back, a.hash(3, 1));
     expect(first.key[K.DP_HASH]).toBe(second.key[K.DP_HASH]);
-    expect(first.key[K.DP_HASH] >>> 0).toBe(dpHash(symmetricL4Hash(first.key), 3));
+    expect(first.key[K.DP_HASH] >>> 0).toBe(dpHash(host.hasher.symmetricL4(first.key), 3));
     expect(first.packet.hash).toBe(0);
   });
 

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { decodeConnection, formatConnection, formatConntrackLine } from "../../src/client/conntrack.ts";
-import { messagesOf } from "../../src/client/requester.ts";
+import { messagesOf } from "../../src/client/message.ts";
 
 interface Row {
   /** An nlmsg of a ctnetlink dump of the real kernel (6.12). */

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { ConntrackClient } from "../../src/client/conntrack.ts";
 import { formatProc } from "../../src/client/proc.ts";
 import { ConntrackSysctl } from "../../src/conntrack/sysctl.ts";
-import { nest } from "../../src/kernel/ctnetlink/codec.ts";
+import { nest } from "../../src/kernel/ctnetlink/tuple.ts";
 import { PairSocket } from "../../src/netlink/pair.ts";
 import { NLM_F_ACK, NLM_F_CREATE } from "../../src/uapi/netlink.ts";
 import * as nf from "../../src/uapi/nfnetlink.ts";

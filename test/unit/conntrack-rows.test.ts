@@ -1,8 +1,14 @@
 import { describe, expect, it } from "vitest";
+import { Conntrack } from "../../src/conntrack/conntrack.ts";
 import { E, Ext, T } from "../../src/conntrack/layout.ts";
 import { defaultOptions } from "../../src/conntrack/options.ts";
+import { ConntrackSysctl } from "../../src/conntrack/sysctl.ts";
+import { ManualClock } from "../../src/core/clock.ts";
+import { SeededRandom } from "../../src/core/random.ts";
+import { PacketMemory } from "../../src/packet/memory.ts";
 import { Csum } from "../../src/packet/packet.ts";
 import { EINVAL } from "../../src/uapi/errno.ts";
+import { IPS_ASSURED } from "../../src/uapi/nfnetlink.ts";
 import * as act from "../support/actions.ts";
 import { CtLab, verifyFrame } from "../support/conntrack.ts";
 import { CtObserver, ctBytes } from "../support/ct-observer.ts";
@@ -66,6 +72,19 @@ describe("clashes", () => {
 describe("the table", () => {
   it("C-255, C-256: the sizes of a machine with more than 4 GiB", () => {
     expect([defaultOptions.buckets, defaultOptions.max]).toEqual([262144, 262144]);
+    const random = new SeededRandom(1);
+    const sysctl = new ConntrackSysctl(new Conntrack({ clock: new ManualClock(), random, memory: new PacketMemory() }));
+    const read = (name: string): number => sysctl.get(`net.netfilter.nf_conntrack_${name}`);
+    expect([read("buckets"), read("max"), read("expect_max")]).toEqual([262144, 262144, 4096]);
+    // The table refuses the entry after the last one of nf_conntrack_max: none of them is evicted, all are assured.
+    const assured = new CtLab({ max: 3 });
+    for (let port = 1; port <= 4; port++) {
+      const bytes = frame(ethernet(), ipv4({ src: A, dst: B }), udp({ src: port, dst: 53 }));
+      expect(assured.send(bytes, { commit: true }).error, `entry ${port}`).toBe(port <= 3 ? 0 : -EINVAL);
+      const { words } = assured.conntrack.table;
+      for (const slot of assured.slots) words[slot * E.WORDS + E.STATUS] |= IPS_ASSURED;
+    }
+    expect(assured.conntrack.count).toBe(assured.conntrack.options.max);
   });
 
   it("C-261: a chain longer than the limit takes no more", () => {

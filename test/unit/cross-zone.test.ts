@@ -6,7 +6,7 @@ import { ManualClock, type MemoryPort, MemoryPorts, Nokmod, SeededRandom } from 
 import { EINVAL } from "../../src/uapi/errno.ts";
 import * as own from "../../src/uapi/nokmod.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
-import { formatOfpFlow, OfpError, parseFlow, VSwitch } from "../../src/vswitch/index.ts";
+import { formatOfpFlow, OfpError, parseOfpFlow, VSwitch } from "../../src/vswitch/index.ts";
 import * as a from "../support/actions.ts";
 import { CtLab, verifyFrame } from "../support/conntrack.ts";
 import { concat, ethernet, frame, hex, icmp, ip4, ipv4, tcp, u16, udp } from "../support/frames.ts";
@@ -250,7 +250,7 @@ describe("through netlink and the built-in userspace", () => {
 
   it("rules are printed as they are read, and bad ones say why", () => {
     const printed = (actions: string): string =>
-      formatOfpFlow(parseFlow(`ip,actions=${actions}`), null).replace(/.*actions=/, "");
+      formatOfpFlow(parseOfpFlow(`ip,actions=${actions}`), null).replace(/.*actions=/, "");
     const masq = `ct(commit,nat(src_zone=10,dst_zone=20,masq=${PUBLIC}),exec(set_field:1->ct_mark))`;
     const canonical = printed(masq);
     expect(canonical).toBe(
@@ -268,7 +268,7 @@ describe("through netlink and the built-in userspace", () => {
       "ct(commit,nat(src=1.1.1.1,zone=3))",
       "ct(commit,nat(src=1.1.1.1,src_zone=10,dst_zone=65536))",
     ]) {
-      expect(() => parseFlow(`ip,actions=${bad}`), bad).toThrow(OfpError);
+      expect(() => parseOfpFlow(`ip,actions=${bad}`), bad).toThrow(OfpError);
     }
   });
 });

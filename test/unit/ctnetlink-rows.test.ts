@@ -1,7 +1,8 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { AF_INET, AF_INET6, E } from "../../src/conntrack/layout.ts";
 import { kernelProfile } from "../../src/core/kernel-profile.ts";
-import { nest } from "../../src/kernel/ctnetlink/codec.ts";
+import { nest } from "../../src/kernel/ctnetlink/tuple.ts";
+import { PairSocket } from "../../src/netlink/pair.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import * as errno from "../../src/uapi/errno.ts";
 import {
@@ -57,6 +58,14 @@ describe("transport", () => {
   it("N-001, N-002: protocol 12; subsystem << 8 | message", () => {
     expect(NETLINK_NETFILTER).toBe(12);
     commit(frame(ethernet(), ipv4(), udp()));
+    // A dump on a socket of protocol 12 sees the connection; the bus of this lab has no other protocol.
+    const twelve = new PairSocket(net.bus, 12);
+    expect(net.request(CT | 1, NLM_F_DUMP, undefined, 0, 0, twelve).messages).toHaveLength(1);
+    for (const protocol of [11, 13]) {
+      expect(() => new PairSocket(net.bus, protocol)).toThrow(
+        expect.objectContaining({ errno: errno.EPROTONOSUPPORT }),
+      );
+    }
     expect(onlyRecord().type).toBe(0x0100);
     net.request(TIMEOUT, NLM_F_CREATE | NLM_F_ACK, policy("a", 17));
     expect(net.request(TIMEOUT | 1, NLM_F_DUMP).messages[0].type).toBe(0x0800);

@@ -1,14 +1,24 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { AF_INET, AF_INET6, T } from "../../src/conntrack/layout.ts";
 import { SeededRandom } from "../../src/core/random.ts";
-import { Attributes, CT_POLICY, nest, parseTuple, putTuple } from "../../src/kernel/ctnetlink/codec.ts";
 import { Ctnetlink } from "../../src/kernel/ctnetlink/ctnetlink.ts";
+import { nest, parseTuple, putTuple } from "../../src/kernel/ctnetlink/tuple.ts";
 import { NetlinkBus } from "../../src/netlink/bus.ts";
 import { PairSocket } from "../../src/netlink/pair.ts";
 import { AttributeReader } from "../../src/netlink/reader.ts";
+import { type AttributeSet, type AttributeTable, type Definitions, decode } from "../../src/netlink/schema/index.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
+import {
+  connectionAttributes,
+  countersAttributes,
+  timeoutAttributes,
+  timeoutDataAttributes,
+} from "../../src/schema/ctnetlink.ts";
+import { extendedAck } from "../../src/schema/genetlink.ts";
 import * as errno from "../../src/uapi/errno.ts";
 import {
+  NETLINK_CAP_ACK,
+  NETLINK_EXT_ACK,
   NETLINK_NETFILTER,
   NLM_F_ACK,
   NLM_F_CREATE,
@@ -133,8 +143,10 @@ const types = (message: Message): number[] => {
   while (reader.next()) found.push(reader.type);
   return found;
 };
-const attributes = (message: Message): Attributes =>
-  new Attributes(message.view, 0, message.view.byteLength, nf.CTA_MAX, CT_POLICY);
+const attributes = (message: Message): AttributeTable => parsed(connectionAttributes, message);
+function parsed<D extends Definitions>(set: AttributeSet<D>, { view }: Message): AttributeTable {
+  return set.parse(set.table(), view, 0, view.byteLength, 0, undefined);
+}
 
 const commitUdp = (zone = 0, mark = 0, sport = 1000): void => {
   lab.send(frame(ethernet(), ipv4(), udp({ src: sport })), { commit: true, zone, mark: mark === 0 ? undefined : mark });
@@ -150,6 +162,80 @@ describe("transport", () => {
   it("N-004: every request takes CAP_NET_ADMIN", () => {
     const poor = new PairSocket(bus, NETLINK_NETFILTER, { privileged: false });
     expect(request(GET, NLM_F_DUMP, undefined, 0, 0, poor).error).toBe(errno.EPERM);
+  });
+
+  it("N-008: an attribute of 0 bytes is too short: ERANGE, and nothing is deleted", () => {
+    commitUdp();
+    const numbers = [
+      nf.CTA_STATUS,
+      nf.CTA_TIMEOUT,
+      nf.CTA_MARK,
+      nf.CTA_ID,
+      nf.CTA_MARK_MASK,
+      nf.CTA_STATUS_MASK,
+      nf.CTA_ZONE,
+    ];
+    for (const command of [nf.IPCTNL_MSG_CT_NEW, nf.IPCTNL_MSG_CT_GET, nf.IPCTNL_MSG_CT_DELETE]) {
+      for (const type of numbers) {
+        const empty = (writer: MessageWriter): void => {
+          putTuple(writer, nf.CTA_TUPLE_ORIG, A_B, 0);
+          writer.flag(type);
+        };
+        expect(request(CT | command, NLM_F_ACK, empty, AF_INET).error, `command ${command}, type ${type}`).toBe(
+          errno.ERANGE,
+        );
+      }
+    }
+    expect(lab.conntrack.count).toBe(1);
+  });
+
+  it("N-008, N-027: an address or port of 0 bytes in a tuple is ERANGE", () => {
+    for (const [family, outer, type] of [
+      [AF_INET, nf.CTA_TUPLE_IP, nf.CTA_IP_V4_SRC],
+      [AF_INET, nf.CTA_TUPLE_IP, nf.CTA_IP_V4_DST],
+      [AF_INET6, nf.CTA_TUPLE_IP, nf.CTA_IP_V6_SRC],
+      [AF_INET6, nf.CTA_TUPLE_IP, nf.CTA_IP_V6_DST],
+      [AF_INET, nf.CTA_TUPLE_PROTO, nf.CTA_PROTO_NUM],
+      [AF_INET, nf.CTA_TUPLE_PROTO, nf.CTA_PROTO_SRC_PORT],
+    ]) {
+      const put = (writer: MessageWriter): void => {
+        const tuple = nest(writer, nf.CTA_TUPLE_ORIG);
+        if (outer === nf.CTA_TUPLE_PROTO) {
+          const ip = nest(writer, nf.CTA_TUPLE_IP);
+          writer.be32(nf.CTA_IP_V4_SRC, 1);
+          writer.be32(nf.CTA_IP_V4_DST, 2);
+          writer.endNest(ip);
+        }
+        const inner = nest(writer, outer);
+        writer.flag(type);
+        writer.endNest(inner);
+        writer.endNest(tuple);
+      };
+      expect(request(GET, NLM_F_ACK, put, family).error, `nest ${outer}, type ${type}`).toBe(errno.ERANGE);
+    }
+  });
+
+  it("N-008: the extended ack names the attribute and its rule; inside a nest there is none", () => {
+    const extended = new PairSocket(bus, NETLINK_NETFILTER);
+    extended.setOption(NETLINK_EXT_ACK, true);
+    extended.setOption(NETLINK_CAP_ACK, true);
+    const answer = (put: (writer: MessageWriter) => void): Uint8Array => {
+      const writer = new MessageWriter();
+      const at = writer.beginMessage(GET, NLM_F_REQUEST | NLM_F_ACK, 1, 0);
+      writer.rawU32(AF_INET);
+      put(writer);
+      writer.endMessage(at);
+      extended.send(writer.finish());
+      return extended.receive() ?? new Uint8Array(0);
+    };
+    const told = decode(extendedAck, answer((writer) => writer.flag(nf.CTA_STATUS)).subarray(36));
+    expect(told).toMatchObject({ MSG: "Attribute failed policy validation", OFFS: 20, POLICY: { TYPE: 4 } });
+    const inNest = answer((writer) => {
+      const tuple = nest(writer, nf.CTA_TUPLE_ORIG);
+      writer.u8(nf.CTA_TUPLE_ZONE, 1);
+      writer.endNest(tuple);
+    });
+    expect(inNest).toHaveLength(36);
   });
 
   it("N-005: a message without nfgenmsg is accepted silently", () => {
@@ -225,7 +311,7 @@ describe("GET", () => {
     commitUdp();
     const packets = (type: number): number => {
       const [message] = request(type, NLM_F_DUMP).messages;
-      const counters = attributes(message).nested(nf.CTA_COUNTERS_ORIG, 5, {});
+      const counters = attributes(message).nested(nf.CTA_COUNTERS_ORIG, countersAttributes);
       return (
         counters.be32(nf.CTA_COUNTERS_PACKETS) * 2 ** 32 + new DataView(counters.bytes(1).slice().buffer).getUint32(4)
       );
@@ -653,18 +739,16 @@ describe("timeout policies", () => {
     expect(request(put8, NLM_F_ACK, policy("q", 89)).error).toBe(errno.EOPNOTSUPP);
     const [message] = request(get8, NLM_F_DUMP).messages;
     expect(message.type).toBe(put8);
-    const values = new Attributes(message.view, 0, message.view.byteLength, 5, {});
+    const values = parsed(timeoutAttributes, message);
     expect(values.string(nf.CTA_TIMEOUT_NAME)).toBe("p");
-    const inner = values.nested(nf.CTA_TIMEOUT_DATA, 2, {});
+    const inner = values.nested(nf.CTA_TIMEOUT_DATA, timeoutDataAttributes(17));
     expect([inner.be32(1), inner.be32(2)]).toEqual([30, 9]);
   });
 
   it("N-136, N-137, N-139, N-140: asked for and deleted", () => {
     const named = (name: string) => (writer: MessageWriter) => writer.string(nf.CTA_TIMEOUT_NAME, name);
     for (const name of ["b", "a", "c"]) request(put8, NLM_F_ACK, policy(name, 17));
-    const names = request(get8, NLM_F_DUMP).messages.map((message) =>
-      new Attributes(message.view, 0, message.view.byteLength, 5, {}).string(1),
-    );
+    const names = request(get8, NLM_F_DUMP).messages.map((message) => parsed(timeoutAttributes, message).string(1));
     expect(names).toEqual(["b", "a", "c"]);
     expect(request(get8, NLM_F_ACK, named("a")).messages).toHaveLength(1);
     expect(request(get8, NLM_F_ACK, named("x")).error).toBe(errno.ENOENT);
@@ -699,7 +783,7 @@ describe("timeout policies", () => {
     lab.send(frame(ethernet(), ipv4(), udp()), { commit: true });
     expect(lab.left()).toBe(11);
     const [message] = request(get, NLM_F_ACK, proto(6)).messages;
-    const inner = new Attributes(message.view, 0, message.view.byteLength, 5, {}).nested(nf.CTA_TIMEOUT_DATA, 11, {});
+    const inner = parsed(timeoutAttributes, message).nested(nf.CTA_TIMEOUT_DATA, timeoutDataAttributes(6));
     expect(Array.from({ length: 11 }, (_, i) => inner.be32(i + 1))).toEqual([
       120, 60, 432000, 120, 60, 30, 120, 10, 120, 300, 300,
     ]);

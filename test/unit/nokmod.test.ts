@@ -3,6 +3,7 @@ import { OvsClient, type Upcall } from "../../src/client/index.ts";
 import { ManualClock } from "../../src/core/clock.ts";
 import { SeededRandom } from "../../src/core/random.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
+import { Packet } from "../../src/packet/packet.ts";
 import { type MemoryPort, MemoryPorts } from "../../src/port/memory/ports.ts";
 import { Nokmod } from "../../src/runtime/nokmod.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
@@ -15,12 +16,14 @@ let ports: MemoryPorts;
 let dp: number;
 let left: MemoryPort;
 let right: MemoryPort;
+let source: ManualClock;
 
 beforeEach(() => {
   ports = new MemoryPorts();
   left = ports.addDevice("left");
   right = ports.addDevice("right");
-  nokmod = new Nokmod({ ports, clock: new ManualClock(), random: new SeededRandom(1), tickInterval: 0 });
+  source = new ManualClock();
+  nokmod = new Nokmod({ ports, clock: source, random: new SeededRandom(1), tickInterval: 0 });
   nokmod.kernel.bus.onFault = (error) => {
     throw error;
   };
@@ -86,5 +89,55 @@ describe("the whole, through netlink", () => {
     expect(seen[0]).toMatchObject({ command: ovs.OVS_PACKET_CMD_MISS, datapath: dp });
     expect(seen[0].packet).toEqual(datagram);
     expect(client.datapath(dp).stats).toMatchObject({ hit: 0, missed: 1, lost: 0 });
+  });
+});
+
+describe("a turn of the engine", () => {
+  it("reads the clock anew, and sends what was queued when it ends, also by an error", () => {
+    const { clock } = nokmod.kernel.environment;
+    const port = nokmod.kernel.datapaths.byIfindex(dp)?.vports[2]?.port;
+    const packet = new Packet(ports.memory);
+    const send = (): void => {
+      const base = ports.memory.scratch(2048);
+      ports.memory.bytes.set(datagram, base);
+      packet.reset(base, datagram.length, base, base + 2048);
+      port?.send(packet);
+    };
+    const first = clock.monotonic();
+    source.advance(5);
+    expect(clock.monotonic()).toBe(first);
+    expect(
+      nokmod.kernel.turn(() => {
+        send();
+        expect(right.sent).toEqual([]);
+        return clock.monotonic();
+      }),
+    ).toBe(first + 5);
+    expect(right.sent).toEqual([datagram]);
+    source.advance(5);
+    const failing = (): never => {
+      send();
+      throw new RangeError("of ours");
+    };
+    expect(() => nokmod.kernel.turn(failing)).toThrow("of ours");
+    expect(right.sent).toEqual([datagram, datagram]);
+    expect(clock.monotonic()).toBe(first + 10);
+  });
+
+  it("a fault of ours costs the frame that met it, is reported, and the next goes through", () => {
+    const faults: unknown[] = [];
+    nokmod.kernel.bus.onFault = (error) => faults.push(error);
+    fromLeft(attributes((w) => w.u32(ovs.OVS_ACTION_ATTR_OUTPUT, 2)));
+    const fault = new TypeError("of ours");
+    const port = nokmod.kernel.datapaths.byIfindex(dp)?.vports[2]?.port as { send: unknown };
+    const { send } = port;
+    port.send = () => {
+      throw fault;
+    };
+    left.inject(datagram);
+    port.send = send;
+    left.inject(datagram);
+    expect(faults).toEqual([fault]);
+    expect(right.sent).toEqual([datagram]);
   });
 });

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { formatActions, formatFlow, formatKey, formatUfid } from "../../src/client/format.ts";
+import { formatActions, formatFlow, formatKey, formatUfid } from "../../src/client/format/index.ts";
 import { ipv6Text } from "../../src/net/address.ts";
 
 interface Row {

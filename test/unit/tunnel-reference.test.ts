@@ -105,8 +105,8 @@ function recordedPorts(): TunnelLab {
   for (const [name, { type, reply }] of Object.entries(recorded.ports)) {
     const device = DEVICES[name];
     if (device !== undefined) {
-      const { face } = lab.test.kernel.tunnelDevices.create(name, device[0]);
-      lab.test.ports.configure(face, device[1]);
+      const { netdev } = lab.test.kernel.tunnelDevices.create(name, device[0]);
+      lab.test.ports.configure(netdev, device[1]);
     }
     const bytes = unhex(reply);
     const options = type === 1 ? undefined : bytes.subarray(optionsAt(bytes));
@@ -207,7 +207,7 @@ describe("tunnels as Linux 6.12 has them", () => {
     const lab = recordedPorts();
     lab.test.device("u1");
     for (const [name, { mtu, type }] of Object.entries(recorded.ports)) {
-      if (type !== 1) expect([name, lab.test.kernel.tunnelDevices.get(name)?.face.mtu]).toEqual([name, mtu]);
+      if (type !== 1) expect([name, lab.test.kernel.tunnelDevices.get(name)?.netdev.mtu]).toEqual([name, mtu]);
     }
     const seen: Record<string, unknown> = {};
     for (const question of Object.keys(recorded.refused)) {
@@ -237,7 +237,7 @@ describe("tunnels as Linux 6.12 has them", () => {
   it("T-095: devices and their refusals, and what is told of them", () => {
     const lab = recordedPorts();
     const differences = new Differences();
-    const told = new Map([...lab.test.kernel.tunnelDevices].map(({ name, told }) => [name, hex(told)]));
+    const told = new Map([...lab.test.kernel.tunnelDevices].map(({ name, linkInfo }) => [name, hex(linkInfo)]));
     for (const [name, [type, , info]] of Object.entries(recorded.links)) {
       // How it is told as a port of a datapath follows.
       expect(info.endsWith(SLAVE)).toBe(true);
@@ -254,7 +254,7 @@ describe("tunnels as Linux 6.12 has them", () => {
       let seen: number | string | undefined;
       try {
         kernel.links.create(bytes);
-        seen = hex(kernel.tunnelDevices.get(name)?.told ?? new Uint8Array(0));
+        seen = hex(kernel.tunnelDevices.get(name)?.linkInfo ?? new Uint8Array(0));
       } catch (error) {
         if (!(error instanceof Errno)) throw error;
         seen = error.errno;

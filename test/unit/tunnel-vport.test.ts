@@ -49,7 +49,7 @@ describe("what is told of a VXLAN device (rt.IFLA_INFO_DATA)", () => {
       attr(rt.IFLA_VXLAN_GPE),
     );
     const info = concat(attr(rt.IFLA_INFO_KIND, utf8("vxlan")), attr(rt.IFLA_INFO_DATA, data));
-    const { told } = new TunnelLab(release).test.kernel.tunnelDevices.create("vx0", info);
+    const { linkInfo: told } = new TunnelLab(release).test.kernel.tunnelDevices.create("vx0", info);
     const view = new DataView(told.buffer, told.byteOffset);
     const bytes = attributesOf({ bytes: told, view }, 0).get(rt.IFLA_INFO_DATA) as Uint8Array;
     const found = attributesOf({ bytes, view: new DataView(bytes.buffer) }, 0);
@@ -172,7 +172,7 @@ describe("devices of tunnel ports", () => {
     ] as const) {
       expect(lab.add(name, type, given).errno).toBe(0);
       const device = lab.test.kernel.tunnelDevices.get(name);
-      expect([device?.kind, device?.face.running]).toEqual([kind, true]);
+      expect([device?.kind.name, device?.netdev.running]).toEqual([kind, true]);
       expect(lab.remove(name)).toBe(0);
       expect(lab.test.kernel.tunnelDevices.get(name)).toBeUndefined();
       expect(lab.test.ports.device(name)).toBeUndefined();

@@ -104,7 +104,7 @@ function linkInfo(kind: string, put: (writer: MessageWriter) => void): Uint8Arra
 function setUpBare(info: Uint8Array, tunnel: Uint8Array = TO_FAR): { lab: TunnelLab; device: MemoryPort } {
   const lab = new TunnelLab();
   const device = lab.test.device("eth0");
-  lab.test.ports.configure(lab.test.kernel.tunnelDevices.create("tun0", info).face, 60000);
+  lab.test.ports.configure(lab.test.kernel.tunnelDevices.create("tun0", info).netdev, 60000);
   expect(lab.add("tun0", ovs.OVS_VPORT_TYPE_NETDEV).number).toBe(1);
   expect(lab.add("eth0", ovs.OVS_VPORT_TYPE_NETDEV).number).toBe(2);
   const flow = (key: Uint8Array, mask: Uint8Array, actions: Uint8Array): void => {
@@ -363,7 +363,7 @@ describe("a tunnel port", () => {
   it("F-176, T-093: a device of a tunnel type goes with its port, and its UDP port is free again", () => {
     const lab = new TunnelLab();
     lab.add("gn", ovs.OVS_VPORT_TYPE_GENEVE, options(6081));
-    expect(lab.test.kernel.tunnelDevices.get("gn")?.kind).toBe("geneve");
+    expect(lab.test.kernel.tunnelDevices.get("gn")?.kind.name).toBe("geneve");
     expect(lab.test.ports.device("gn")?.running).toBe(true);
     expect(lab.remove("gn")).toBe(0);
     expect(lab.test.kernel.tunnelDevices.get("gn")).toBeUndefined();

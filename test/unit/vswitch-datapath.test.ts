@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { formatActions, formatKey } from "../../src/client/format.ts";
-import { OvsClient } from "../../src/client/ovs.ts";
+import { formatActions, formatKey } from "../../src/client/format/index.ts";
+import { OvsClient } from "../../src/client/ovs/index.ts";
 import { ManualClock } from "../../src/core/clock.ts";
 import { Errno } from "../../src/core/errors.ts";
 import { SeededRandom } from "../../src/core/random.ts";
@@ -12,9 +12,9 @@ import { executeWithHelp } from "../../src/vswitch/execute.ts";
 import { F, Flow } from "../../src/vswitch/flow.ts";
 import { MacTable } from "../../src/vswitch/mac-table.ts";
 import { writeKey, writeMask } from "../../src/vswitch/odp/key.ts";
-import { parseFlow, parseMatch } from "../../src/vswitch/ofctl/parse/flow.ts";
+import { parseOfpFlow, parseOfpMatch } from "../../src/vswitch/ofctl/parse/flow.ts";
 import { RecircTable } from "../../src/vswitch/recirc.ts";
-import { FlowTables, Rule } from "../../src/vswitch/tables.ts";
+import { FlowTables, OfpRule } from "../../src/vswitch/tables.ts";
 import type { XlateContext, XPort } from "../../src/vswitch/xlate/context.ts";
 import { xlate } from "../../src/vswitch/xlate/xlate.ts";
 
@@ -39,7 +39,7 @@ beforeEach(() => client.flushFlows(datapath));
 function contextOf(flows: readonly string[], numbers: Readonly<Record<string, number>>): XlateContext {
   const clock = new ManualClock();
   const tables = new FlowTables();
-  for (const flow of flows) tables.add(new Rule(parseFlow(flow), 0));
+  for (const flow of flows) tables.add(new OfpRule(parseOfpFlow(flow), 0));
   const ports = new Map<number, XPort>();
   for (const [name, datapathPort] of Object.entries(numbers)) {
     const port = name === "LOCAL" ? 0xfffe : Number(name);
@@ -56,7 +56,7 @@ function contextOf(flows: readonly string[], numbers: Readonly<Record<string, nu
 }
 
 function flowOf(text: string): Flow {
-  const flow = new Flow(parseMatch(text).key);
+  const flow = new Flow(parseOfpMatch(text).key);
   flow.put8(F.IS_ETH, 1);
   if (flow.u16(F.VLAN0_TCI)) flow.put16(F.VLAN0_TPID, 0x8100);
   return flow;

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { formatOfpFlow, OfpError, parseFilter, parseFlow } from "../../src/vswitch/index.ts";
+import { formatOfpFlow, OfpError, parseOfpFilter, parseOfpFlow } from "../../src/vswitch/index.ts";
 
 interface Row {
   text: string;
@@ -50,17 +50,17 @@ describe("flows that ovs-ofctl takes", () => {
   it.each(accepted.filter(({ text }) => !stricter.has(text)))("$text", ({ text, printed }) => {
     let theirs = asDumped(printed!);
     if (/set_field|note/.test(text)) for (const [was, is] of encoded) theirs = theirs.replace(was, is);
-    expect(formatOfpFlow(parseFlow(text), null)).toBe(theirs);
+    expect(formatOfpFlow(parseOfpFlow(text), null)).toBe(theirs);
   });
   it.each(refused.filter(({ text }) => later.test(text)))("OpenFlow 1.1: $text", ({ text }) => {
-    expect(formatOfpFlow(parseFlow(text), null)).toBe(text.replace(",actions", " actions"));
+    expect(formatOfpFlow(parseOfpFlow(text), null)).toBe(text.replace(",actions", " actions"));
   });
 });
 
 describe("flows that ovs-ofctl refuses, and some that it should", () => {
   const wrong = refused.filter(({ text }) => !later.test(text));
   it.each([...wrong.map(({ text }) => text), ...stricter])("%s", (text) => {
-    expect(() => parseFlow(text)).toThrow(OfpError);
+    expect(() => parseOfpFlow(text)).toThrow(OfpError);
   });
 });
 
@@ -90,7 +90,7 @@ describe("errors tell what and where", () => {
   it.each(cases)("%s", (text, code, position, token, reason) => {
     let error: unknown;
     try {
-      parseFlow(text);
+      parseOfpFlow(text);
     } catch (caught) {
       error = caught;
     }
@@ -121,19 +121,19 @@ describe("what every JavaScript object has is nobody's name", () => {
     (name: string) => `actions=ct(nat(${name}))`,
   ];
   it.each(["__proto__", "constructor", "toString", "hasOwnProperty"])("%s", (name) => {
-    for (const place of places) expect(() => parseFlow(place(name)), place(name)).toThrow(OfpError);
+    for (const place of places) expect(() => parseOfpFlow(place(name)), place(name)).toThrow(OfpError);
   });
 });
 
 describe("filters", () => {
   it("select by cookie with a mask, by table and by output port", () => {
-    expect(parseFilter("cookie=0x10/0xf0,table=255,out_port=3,ip")).toMatchObject({
+    expect(parseOfpFilter("cookie=0x10/0xf0,table=255,out_port=3,ip")).toMatchObject({
       cookie: 0x10n,
       cookieMask: 0xf0n,
       table: null,
       outPort: 3,
     });
-    expect(() => parseFilter("ip,actions=2")).toThrow(expect.objectContaining({ code: "ERR_OFP_SYNTAX" }));
-    expect(() => parseFlow("out_port=3,actions=2")).toThrow(expect.objectContaining({ code: "ERR_OFP_SYNTAX" }));
+    expect(() => parseOfpFilter("ip,actions=2")).toThrow(expect.objectContaining({ code: "ERR_OFP_SYNTAX" }));
+    expect(() => parseOfpFlow("out_port=3,actions=2")).toThrow(expect.objectContaining({ code: "ERR_OFP_SYNTAX" }));
   });
 });

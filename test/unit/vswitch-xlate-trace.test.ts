@@ -1,14 +1,14 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { formatActions } from "../../src/client/format.ts";
+import { formatActions } from "../../src/client/format/index.ts";
 import { ManualClock } from "../../src/core/clock.ts";
 import { F, Flow, Match } from "../../src/vswitch/flow.ts";
 import { MacTable } from "../../src/vswitch/mac-table.ts";
 import { formatOfpFlow } from "../../src/vswitch/ofctl/format/flow.ts";
-import { formatMatch } from "../../src/vswitch/ofctl/format/match.ts";
-import { parseFlow, parseMatch } from "../../src/vswitch/ofctl/parse/flow.ts";
+import { formatOfpMatch } from "../../src/vswitch/ofctl/format/match.ts";
+import { parseOfpFlow, parseOfpMatch } from "../../src/vswitch/ofctl/parse/flow.ts";
 import { RecircTable } from "../../src/vswitch/recirc.ts";
-import { FlowTables, Rule } from "../../src/vswitch/tables.ts";
+import { FlowTables, OfpRule } from "../../src/vswitch/tables.ts";
 import type { XlateContext, XPort } from "../../src/vswitch/xlate/context.ts";
 import { xlate } from "../../src/vswitch/xlate/xlate.ts";
 
@@ -36,7 +36,7 @@ const LOCAL = 0xfffe;
 function contextOf(flows: readonly string[]): XlateContext {
   const clock = new ManualClock();
   const tables = new FlowTables();
-  for (const flow of flows) tables.add(new Rule(parseFlow(flow), 0));
+  for (const flow of flows) tables.add(new OfpRule(parseOfpFlow(flow), 0));
   const ports = new Map<number, XPort>();
   for (const [name, datapathPort] of Object.entries(fixture.ports)) {
     const port = name === "LOCAL" ? LOCAL : Number(name);
@@ -61,7 +61,7 @@ function matchOf(text: string): Match {
       /(icmp_(?:type|code)=)0x([0-9a-f]+)\/0xff/g,
       (_, name: string, value: string) => name + Number.parseInt(value, 16),
     );
-  return parseMatch(plain);
+  return parseOfpMatch(plain);
 }
 
 /** Numbers in a list of actions are ports; their order in a flood is nobody's promise. */
@@ -95,14 +95,14 @@ describe("translation agrees with ofproto/trace", () => {
       ours.mask.put16(F.VLAN1_TCI, 0);
       for (const at of [F.VLAN0_TPID, F.VLAN1_TPID]) ours.mask.put16(at, 0);
       for (const at of [F.VLAN0_TPID, F.VLAN1_TPID]) ours.key.put16(at, 0);
-      expect(formatMatch(ours)).toBe(formatMatch(megaflow));
+      expect(formatOfpMatch(ours)).toBe(formatOfpMatch(megaflow));
       expect(ours.equals(megaflow)).toBe(true);
     }
   });
 
   it.each(fixture.cases.flatMap((c) => c.flows.map((flow) => [flow])))("written and read again: %s", (text) => {
-    const flow = parseFlow(text);
-    const again = parseFlow(formatOfpFlow(flow, null));
+    const flow = parseOfpFlow(text);
+    const again = parseOfpFlow(formatOfpFlow(flow, null));
     expect(again.match.equals(flow.match)).toBe(true);
     expect(formatOfpFlow(again, null)).toBe(formatOfpFlow(flow, null));
   });

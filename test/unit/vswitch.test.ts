@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { formatActions, formatKey } from "../../src/client/format.ts";
+import { formatActions, formatKey } from "../../src/client/format/index.ts";
 import { ManualClock } from "../../src/core/clock.ts";
 import { SeededRandom } from "../../src/core/random.ts";
 import { type MemoryPort, MemoryPorts } from "../../src/port/memory/ports.ts";

@@ -8,7 +8,7 @@ import { SeededRandom } from "../../src/core/random.ts";
 import type { Program } from "../../src/datapath/actions/program.ts";
 import { FlowTable } from "../../src/datapath/flow-table.ts";
 import { extractKey } from "../../src/flow/extract.ts";
-import { skbHash } from "../../src/flow/hash.ts";
+import { PacketHasher } from "../../src/flow/hash.ts";
 import { K, newKey } from "../../src/flow/key.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { PacketMemory } from "../../src/packet/memory.ts";
@@ -77,7 +77,7 @@ function lookupCost(count: number): Figure {
   writeFrame(memory, 1);
   packet.reset(FRAME, 60, FRAME - 64, FRAME + 128);
   extractKey(packet, key);
-  const hash = skbHash(key) | 0;
+  const hash = new PacketHasher(1).ofKey(key) | 0;
   const rounds = Math.max(20_000, 2_000_000 / count);
   let found = 0;
   const run = (): number => {

@@ -2,15 +2,16 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { constants } from "node:os";
 import { resolve } from "node:path";
+import type { NokmodError } from "../../core/errors.ts";
 import { ProgramKind, programKind } from "../../exec/elf.ts";
-import { preloadEnvironment } from "../../exec/preload.ts";
+import { checkSocketPath, preloadEnvironment } from "../../exec/preload.ts";
 import { seccompSupervisor } from "../../exec/seccomp.ts";
 import { defaultSocketPath } from "../../netlink/transport.ts";
 
 /** Options of `nokmod exec`. */
 export interface ExecOptions {
   readonly socket?: string;
-  /** Hold the program's system calls instead of standing in front of its C library. Default: where it is static. */
+  /** Start it under the seccomp supervisor instead of with the preload library. Default: if it is static or written in Go. */
   readonly seccomp?: boolean;
 }
 
@@ -18,7 +19,7 @@ export interface ExecOptions {
 const CANNOT_START = 126;
 const NOT_FOUND = 127;
 
-/** Signals that somebody may send to the one in order to reach the other. */
+/** Signals that are sent to this process to reach the command. */
 const FORWARDED: readonly NodeJS.Signals[] = [
   "SIGINT",
   "SIGTERM",
@@ -42,7 +43,14 @@ export async function exec(command: readonly string[], options: ExecOptions): Pr
   }
   const held = options.seccomp ?? kind === ProgramKind.Static;
   // Absolute: the program may change its directory.
-  const socket = resolve(options.socket ?? defaultSocketPath());
+  let socket: string;
+  try {
+    socket = checkSocketPath(resolve(options.socket ?? defaultSocketPath()));
+  } catch (error) {
+    process.exitCode = CANNOT_START;
+    process.stderr.write(`nokmod exec: ${(error as NokmodError).message}\n`);
+    return;
+  }
   const env = held ? { ...process.env, NOKMOD_SOCKET: socket } : preloadEnvironment(socket);
   const [file, ...args] = held ? [seccompSupervisor(), ...command] : command;
   const child = spawn(file, args, { stdio: "inherit", env });
@@ -55,7 +63,8 @@ export async function exec(command: readonly string[], options: ExecOptions): Pr
       return;
     }
     process.exitCode = 128 + constants.signals[signal];
-    for (const name of FORWARDED) process.off(name, forward);
+    // Our own listeners would keep the signal from ending this process as it ended the command.
+    for (const name of FORWARDED) process.removeAllListeners(name);
     process.kill(process.pid, signal);
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;

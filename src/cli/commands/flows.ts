@@ -1,4 +1,4 @@
-import { formatActions, formatFlow, formatKey, formatUfid } from "../../client/format.ts";
+import { formatActions, formatFlow, formatKey, formatUfid } from "../../client/format/index.ts";
 import { connect, type FlowInfo, OvsClient } from "../../client/index.ts";
 import { systemClock } from "../../core/clock.ts";
 import { print, printJson } from "../output.ts";

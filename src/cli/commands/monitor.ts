@@ -1,4 +1,4 @@
-import { formatActions, formatKey, formatUfid } from "../../client/format.ts";
+import { formatActions, formatKey, formatUfid } from "../../client/format/index.ts";
 import { connect, type Notification, OvsClient } from "../../client/index.ts";
 import { paint, print } from "../output.ts";
 

@@ -1,14 +1,13 @@
 import { connect, OvsClient, type VportInfo } from "../../client/index.ts";
+import { tunnelVport } from "../../tunnel/kinds/index.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
 import { brief, paint, print, printJson, printTable } from "../output.ts";
 import { unknownDatapath } from "./lookup.ts";
 
+/** Names of vport types as ovs-dpctl(8) prints them; those of tunnels are in their records (src/tunnel/kinds). */
 const TYPES: Record<number, string> = {
   [ovs.OVS_VPORT_TYPE_NETDEV]: "netdev",
   [ovs.OVS_VPORT_TYPE_INTERNAL]: "internal",
-  [ovs.OVS_VPORT_TYPE_GRE]: "gre",
-  [ovs.OVS_VPORT_TYPE_VXLAN]: "vxlan",
-  [ovs.OVS_VPORT_TYPE_GENEVE]: "geneve",
 };
 
 /** `nokmod show [DATAPATH]`: datapaths with their counters and ports. */
@@ -70,5 +69,5 @@ function row(port: VportInfo): (string | number)[] {
           brief(stats.rxErrors + stats.txErrors),
           brief(stats.rxDropped + stats.txDropped),
         ];
-  return [port.portNo, port.name, TYPES[port.type] ?? String(port.type), ...numbers];
+  return [port.portNo, port.name, TYPES[port.type] ?? tunnelVport(port.type)?.name ?? String(port.type), ...numbers];
 }

@@ -1,8 +1,8 @@
-import { spawn } from "node:child_process";
-import { closeSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { setPriority } from "node:os";
-import type { Readable } from "node:stream";
 import { Errno, NokmodError } from "../../core/errors.ts";
+import { Log, LogFile, type LogLevel } from "../../core/log.ts";
+import { SystemRandom } from "../../core/random.ts";
 import { NativePorts } from "../../port/native/ports.ts";
 import { Namespaces } from "../../runtime/namespaces.ts";
 import { Nokmod } from "../../runtime/nokmod.ts";
@@ -10,7 +10,9 @@ import { StateFile } from "../../runtime/state-file.ts";
 import { NetlinkServer } from "../../server/index.ts";
 import { ENOENT } from "../../uapi/errno.ts";
 import { VSwitch } from "../../vswitch/index.ts";
-import { describeError, nearest, print } from "../output.ts";
+import { daemonize, report } from "../daemon.ts";
+import { describeError, ignoreOutputErrors, missingCapability, nearest, print } from "../output.ts";
+import { removePidfile, writePidfile } from "../pidfile.ts";
 import { setEngineFlags, warmUp } from "../warm-up.ts";
 
 /** Options of `nokmod start`. */
@@ -18,8 +20,11 @@ export interface StartOptions {
   readonly socket?: string;
   readonly daemon?: boolean;
   readonly pidfile?: string;
+  /** File of the log; default stderr. */
   readonly log?: string;
-  /** Where what is configured is kept, for a nokmod that takes over from one that was killed. */
+  readonly logLevel?: LogLevel;
+  readonly logJson?: boolean;
+  /** File of what is configured, for a nokmod that takes over from one that was killed. */
   readonly state?: string;
   readonly kernel?: string;
   readonly bridge?: string;
@@ -30,10 +35,10 @@ export interface StartOptions {
   readonly crossZoneNat?: boolean;
 }
 
-/** Printed when requests are taken; whoever starts nokmod may wait for it. */
-const READY = "nokmod is ready";
-/** File descriptor by which a daemon tells the one who started it that it is ready, or why it is not. */
-const REPORT_FD = "NOKMOD_REPORT_FD";
+/** Rules of a bridge that is given none. */
+const DEFAULT_RULES = ["priority=0,actions=NORMAL"];
+/** Nice value of the thread that switches packets. */
+const PRIORITY = -10;
 
 /**
  * Runs nokmod until SIGTERM or SIGINT. With --daemon the caller returns once requests are taken.
@@ -41,76 +46,117 @@ const REPORT_FD = "NOKMOD_REPORT_FD";
  */
 export async function start(options: StartOptions): Promise<void> {
   if (options.daemon) {
-    await daemonize(options);
+    await daemonize(options.log);
     return;
   }
   const rules = [...(options.flows === undefined ? [] : readRules(options.flows)), ...(options.flow ?? [])];
   if (options.bridge === undefined && (rules.length > 0 || (options.port ?? []).length > 0)) {
     throw new NokmodError("ERR_OPTION", "--port, --flow and --flows belong to a bridge: give --bridge NAME");
   }
-  const onFault = (error: unknown): void => {
-    process.stderr.write(`nokmod: fault in a request: ${error instanceof Error ? error.stack : error}\n`);
-  };
-  const onBridgeFault = (what: string, error: unknown): void => {
-    console.error(`nokmod: bridge ${options.bridge}: ${what}: ${describeError(error)}`);
-  };
-  const make = (keepSeed: boolean): Nokmod => {
-    const made = new Nokmod({
-      ports: new NativePorts(),
-      kernel: options.kernel,
-      crossZoneNat: options.crossZoneNat,
-      keepSeed,
-    });
-    made.kernel.bus.onFault = onFault;
-    return made;
-  };
-  goFirst();
+  const { log, file } = openLog(options);
+  // A terminal that closes and logrotate both send SIGHUP; neither must end the datapath.
+  process.on("SIGHUP", () => {
+    file.reopen();
+    log.info("SIGHUP: the log file is opened anew");
+  });
+  raisePriority();
   setEngineFlags();
   await warmUp();
-  const nokmod = attempt("packet memory", () => make(false));
+  const running = run(options, rules, log);
+  process.on("uncaughtException", (error) => log.limited("uncaught", "error", "fault outside of a request", error));
+  const ready = `nokmod is ready: ${running.path}`;
+  ignoreOutputErrors();
+  print(ready);
+  if (options.log !== undefined) log.info(ready);
+  report(ready);
+  await new Promise<void>((resolve) => {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve());
+  });
+  running.stop();
+  log.close();
+}
+
+function openLog({ log: path, logLevel, logJson }: StartOptions): { log: Log; file: LogFile } {
+  let file: LogFile;
+  if (path === undefined) file = new LogFile();
+  else {
+    const stderr = new LogFile();
+    file = new LogFile(path, (message) => stderr.write(`nokmod: ${message}\n`));
+  }
+  return { log: new Log({ sink: file, level: logLevel, json: logJson }), file };
+}
+
+/**
+ * Takes the lock of the socket, then makes everything. Until the lock is held nothing that another nokmod may own is
+ * touched: no state file, no pidfile, no device. Clients that connect meanwhile wait for their first answer.
+ */
+function run(options: StartOptions, rules: readonly string[], log: Log): { path: string; stop(): void } {
+  // As in one boot of a kernel, all namespaces share the seed.
+  const hashSeed = new SystemRandom().u32();
+  const make = (): Nokmod => {
+    const { kernel, crossZoneNat } = options;
+    return new Nokmod({ ports: new NativePorts(), kernel, crossZoneNat, hashSeed, log });
+  };
+  const nokmod = attempt("packet memory", make);
   const namespaces = new Namespaces(() => {
-    const made = make(true);
+    const made = make();
     for (const setting of options.sysctl ?? []) set(made, setting);
     return made;
   });
-  let server: NetlinkServer | undefined;
-  let bridge: VSwitch | undefined;
   let state: StateFile | undefined;
+  let complete = false;
+  // Undone in the reverse order.
+  const undo: (() => void)[] = [() => nokmod.close(), () => namespaces.close()];
   const stop = (): void => {
-    // Where another nokmod is serving, the file is that one's.
-    state?.close(server !== undefined);
-    bridge?.close();
-    server?.close();
-    namespaces.close();
-    nokmod.close();
-    if (options.pidfile !== undefined) rmSync(options.pidfile, { force: true });
+    // First, or it would follow the end of everything. A start that fails leaves the file for the next one.
+    state?.close(complete);
+    for (const step of undo.splice(0).reverse()) step();
   };
   try {
     for (const setting of options.sysctl ?? []) set(nokmod, setting);
+    const server = new NetlinkServer(nokmod.kernel, { path: options.socket, foreign: namespaces.enter });
+    undo.push(() => server.close());
     if (options.state !== undefined) {
-      state = new StateFile(nokmod, options.state);
-      for (const failure of state.restore()) process.stderr.write(`nokmod: not as it was: ${failure}\n`);
-      state.follow();
+      state = new StateFile(nokmod, options.state, log);
+      for (const failure of state.restore()) log.warn(`not as it was: ${failure}`);
     }
-    server = new NetlinkServer(nokmod.kernel, { path: options.socket, foreign: namespaces.enter });
-    if (options.bridge !== undefined) {
-      const name = options.bridge;
-      const made = attempt(`bridge ${name}`, () => new VSwitch({ opener: nokmod, name, onFault: onBridgeFault }));
-      bridge = made;
-      for (const port of options.port ?? []) attempt(`port ${port}`, () => made.addPort(port));
-      for (const rule of rules.length > 0 ? rules : ["priority=0,actions=NORMAL"]) made.addFlow(rule);
+    const { bridge, pidfile } = options;
+    if (bridge !== undefined) startBridge(nokmod, bridge, options.port ?? [], rules, log, undo);
+    if (pidfile !== undefined) {
+      writePidfile(pidfile);
+      undo.push(() => {
+        const failure = removePidfile(pidfile);
+        if (failure !== undefined) log.warn(failure);
+      });
     }
-    if (options.pidfile !== undefined) writeFileSync(options.pidfile, `${process.pid}\n`);
+    state?.follow();
+    complete = true;
+    return { path: server.path, stop };
   } catch (error) {
     stop();
     throw error;
   }
-  print(`${READY}: ${server.path}`);
-  report(`${READY}: ${server.path}`);
-  await new Promise<void>((resolve) => {
-    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve());
-  });
-  stop();
+}
+
+/** Starts the built-in switch. @param undo gets what ends it */
+function startBridge(
+  nokmod: Nokmod,
+  name: string,
+  ports: readonly string[],
+  rules: readonly string[],
+  log: Log,
+  undo: (() => void)[],
+): void {
+  const onFault = (what: string, error: unknown): void => {
+    // The datapath refused a request; anything but an Errno is a fault of ours.
+    if (error instanceof Errno)
+      log.limited(`bridge ${what}`, "warn", `bridge ${name}: ${what}: ${describeError(error)}`);
+    else log.limited(`bridge ${what}`, "error", `bridge ${name}: ${what}`, error);
+  };
+  const bridge = attempt(`bridge ${name}`, () => new VSwitch({ opener: nokmod, name, onFault }));
+  undo.push(() => bridge.close());
+  for (const port of ports) attempt(`port ${port}`, () => bridge.addPort(port));
+  for (const rule of rules.length > 0 ? rules : DEFAULT_RULES) bridge.addFlow(rule);
 }
 
 /** Applies NAME=VALUE as sysctl(8) would. @throws NokmodError ERR_OPTION */
@@ -127,29 +173,26 @@ function set(nokmod: Nokmod, setting: string): void {
   }
 }
 
-/** Nice value of the thread that switches packets. */
-const PRIORITY = -10;
-
-/** The module works in interrupts, before any program has its turn; this comes nearest to it, where it is allowed. */
-function goFirst(): void {
+/** The module runs in softirq context, before any program has its turn; a high priority comes nearest to that. */
+function raisePriority(): void {
   try {
     setPriority(PRIORITY);
   } catch {
-    // Without CAP_SYS_NICE packets wait as everybody does.
+    // EACCES or EPERM without CAP_SYS_NICE: packets are switched at the usual priority.
   }
 }
 
-/** Says what an errno of the datapath was about. */
+/** Names what an errno of the datapath was about. @throws NokmodError ERR_START_FAILED */
 function attempt<T>(what: string, act: () => T): T {
   try {
     return act();
   } catch (cause) {
     if (!(cause instanceof Errno)) throw cause;
-    throw new NokmodError("ERR_START_FAILED", `${what}: ${describeError(cause)}`, { cause });
+    throw new NokmodError("ERR_START_FAILED", `${what}: ${describeError(cause, missingCapability())}`, { cause });
   }
 }
 
-/** Lines of a flow file, without blanks and comments, as `ovs-ofctl add-flows` reads it. */
+/** Lines of a flow file, without blanks and comments, as `ovs-ofctl add-flows` reads it. @throws NokmodError ERR_FLOW_FILE */
 function readRules(path: string): string[] {
   let text: string;
   try {
@@ -161,37 +204,4 @@ function readRules(path: string): string[] {
     .split("\n")
     .map((line) => line.replace(/#.*/, "").trim())
     .filter((line) => line !== "");
-}
-
-/** Tells the process that started this daemon how it went; does nothing in the foreground. */
-export function report(message: string): void {
-  const fd = process.env[REPORT_FD];
-  if (fd === undefined) return;
-  delete process.env[REPORT_FD];
-  writeSync(Number(fd), message);
-  closeSync(Number(fd));
-}
-
-/** Starts this program again in a session of its own, and waits until it takes requests. */
-async function daemonize(options: StartOptions): Promise<void> {
-  const log = openSync(options.log ?? "/dev/null", "a");
-  const args = process.argv.slice(1).filter((argument) => argument !== "--daemon" && argument !== "-d");
-  const child = spawn(process.execPath, [...process.execArgv, ...args], {
-    detached: true,
-    stdio: ["ignore", log, log, "pipe"],
-    env: { ...process.env, [REPORT_FD]: "3" },
-  });
-  closeSync(log);
-  let text = "";
-  const pipe = child.stdio[3] as Readable;
-  pipe.on("data", (chunk: Buffer) => {
-    text += chunk;
-  });
-  await new Promise<void>((resolve) => {
-    pipe.once("close", resolve);
-    child.once("error", () => resolve());
-  });
-  if (!text.startsWith(READY)) throw new NokmodError("ERR_START_FAILED", text.trim() || "nokmod did not start");
-  child.unref();
-  print(text.trim());
 }

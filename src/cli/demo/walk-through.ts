@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { ConntrackClient, formatActions, formatConnection, formatKey, OvsClient } from "../../client/index.ts";
+import { NokmodError } from "../../core/errors.ts";
 import { Namespace } from "../../lab/namespace.ts";
 import { NativePorts } from "../../port/native/ports.ts";
 import { Nokmod } from "../../runtime/nokmod.ts";
@@ -23,7 +24,7 @@ const NAT_RULES = [
   "in_port=2,ct_state=+est,ct_zone=1,ip,action=1",
 ];
 
-/** What it leaves out: ARP between the ports, and an answer for the addresses of the pool. */
+/** Rules that the series does not show: ARP between the ports, and an answer for the addresses of the pool. */
 const ARP_RULES = [
   "in_port=1,arp,action=2",
   "in_port=2,arp,action=1",
@@ -33,8 +34,12 @@ const ARP_RULES = [
     "pop:NXM_OF_ARP_SPA[],in_port",
 ];
 
-/** Something that the walk-through promises did not happen. */
-class DemoFailure extends Error {}
+/** The walk-through's network did not do what the walk-through shows. */
+class DemoFailure extends NokmodError {
+  constructor(message: string) {
+    super("ERR_DEMO", message);
+  }
+}
 
 /** Runs in a network namespace of its own, which is the switch's: lays out the hosts, sends, shows, and takes it down. */
 export async function walkThrough(): Promise<void> {

@@ -68,7 +68,7 @@ const TRANSITIONS = Uint8Array.from(
 const typeOf = (view: DataView, l4: number): number => (view.getUint8(l4 + 8) >> 1) & 15;
 const isLong = (view: DataView, l4: number): boolean => (view.getUint8(l4 + 8) & 1) !== 0;
 
-/** Bytes that the checksum covers, the header from `l4` on; -1 if that is more than there are (RFC 4340 section 9.2). */
+/** Bytes from `l4` on that the checksum covers; -1 if the packet has fewer (RFC 4340 section 9.2). */
 export function dccpCoverage(view: DataView, l4: number, length: number): number {
   const coverage = view.getUint8(l4 + 5) & 15;
   if (coverage === 0) return length;
@@ -76,7 +76,7 @@ export function dccpCoverage(view: DataView, l4: number, length: number): number
   return covered > length ? -1 : covered;
 }
 
-/** Whether the header makes sense; its checksum is for the caller. @param length bytes from l4 to the end of the packet */
+/** Whether the header is valid, its checksum aside. @param length bytes from l4 to the end of the packet */
 export function dccpHeaderValid(view: DataView, l4: number, length: number): boolean {
   if (length < HEADER_LEN) return false;
   const header = view.getUint8(l4 + 4) * 4;
@@ -86,7 +86,7 @@ export function dccpHeaderValid(view: DataView, l4: number, length: number): boo
   return HEADER_LEN + (isLong(view, l4) ? LONG_SEQ_LEN : 0) + MORE[type] <= length;
 }
 
-/** States that a crowded table may evict although assured (spec/conntrack C-259). */
+/** Whether a full table may evict a connection in this state although it is assured (spec/conntrack C-259). */
 export const isDccpClosing = (state: number): boolean => state >= CLOSEREQ && state <= TIMEWAIT;
 
 /** The DCCP tracker (RFC 4340 section 4.3; spec/conntrack C-333). Precondition: dccpHeaderValid, checksum verified. */
@@ -107,8 +107,8 @@ export function trackDccp(
   }
   if (type === Type.RESET && (status & IPS_SEEN_REPLY) === 0) return Verdict.KILL;
 
-  const serverBegan = words[entry + Dccp.ROLE];
-  const role = direction ^ serverBegan;
+  const serverIsOriginal = words[entry + Dccp.ROLE];
+  const role = direction ^ serverIsOriginal;
   const old = words[entry + Dccp.STATE];
   const last = words[entry + Dccp.LAST];
   let state = TRANSITIONS[(role * TYPES + type) * STATES + old];
@@ -119,14 +119,14 @@ export function trackDccp(
       words[entry + Dccp.LAST] = (type << 1) | direction;
       return Verdict.IGNORE;
     }
-    // The ends have begun anew, unseen until now.
+    // The ends have opened a new connection, which the tracker missed until this response.
     words[entry + Dccp.ROLE] = 1 - direction;
-    rememberHandshake(words, entry, view, l4);
+    recordHandshake(words, entry, view, l4);
     state = RESPOND;
   } else if (state === REQUEST) {
     if (old === TIMEWAIT && role === 1) words[entry + Dccp.ROLE] = direction;
   } else if (state === RESPOND) {
-    if (old === REQUEST) rememberHandshake(words, entry, view, l4);
+    if (old === REQUEST) recordHandshake(words, entry, view, l4);
   } else if (state === PARTOPEN && old === RESPOND && type === Type.ACK) {
     const ack = l4 + HEADER_LEN + (isLong(view, l4) ? LONG_SEQ_LEN : 0);
     if (
@@ -143,8 +143,8 @@ export function trackDccp(
   return Verdict.ACCEPT;
 }
 
-/** The number that the client is to acknowledge. A response has all 48 bits of it. */
-function rememberHandshake(words: Int32Array, entry: number, view: DataView, l4: number): void {
+/** Records the sequence number of a response, which the client must acknowledge: 48 bits. */
+function recordHandshake(words: Int32Array, entry: number, view: DataView, l4: number): void {
   words[entry + Dccp.HANDSHAKE_HIGH] = view.getUint16(l4 + 10);
   words[entry + Dccp.HANDSHAKE_LOW] = view.getInt32(l4 + HEADER_LEN);
 }

@@ -77,7 +77,7 @@ const HEARTBEAT_FAILED = 0x100;
 
 const has = (map: number, chunk: Chunk): boolean => (map & (1 << chunk)) !== 0;
 
-/** States that a crowded table may evict although assured (spec/conntrack C-259). */
+/** Whether a full table may evict an association in this state although it is assured (spec/conntrack C-259). */
 export function isShuttingDown(state: number): boolean {
   return state >= SCTP_CONNTRACK_SHUTDOWN_SENT && state <= SCTP_CONNTRACK_SHUTDOWN_ACK_SENT;
 }
@@ -109,7 +109,7 @@ export function trackSctp(
   if (!confirmed) {
     if (has(map, Chunk.ABORT) || has(map, Chunk.SHUTDOWN_COMPLETE) || has(map, Chunk.COOKIE_ACK))
       return Verdict.INVALID;
-    if (!begin(words, entry, view, l4, end, vtag)) return Verdict.INVALID;
+    if (!initAssociation(words, entry, view, l4, end, vtag)) return Verdict.INVALID;
   }
   const own = entry + Sctp.VTAG_ORIG + direction;
   const other = entry + Sctp.VTAG_ORIG + 1 - direction;
@@ -160,7 +160,7 @@ export function trackSctp(
     state = newState(direction, oldState, chunk);
     if (state === INVALID) return Verdict.INVALID;
     if (chunk === Chunk.INIT || chunk === Chunk.INIT_ACK) {
-      // The tag that the other side is to use.
+      // The initiate tag: the verification tag of the other direction.
       if (at + sctp.CHUNK_HEADER_LEN + INIT_LEN > end) return Verdict.INVALID;
       const tag = view.getInt32(at + sctp.CHUNK_HEADER_LEN);
       const mine = 1 << direction;
@@ -208,25 +208,32 @@ const chunkSize = (view: DataView, at: number): number => (view.getUint16(at + s
 
 /**
  * Bits of the chunk types in a packet; those above 30 share one bit, which no rule asks for.
- * @returns 0 if the chunks make no sense: none at all, a length of 0, or company where there must be none
+ * @returns 0 if the chunks are not valid: none at all, a length of 0, or a chunk that must be alone and is not
  *   (spec/conntrack C-359)
  */
 function chunkMap(view: DataView, l4: number, end: number): number {
   let map = 0;
-  let alone = false;
+  let mustBeAlone = false;
   let count = 0;
   for (let at = l4 + sctp.HEADER_LEN; at + sctp.CHUNK_HEADER_LEN <= end; at += chunkSize(view, at), count++) {
     const chunk = view.getUint8(at);
-    if (chunk === Chunk.INIT || chunk === Chunk.INIT_ACK || chunk === Chunk.SHUTDOWN_COMPLETE) alone = true;
-    const first = alone || chunk === Chunk.COOKIE_ACK || chunk === Chunk.COOKIE_ECHO;
+    if (chunk === Chunk.INIT || chunk === Chunk.INIT_ACK || chunk === Chunk.SHUTDOWN_COMPLETE) mustBeAlone = true;
+    const first = mustBeAlone || chunk === Chunk.COOKIE_ACK || chunk === Chunk.COOKIE_ECHO;
     if ((first && count !== 0) || view.getUint16(at + sctp.CHUNK_LENGTH) === 0) return 0;
     map |= 1 << Math.min(chunk, 30);
   }
   return map;
 }
 
-/** First packet of an association (spec/conntrack C-327). */
-function begin(words: Int32Array, entry: number, view: DataView, l4: number, end: number, vtag: number): boolean {
+/** Sets up an association from its first packet (spec/conntrack C-327). */
+function initAssociation(
+  words: Int32Array,
+  entry: number,
+  view: DataView,
+  l4: number,
+  end: number,
+  vtag: number,
+): boolean {
   words.fill(0, entry + E.PROTO, entry + Sctp.STATE + 1);
   for (let at = l4 + sctp.HEADER_LEN; at + sctp.CHUNK_HEADER_LEN <= end; at += chunkSize(view, at)) {
     const chunk = view.getUint8(at);

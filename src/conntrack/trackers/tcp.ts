@@ -80,7 +80,7 @@ const TRANSITIONS = Uint8Array.from(
 const STATES = 10;
 const CLASSES = 6;
 
-/** Flags without PSH, ECE and CWR that make sense together (spec/conntrack C-290). */
+/** Valid combinations of flags, PSH, ECE and CWR aside (spec/conntrack C-290). */
 const VALID_FLAGS = new Uint8Array(64);
 for (const flags of [
   tcp.SYN,
@@ -110,7 +110,7 @@ const enum Window {
   INVALID = 2,
 }
 
-/** What was read of the segment in hand. */
+/** Fields of the segment in hand: one object for the module, so that no packet allocates one. */
 const segment = {
   view: new DataView(new ArrayBuffer(0)) as DataView,
   l4: 0,
@@ -128,7 +128,7 @@ let optionScale = 0;
 let optionFlags = 0;
 
 /**
- * Whether the header is sound: long enough, within the segment, flags that make sense (spec/conntrack C-290, C-291).
+ * Whether the header is valid: long enough, within the segment, a valid combination of flags (spec/conntrack C-290, C-291).
  * @param length bytes from l4 to the end of the packet
  */
 export function tcpHeaderValid(view: DataView, l4: number, length: number): boolean {
@@ -139,7 +139,8 @@ export function tcpHeaderValid(view: DataView, l4: number, length: number): bool
 }
 
 /**
- * One segment of a connection. Preconditions: tcpHeaderValid, checksum verified.
+ * Tracks one segment of a connection. Preconditions: tcpHeaderValid, checksum verified. HOT PATH: eleven scalar parameters
+ * and one long function, because an object for them would be allocated or shared state for every packet.
  * @param entry first word of the entry in `words`
  * @param direction 0 original, 1 reply
  * @param seqOffset what sequence adjustment added to the numbers that this segment acknowledges (seqadj.ts)
@@ -170,7 +171,7 @@ export function trackTcp(
   s.end = (s.seq + length - s.headerLength + ((s.flags >> 1) & 1) + (s.flags & 1)) | 0;
   s.class = classify(s.flags);
   const status = words[entry + E.STATUS];
-  if ((status & IPS_CONFIRMED) === 0 && !begin(words, entry, options)) return Verdict.INVALID;
+  if ((status & IPS_CONFIRMED) === 0 && !initConnection(words, entry, options)) return Verdict.INVALID;
 
   const own = entry + direction * Tcp.DIRECTION;
   const other = entry + (1 - direction) * Tcp.DIRECTION;
@@ -194,7 +195,7 @@ export function trackTcp(
       lastDirection === direction ||
       s.ack !== words[entry + Tcp.LAST_END]
     ) {
-      note(words, entry, direction, oldState);
+      recordIgnored(words, entry, direction, oldState);
       return Verdict.IGNORE;
     }
     resynchronise(words, entry, own, other);
@@ -221,21 +222,21 @@ export function trackTcp(
     if (isClosing(oldState)) checkWindow = false;
     else {
       const otherFlags = words[other + Tcp.SCALE_FLAGS] >>> 8;
-      let judged = false;
+      let decided = false;
       if ((otherFlags & IP_CT_TCP_FLAG_MAXACK_SET) !== 0 && lastClass !== Class.SYN) {
         const established = isEstablished(words, entry);
         const maxAck = words[other + Tcp.MAXACK];
-        if (s.seq === 0 && !established) judged = true;
+        if (s.seq === 0 && !established) decided = true;
         else if (before(s.seq, maxAck) && !options.tcpIgnoreInvalidRst) return Verdict.INVALID;
         else if (
           !established ||
           s.seq === maxAck ||
           (lastClass === Class.ACK && lastDirection === direction && s.seq === words[entry + Tcp.LAST_END])
         ) {
-          judged = true;
+          decided = true;
         } else newState = oldState;
       }
-      if (!judged) {
+      if (!decided) {
         const answersIgnored =
           ((status & IPS_SEEN_REPLY) !== 0 && lastClass === Class.SYN && lastDirection !== direction) ||
           ((status & IPS_ASSURED) === 0 && lastClass === Class.ACK);
@@ -256,12 +257,12 @@ export function trackTcp(
     const verdict = inWindow(words, entry, own, other, direction, seqOffset, options);
     if (verdict === Window.IGNORE) return Verdict.IGNORE;
     if (verdict === Window.INVALID) {
-      distrust(words, entry, direction, timeouts, left, result);
+      trackInvalidClose(words, entry, direction, timeouts, left, result);
       return Verdict.INVALID;
     }
   }
 
-  // The segment is good.
+  // The segment is valid: the new state holds.
   tracking = words[entry + Tcp.STATE];
   const retransmissions = tracking >>> 24;
   words[entry + Tcp.STATE] = newState | (s.class << 8) | (direction << 16) | (retransmissions << 24);
@@ -300,21 +301,21 @@ export function trackTcp(
   return Verdict.ACCEPT;
 }
 
-/** ESTABLISHED and ASSURED: what OVS takes as a reason to be liberal (spec/conntrack C-127, C-311). */
+/** Whether a connection is ESTABLISHED and ASSURED: OVS makes such ones liberal (spec/conntrack C-127, C-311). */
 export function isEstablished(words: Int32Array, entry: number): boolean {
   return (
     (words[entry + Tcp.STATE] & 0xff) === TCP_CONNTRACK_ESTABLISHED && (words[entry + E.STATUS] & IPS_ASSURED) !== 0
   );
 }
 
-/** Accept out-of-window segments of this connection from now on. */
+/** Makes the tracker accept out-of-window segments of this connection from now on. */
 export function setLiberal(words: Int32Array, entry: number): void {
   words[entry + Tcp.SCALE_FLAGS] |= IP_CT_TCP_FLAG_BE_LIBERAL << 8;
   words[entry + Tcp.SCALE_FLAGS + Tcp.DIRECTION] |= IP_CT_TCP_FLAG_BE_LIBERAL << 8;
 }
 
 /**
- * States of a connection that is going away: may be evicted although assured (spec/conntrack C-259), and takes any RST.
+ * Whether a state is one of closing: evictable although assured (spec/conntrack C-259), and any RST is accepted.
  */
 export function isClosing(state: number): boolean {
   return state >= TCP_CONNTRACK_FIN_WAIT && state <= TCP_CONNTRACK_CLOSE;
@@ -332,8 +333,8 @@ function setLastFlags(words: Int32Array, entry: number, flags: number): void {
   words[entry + Tcp.LAST_WIN] = (words[entry + Tcp.LAST_WIN] & 0x00ff_ffff) | (flags << 24);
 }
 
-/** First segment of a connection: a SYN, or whatever comes when tcp_loose allows it (spec/conntrack C-292 to C-294). */
-function begin(words: Int32Array, entry: number, options: ConntrackOptions): boolean {
+/** Sets up a connection from its first segment: a SYN, or any with tcp_loose (spec/conntrack C-292 to C-294). */
+function initConnection(words: Int32Array, entry: number, options: ConntrackOptions): boolean {
   const s = segment;
   const state = TRANSITIONS[s.class * STATES + TCP_CONNTRACK_NONE];
   if (state >= IGNORE || (state !== TCP_CONNTRACK_SYN_SENT && !options.tcpLoose)) return false;
@@ -355,8 +356,8 @@ function begin(words: Int32Array, entry: number, options: ConntrackOptions): boo
   return true;
 }
 
-/** Remembers an ignored segment: the answer to it may show that both ends agree and only we are behind. */
-function note(words: Int32Array, entry: number, direction: number, state: number): void {
+/** Records an ignored segment: a reply to it may show that the ends have agreed on a state that the tracker missed. */
+function recordIgnored(words: Int32Array, entry: number, direction: number, state: number): void {
   const s = segment;
   const tracking = words[entry + Tcp.STATE];
   words[entry + Tcp.STATE] = (tracking & 0xff00_00ff) | (s.class << 8) | (direction << 16);
@@ -377,7 +378,7 @@ function note(words: Int32Array, entry: number, direction: number, state: number
   if (state === TCP_CONNTRACK_SYN_SENT && s.class === Class.ACK && direction === 1) words[entry + Tcp.LAST_ACK] = s.ack;
 }
 
-/** A SYN/ACK answers a SYN that was ignored: take over what that SYN said (spec/conntrack C-287). */
+/** Takes over the fields of an ignored SYN that this SYN/ACK replies to (spec/conntrack C-287). */
 function resynchronise(words: Int32Array, entry: number, own: number, other: number): void {
   const end = words[entry + Tcp.LAST_END];
   const last = words[entry + Tcp.LAST_WIN];
@@ -394,8 +395,8 @@ function resynchronise(words: Int32Array, entry: number, own: number, other: num
   words[own + Tcp.SCALE_FLAGS] &= IP_CT_TCP_FLAG_BE_LIBERAL << 8;
 }
 
-/** A SYN (or SYN/ACK) sets what is known of its sender. */
-function beginDirection(words: Int32Array, own: number, other: number, direction: number): void {
+/** Sets a direction's window, scale and flags from its SYN or SYN/ACK. */
+function initDirection(words: Int32Array, own: number, other: number, direction: number): void {
   const s = segment;
   words[own + Tcp.END] = s.end;
   words[own + Tcp.MAXEND] = s.end;
@@ -434,7 +435,7 @@ function inWindow(
 
   if (words[own + Tcp.MAXWIN] === 0) {
     if (isSyn) {
-      beginDirection(words, own, other, direction);
+      initDirection(words, own, other, direction);
       if (!isAck) return Window.ACCEPT;
     } else {
       // Picked up in the middle: take the segment's word for it.
@@ -455,7 +456,7 @@ function inWindow(
     after(end, words[own + Tcp.END]) &&
     (state === TCP_CONNTRACK_SYN_SENT || state === TCP_CONNTRACK_SYN_RECV)
   ) {
-    beginDirection(words, own, other, direction);
+    initDirection(words, own, other, direction);
     if (direction === 1 && !isAck) return Window.ACCEPT;
   }
 
@@ -519,7 +520,7 @@ function inWindow(
   return Window.ACCEPT;
 }
 
-/** The same segment over and over: after tcp_max_retrans the entry's timeout shrinks (spec/conntrack C-307). */
+/** Counts retransmissions of one segment: from tcp_max_retrans on the timeout is shorter (spec/conntrack C-307). */
 function countRetransmission(
   words: Int32Array,
   entry: number,
@@ -548,10 +549,10 @@ function countRetransmission(
 }
 
 /**
- * FIN or RST out of the window from both sides in turn: the connection is over, only we do not see it
- * (spec/conntrack C-309).
+ * Shortens the timeout when FIN or RST come out of the window from both sides in turn: the connection is closed, though
+ * the tracker has not seen it (spec/conntrack C-309).
  */
-function distrust(
+function trackInvalidClose(
   words: Int32Array,
   entry: number,
   direction: number,
@@ -574,27 +575,20 @@ function distrust(
 /** Reads window scale and SACK-permitted of a SYN. @returns false if the segment has no options: nothing was set */
 function parseOptions(): boolean {
   const { view } = segment;
-  let at = segment.l4 + tcp.HEADER_LEN;
+  const start = segment.l4 + tcp.HEADER_LEN;
   const end = segment.l4 + segment.headerLength;
   optionScale = 0;
   optionFlags = 0;
-  if (at === end) return false;
-  while (at < end) {
+  if (start === end) return false;
+  for (let at = tcp.nextOption(view, start, end); at >= 0; ) {
     const kind = view.getUint8(at);
-    if (kind === tcp.OPT_END) break;
-    if (kind === tcp.OPT_NOOP) {
-      at++;
-      continue;
-    }
-    if (end - at < 2) break;
     const size = view.getUint8(at + 1);
-    if (size < 2 || size > end - at) break;
     if (kind === tcp.OPT_SACK_PERMITTED && size === 2) optionFlags |= IP_CT_TCP_FLAG_SACK_PERM;
     else if (kind === tcp.OPT_WINDOW_SCALE && size === 3) {
       optionScale = Math.min(view.getUint8(at + 2), MAX_SCALE);
       optionFlags |= IP_CT_TCP_FLAG_WINDOW_SCALE;
     }
-    at += size;
+    at = tcp.nextOption(view, at + size, end);
   }
   return true;
 }
@@ -602,31 +596,22 @@ function parseOptions(): boolean {
 /** The highest right edge of the SACK blocks, or `sack` (RFC 2018). */
 function highestSack(sack: number): number {
   const { view } = segment;
-  let at = segment.l4 + tcp.HEADER_LEN;
   const end = segment.l4 + segment.headerLength;
-  while (at < end) {
-    const kind = view.getUint8(at);
-    if (kind === tcp.OPT_END) break;
-    if (kind === tcp.OPT_NOOP) {
-      at++;
-      continue;
-    }
-    if (end - at < 2) break;
+  for (let at = tcp.nextOption(view, segment.l4 + tcp.HEADER_LEN, end); at >= 0; ) {
     const size = view.getUint8(at + 1);
-    if (size < 2 || size > end - at) break;
-    if (kind === tcp.OPT_SACK && size >= 10 && (size - 2) % 8 === 0) {
+    if (tcp.isSack(view, at)) {
       for (let block = at + 2; block < at + size; block += 8) {
         const edge = view.getInt32(block + 4);
         if (after(edge, sack)) sack = edge;
       }
       break;
     }
-    at += size;
+    at = tcp.nextOption(view, at + size, end);
   }
   return sack;
 }
 
-/** True once a connection counts as over for connection limits (spec/conntrack C-364). */
+/** Whether a connection in this state no longer counts against connection limits (spec/conntrack C-364). */
 export function isFinished(state: number): boolean {
   return state === TCP_CONNTRACK_TIME_WAIT || state === TCP_CONNTRACK_CLOSE;
 }

@@ -1,4 +1,4 @@
-/** What a tracker says of a packet. */
+/** A tracker's decision on a packet. */
 export const enum Verdict {
   /** Not part of the connection: the packet goes on as invalid (spec/conntrack C-251). */
   INVALID = 0,
@@ -14,10 +14,10 @@ export const enum Verdict {
   IGNORE = 4,
 }
 
-/** Result of a tracker beside its verdict; reused for each packet. */
+/** Results of a tracker beside its verdict; one object, reused for each packet. */
 export class Tracked {
   /** Timeout in milliseconds that the entry gets with Verdict.ACCEPT. */
   timeout = 0;
-  /** IPCT_* bits to remember. */
+  /** Events (1 << IPCT_*) to cache. */
   events = 0;
 }

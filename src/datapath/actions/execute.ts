@@ -1,4 +1,4 @@
-import { dpHash, packetHash, symmetricL4Hash } from "../../flow/hash.ts";
+import { dpHash } from "../../flow/hash.ts";
 import { K, newKey } from "../../flow/key.ts";
 import {
   decTtl,
@@ -343,9 +343,9 @@ export class ActionExecutor {
         case Op.HASH: {
           const basis = code[pc + 2];
           if (code[pc + 1] === OVS_HASH_ALG_L4) {
-            key[K.DP_HASH] = dpHash(packetHash(packet, key), basis);
+            key[K.DP_HASH] = dpHash(host.hasher.ofPacket(packet, key), basis);
           } else {
-            key[K.DP_HASH] = dpHash(symmetricL4Hash(key), basis);
+            key[K.DP_HASH] = dpHash(host.hasher.symmetricL4(key), basis);
           }
           pc += 3;
           break;

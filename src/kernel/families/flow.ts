@@ -1,7 +1,7 @@
 import { Errno } from "../../core/errors.ts";
 import { ProgramCache } from "../../datapath/actions/cache.ts";
+import type { ValidationContext } from "../../datapath/actions/index.ts";
 import { dumpActions, type Program } from "../../datapath/actions/program.ts";
-import type { ValidationContext } from "../../datapath/actions/validate.ts";
 import type { Datapath } from "../../datapath/datapath.ts";
 import type { Datapaths } from "../../datapath/datapaths.ts";
 import { type FlowTable, type Ufid, ufidOf } from "../../datapath/flow-table.ts";

@@ -1,10 +1,13 @@
 import { Errno } from "../../core/errors.ts";
 import type { KernelProfile } from "../../core/kernel-profile.ts";
 import { type Datapaths, MAX_PORTS } from "../../datapath/datapaths.ts";
-import type { TunnelOptions, Vport } from "../../datapath/vport.ts";
+import type { Vport } from "../../datapath/vport.ts";
 import { AttributeReader } from "../../netlink/reader.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";
+import type { TunnelOptions } from "../../port/port.ts";
 import { vportAttributes } from "../../schema/openvswitch.ts";
+import type { TunnelVport } from "../../tunnel/kind.ts";
+import { tunnelVport } from "../../tunnel/kinds/index.ts";
 import { EFBIG, EINVAL, ENODEV, EOPNOTSUPP, ERANGE } from "../../uapi/errno.ts";
 import { GENL_UNS_ADMIN_PERM } from "../../uapi/genetlink.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
@@ -32,6 +35,7 @@ export function vportFamily(datapaths: Datapaths, kernel: KernelProfile): GenlFa
     )
       throw new Errno(EINVAL);
     const type = attrs.u32(ovs.OVS_VPORT_ATTR_TYPE);
+    const tunnel = tunnelVport(type);
     const hasIfindex = attrs.has(ovs.OVS_VPORT_ATTR_IFINDEX);
     if (hasIfindex && type !== ovs.OVS_VPORT_TYPE_INTERNAL) throw new Errno(EOPNOTSUPP);
     const portNo = attrs.has(ovs.OVS_VPORT_ATTR_PORT_NO) ? attrs.u32(ovs.OVS_VPORT_ATTR_PORT_NO) : 0;
@@ -45,9 +49,7 @@ export function vportFamily(datapaths: Datapaths, kernel: KernelProfile): GenlFa
       portNo,
       pidsOf(attrs, ovs.OVS_VPORT_ATTR_UPCALL_PID),
       hasIfindex ? attrs.s32(ovs.OVS_VPORT_ATTR_IFINDEX) : 0,
-      type === ovs.OVS_VPORT_TYPE_VXLAN || type === ovs.OVS_VPORT_TYPE_GENEVE
-        ? tunnelOptions(request, type)
-        : undefined,
+      tunnel?.hasOptions === true ? tunnelOptions(request, tunnel) : undefined,
     );
     created.set(vport, ++count);
     answer(request, ovs.OVS_VPORT_CMD_NEW, vport);
@@ -162,7 +164,7 @@ export function vportFamily(datapaths: Datapaths, kernel: KernelProfile): GenlFa
  * there (spec/families F-137, F-138, F-162).
  * @throws Errno EINVAL, ERANGE
  */
-function tunnelOptions({ attrs, view }: GenlRequest, type: number): TunnelOptions {
+function tunnelOptions({ attrs, view }: GenlRequest, { hasGbp }: TunnelVport): TunnelOptions {
   if (!attrs.has(ovs.OVS_VPORT_ATTR_OPTIONS)) throw new Errno(EINVAL);
   const end = attrs.end(ovs.OVS_VPORT_ATTR_OPTIONS);
   const reader = new AttributeReader(view, attrs.offset[ovs.OVS_VPORT_ATTR_OPTIONS], end);
@@ -173,7 +175,7 @@ function tunnelOptions({ attrs, view }: GenlRequest, type: number): TunnelOption
     if (reader.type === ovs.OVS_TUNNEL_ATTR_DST_PORT && dstPort < 0) {
       if (reader.length !== 2) throw new Errno(EINVAL);
       dstPort = reader.u16();
-    } else if (reader.type === ovs.OVS_TUNNEL_ATTR_EXTENSION && type === ovs.OVS_VPORT_TYPE_VXLAN && !extension) {
+    } else if (reader.type === ovs.OVS_TUNNEL_ATTR_EXTENSION && hasGbp && !extension) {
       extension = true;
       if (reader.length < NLA_HDRLEN) throw new Errno(EINVAL);
       const inner = reader.nested();
@@ -217,7 +219,7 @@ export function putVport(writer: MessageWriter, vport: Vport): void {
   }
   const all = (datapath.userFeatures & ovs.OVS_DP_F_VPORT_PIDS) !== 0;
   vportAttributes.encode(writer, { UPCALL_PID: all ? vport.upcallPids : vport.upcallPids.subarray(0, 1) });
-  if (vport.type !== ovs.OVS_VPORT_TYPE_VXLAN && vport.type !== ovs.OVS_VPORT_TYPE_GENEVE) return;
+  if (tunnelVport(vport.type)?.hasOptions !== true) return;
   const options = datapath.tunnelOptions(port);
   if (options === undefined) return;
   const nested = writer.nest(ovs.OVS_VPORT_ATTR_OPTIONS);

@@ -1,7 +1,10 @@
 import type { ExtAck } from "../extack.ts";
 import type { MessageWriter } from "../writer.ts";
 
-/** How the kernel checks a payload (enum netlink_attribute_type; UNSPEC has at most a minimum length). */
+/**
+ * How the kernel checks a payload: enum netlink_attribute_type, and NLA_BE16 and NLA_BE32 of include/net/netlink.h, which
+ * check a range or a mask in network byte order. UNSPEC has at most a minimum length.
+ */
 export const enum Rule {
   UNSPEC = 0,
   FLAG = 1,
@@ -18,10 +21,12 @@ export const enum Rule {
   NUL_STRING = 12,
   NESTED = 13,
   NESTED_ARRAY = 14,
+  BE16 = 18,
+  BE32 = 19,
 }
 
 /** Payload bytes of the integer rules, by Rule; 0 = not an integer. */
-export const INTEGER_SIZE = [0, 0, 1, 2, 4, 8, 1, 2, 4, 8, 0, 0, 0, 0, 0];
+export const INTEGER_SIZE = [0, 0, 1, 2, 4, 8, 1, 2, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 2, 4];
 
 /** One attribute: its number, how the kernel checks it and how its payload is read and written. */
 export interface Attribute<T> {
@@ -34,6 +39,8 @@ export interface Attribute<T> {
   /** Bounds of an integer, or of a BINARY payload's length in bytes. */
   readonly min?: number;
   readonly max?: number;
+  /** Bits that an integer may have. */
+  readonly mask?: number;
   /** The attributes inside, for decoding and printing. */
   readonly inner?: () => AnyAttributeSet;
   /** What each entry of a list() holds. */
@@ -85,6 +92,6 @@ export interface NamedAttribute extends Attribute<unknown> {
 
 /** Gives all attributes one shape: every attribute of every message is looked up through it. */
 export function named(name: string, attribute: Attribute<unknown>): NamedAttribute {
-  const { type, rule, length, size, min, max, inner, element, deep, since, read, write } = attribute;
-  return { name, type, rule, length, size, min, max, inner, element, deep, since, read, write };
+  const { type, rule, length, size, min, max, mask, inner, element, deep, since, read, write } = attribute;
+  return { name, type, rule, length, size, min, max, mask, inner, element, deep, since, read, write };
 }

@@ -32,6 +32,8 @@ export {
   binary,
   checkedAs,
   flag,
+  ipv4,
+  ipv6,
   list,
   markedNested,
   nested,

@@ -16,7 +16,7 @@ import { type AnyAttributeSet, type Attribute, INTEGER_SIZE, Rule } from "./attr
 /**
  * Writes the rule of an attribute as a nest of NL_POLICY_TYPE_ATTR_*, as the controller and extended acks carry it.
  * @param index number of a nested set in the dump, for POLICY_IDX; undefined in an extended ack
- * @returns false, having written nothing, for UNSPEC, which has no rule to write
+ * @returns false, having written nothing, for UNSPEC, BE16 and BE32, which enum netlink_attribute_type cannot express
  */
 export function putPolicy(
   writer: MessageWriter,
@@ -25,7 +25,7 @@ export function putPolicy(
   index: ((set: AnyAttributeSet) => number) | undefined,
 ): boolean {
   const { rule } = attribute;
-  if (rule === Rule.UNSPEC) return false;
+  if (rule === Rule.UNSPEC || rule === Rule.BE16 || rule === Rule.BE32) return false;
   const nest = writer.nest(nestType | NLA_F_NESTED);
   switch (rule) {
     case Rule.NESTED:

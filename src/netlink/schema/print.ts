@@ -24,10 +24,10 @@ export function toText(value: unknown): string {
 function text(value: Json, top: boolean): string {
   if (Array.isArray(value)) return `[${value.map((inner) => text(inner, true)).join(", ")}]`;
   if (typeof value !== "object" || value === null) return String(value);
-  const inner = Object.entries(value).map(([name, one]) => {
-    if (one === true) return name;
-    if (Array.isArray(one)) return `${name}${text(one, false)}`;
-    return typeof one === "object" ? `${name}${text(one, false)}` : `${name}=${one}`;
+  const inner = Object.entries(value).map(([name, member]) => {
+    if (member === true) return name;
+    if (Array.isArray(member)) return `${name}${text(member, false)}`;
+    return typeof member === "object" ? `${name}${text(member, false)}` : `${name}=${member}`;
   });
   return top ? inner.join(", ") : `(${inner.join(", ")})`;
 }

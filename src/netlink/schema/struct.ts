@@ -182,7 +182,7 @@ function writeField(field: Field, writer: MessageWriter, at: number, value: unkn
 }
 
 /** The bytes of an address field's value. @throws RangeError where the text is none */
-function addressBytes(value: unknown, parse: (text: string) => Uint8Array | null): Uint8Array {
+export function addressBytes(value: unknown, parse: (text: string) => Uint8Array | null): Uint8Array {
   const bytes = parse(String(value));
   if (bytes === null) throw new RangeError(`${value} is no address`);
   return bytes;

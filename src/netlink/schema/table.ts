@@ -1,3 +1,8 @@
+import { Errno } from "../../core/errors.ts";
+import { EINVAL } from "../../uapi/errno.ts";
+import { NLA_F_NESTED } from "../../uapi/netlink.ts";
+import type { AnyAttributeSet } from "./attribute.ts";
+import { validateLevel } from "./validate.ts";
 import { readBytes, readString, readU32s } from "./values.ts";
 
 /**
@@ -27,6 +32,12 @@ export class AttributeTable {
   u32(type: number): number {
     return this.view.getUint32(this.offset[type], true);
   }
+  be16(type: number): number {
+    return this.view.getUint16(this.offset[type]);
+  }
+  be32(type: number): number {
+    return this.view.getUint32(this.offset[type]);
+  }
   s32(type: number): number {
     return this.view.getInt32(this.offset[type], true);
   }
@@ -45,5 +56,29 @@ export class AttributeTable {
   /** The payload as an array of u32; a trailing part of one is left out. */
   u32s(type: number): Uint32Array {
     return readU32s(this.view, this.offset[type], this.length[type]);
+  }
+
+  /**
+   * The attributes inside an attribute, checked as nla_parse_nested_deprecated() does.
+   * @throws Errno EINVAL, ERANGE, without an extended ack
+   */
+  nested(type: number, set: AnyAttributeSet): AttributeTable {
+    return this.inside(type, set, false);
+  }
+
+  /**
+   * As nested(), checked as nla_parse_nested() does: NLA_F_NESTED, exact lengths, nothing unknown or left over.
+   * @throws Errno EINVAL, ERANGE, without an extended ack
+   */
+  strictlyNested(type: number, set: AnyAttributeSet): AttributeTable {
+    if ((this.view.getUint16(this.offset[type] - 2, true) & NLA_F_NESTED) === 0) throw new Errno(EINVAL);
+    return this.inside(type, set, true);
+  }
+
+  private inside(type: number, set: AnyAttributeSet, strict: boolean): AttributeTable {
+    const table = new AttributeTable(set.maxType);
+    table.view = this.view;
+    validateLevel(set, table, this.view, this.offset[type], this.end(type), 0, undefined, strict, 0);
+    return table;
   }
 }

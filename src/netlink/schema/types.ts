@@ -1,3 +1,4 @@
+import { ipv4Text, ipv6Text, parseIpv4, parseIpv6 } from "../../net/address.ts";
 import { NLA_F_NESTED } from "../../uapi/netlink.ts";
 import type { MessageWriter } from "../writer.ts";
 import {
@@ -9,20 +10,23 @@ import {
   type Values,
 } from "./attribute.ts";
 import type { AttributeSet } from "./set.ts";
+import { addressBytes } from "./struct.ts";
 import { readBytes, readString, readU32s, readU64 } from "./values.ts";
 
 /** Attribute constructors, named after their payloads. */
 
-/** Bounds of an integer. */
+/** What the kernel checks of an integer beside its length. */
 export interface Bounds {
   readonly min?: number;
   readonly max?: number;
+  /** Bits that it may have. */
+  readonly mask?: number;
 }
 
 function integer(
   rule: Rule,
   type: number,
-  bounds: Bounds,
+  bounds: Bounds | undefined,
   read: (view: DataView, offset: number) => number,
   write: (writer: MessageWriter, type: number, value: number) => void,
 ): Attribute<number> {
@@ -69,20 +73,20 @@ export const s32 = (type: number, bounds: Bounds = {}): Attribute<number> =>
     (writer, t, value) => writer.u32(t, value),
   );
 
-/** Network byte order; checked as u16. */
-export const be16 = (type: number, bounds: Bounds = {}): Attribute<number> =>
+/** Network byte order; checked as u16, with bounds as NLA_BE16. */
+export const be16 = (type: number, bounds?: Bounds): Attribute<number> =>
   integer(
-    Rule.U16,
+    bounds === undefined ? Rule.U16 : Rule.BE16,
     type,
     bounds,
     (view, offset) => view.getUint16(offset),
     (writer, t, value) => writer.be16(t, value),
   );
 
-/** Network byte order; checked as u32. */
-export const be32 = (type: number, bounds: Bounds = {}): Attribute<number> =>
+/** Network byte order; checked as u32, with bounds as NLA_BE32. */
+export const be32 = (type: number, bounds?: Bounds): Attribute<number> =>
   integer(
-    Rule.U32,
+    bounds === undefined ? Rule.U32 : Rule.BE32,
     type,
     bounds,
     (view, offset) => view.getUint32(offset),
@@ -140,6 +144,26 @@ export const unspec = (type: number, min = 0): Attribute<Uint8Array> => ({
   ...binary(type),
   rule: Rule.UNSPEC,
   length: min,
+});
+
+/** An IPv4 address in dotted form, in network byte order; checked as u32. */
+export const ipv4 = (type: number): Attribute<string> => ({
+  type,
+  rule: Rule.U32,
+  length: 0,
+  size: 4,
+  read: (view, offset) => ipv4Text(readBytes(view, offset, 4)),
+  write: (writer, t, value) => writer.raw(t, addressBytes(value, parseIpv4)),
+});
+
+/** An IPv6 address as inet_ntop(3) writes it; checked for a minimum of 16 bytes. */
+export const ipv6 = (type: number): Attribute<string> => ({
+  type,
+  rule: Rule.UNSPEC,
+  length: 16,
+  size: 16,
+  read: (view, offset) => ipv6Text(readBytes(view, offset, 16)),
+  write: (writer, t, value) => writer.raw(t, addressBytes(value, parseIpv6)),
 });
 
 /** Packed u32 values, unchecked. */

@@ -140,6 +140,8 @@ function check(
     default:
       if (length < integer) throw refuse(ERANGE, FAILED, at, base, extack, attribute);
   }
+  if (attribute.mask !== undefined && (readInteger(rule, view, at + 4) & ~attribute.mask) !== 0)
+    throw refuse(EINVAL, "reserved bit set", at, base, extack, attribute);
   if (attribute.min === undefined && attribute.max === undefined) return;
   const value = rule === Rule.BINARY ? length : readInteger(rule, view, at + 4);
   if (value < (attribute.min ?? -Infinity) || value > (attribute.max ?? Infinity)) {
@@ -156,6 +158,10 @@ function readInteger(rule: Rule, view: DataView, at: number): number {
       return view.getUint16(at, true);
     case Rule.U32:
       return view.getUint32(at, true);
+    case Rule.BE16:
+      return view.getUint16(at);
+    case Rule.BE32:
+      return view.getUint32(at);
     case Rule.S8:
       return view.getInt8(at);
     case Rule.S16:

@@ -1,24 +1,27 @@
 import { Csum, Gso, type Packet } from "../../packet/packet.ts";
 import { EOPNOTSUPP } from "../../uapi/errno.ts";
 import type { DeviceStats, Port, PortReceiver } from "../port.ts";
+import { errnoOf, isDeviceGone } from "./attempt.ts";
 import type { PacketIo } from "./packet-io.ts";
 import { TX_BATCH, Tx } from "./packet-io.ts";
 
-/** What a port needs of the set it belongs to. */
+/** What a port uses of the set it belongs to. */
 export interface TransmitQueue {
   readonly io: PacketIo;
-  /** Records waiting in io.tx. */
+  /** Number of records waiting in io.tx. */
   queued: number;
   flush(): void;
-  /** Takes the port out of the set. */
+  /** Removes the port from the set. */
   forget(port: NativePort): void;
+  /** Reports an error that is a defect or of the machine, not an answer of the kernel about a device. Never throws. */
+  fault(error: unknown, what: string): void;
 }
 
 const ETH_HLEN = 14;
 /** Ethernet frames on a device without link-layer header, linux/if_ether.h. */
 const ETH_P_TEB = 0x6558;
 
-/** Milliseconds after which a socket in the namespace of an internal port's device is closed if it was not used. */
+/** Milliseconds without askNetfilter() after which the socket in the namespace of an internal port's device is closed. */
 const NETFILTER_IDLE = 500;
 
 /** A port on a device of the kernel: netdev (AF_PACKET) or internal (TAP). One class, so that send() stays monomorphic. */
@@ -26,14 +29,14 @@ export class NativePort implements Port {
   running = false;
   receiver: PortReceiver | undefined = undefined;
   netnsid: number | undefined = undefined;
-  /** ifindex of our end where the device is a veth, 0 if it is not. */
+  /** ifindex of the end of the veth pair that this process keeps; 0 where the device is no veth. */
   peer = 0;
-  /** The device is no more, and that has been reported. */
+  /** The device is gone, and that has been reported. */
   gone = false;
-  /** The host's conntrack was asked since idleCheck last looked. */
+  /** askNetfilter() was called since idleCheck last ran. */
   private asked = false;
   private idleCheck: NodeJS.Timeout | undefined = undefined;
-  /** Errors counted here: they cannot be added to the device's own counters. */
+  /** Transmit errors that this process counts, in addition to the device's own counters. */
   private txErrors = 0;
   private last: DeviceStats = {
     rxPackets: 0,
@@ -49,7 +52,7 @@ export class NativePort implements Port {
   constructor(
     private readonly queue: TransmitQueue,
     readonly kind: "netdev" | "internal",
-    /** The native port, -1 once closed. */
+    /** Handle of the native port, -1 once it is closed. */
     public handle: number,
     public name: string,
     public ifindex: number,
@@ -77,13 +80,14 @@ export class NativePort implements Port {
     if (++queue.queued === TX_BATCH) queue.flush();
   }
 
-  /** The device's counters and what this process lost; the last known ones once the device is gone. */
+  /** The device's counters with what this process lost; the last ones that were read once the device is gone. */
   stats(): DeviceStats {
     if (this.handle >= 0) {
       try {
         this.last = this.read();
-      } catch {
-        // The device went away a moment ago: word of it is on its way.
+      } catch (error) {
+        // A deleted device keeps its last counters until its RTM_DELLINK is read.
+        if (!isDeviceGone(error, this.netnsid !== undefined)) this.queue.fault(error, `counters of ${this.name}`);
       }
     }
     return { ...this.last };
@@ -96,13 +100,14 @@ export class NativePort implements Port {
     try {
       return this.queue.io.askNetfilter(this.handle, request, length, reply);
     } catch (error) {
-      // No nfnetlink there, or no right to go there.
-      const { errno } = error as { errno?: number };
+      // The namespace has no nfnetlink, or must not be entered.
+      const errno = errnoOf(error);
+      if (errno === undefined) this.queue.fault(error, `conntrack of the namespace of ${this.name}`);
       return -(errno || EOPNOTSUPP);
     }
   }
 
-  /** A namespace that nobody uses any more is to end: nothing of ours may hold it. */
+  /** Closes the socket in the device's namespace, which would keep a namespace alive that is in no other use. */
   private closeIdleNetfilter(): void {
     if (this.asked && this.handle >= 0) {
       this.asked = false;

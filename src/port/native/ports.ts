@@ -1,19 +1,19 @@
-import { Errno } from "../../core/errors.ts";
+import { Errno, NokmodError } from "../../core/errors.ts";
 import { PacketMemory } from "../../packet/memory.ts";
 import { Csum, Gso, Packet } from "../../packet/packet.ts";
 import { EBUSY, EEXIST, EINVAL, ENODEV } from "../../uapi/errno.ts";
 import type { Port, PortEvents, Receive } from "../port.ts";
 import { isDeviceName, type PortDriver } from "../provider.ts";
-import { attempt } from "./attempt.ts";
+import { attempt, isDeviceGone } from "./attempt.ts";
 import { createPacketIo, type Link, type PacketIo, Rx, VnetFlag } from "./packet-io.ts";
 import { NativePort, type TransmitQueue } from "./port.ts";
 import { NativeUnderlay } from "./underlay.ts";
 
 export { NativePort } from "./port.ts";
 
-/** Address space for frames: scratch, pool, and a ring of 4 MiB for each netdev port. */
+/** Bytes of address space for frames: scratch, pool, and a ring of 4 MiB for each netdev port. */
 const ARENA_BYTES = 2 ** 30;
-/** Batches handled before timers and sockets get their turn. */
+/** Batches that are processed before the event loop runs timers and other sockets. */
 const BATCHES_PER_WAKEUP = 8;
 
 /** linux/if_arp.h */
@@ -25,10 +25,11 @@ const IFF_LOOPBACK = 0x8;
 const ETH_P_TEB = 0x6558;
 
 /**
- * Ports on devices of this network namespace: netdev ports by AF_PACKET, internal ports by TAP. Sleeps until a frame
- * comes; then moves batches of up to 256 frames, one native call each way.
+ * Ports on devices of this network namespace: netdev ports by AF_PACKET, internal ports by TAP. Waits until a frame comes;
+ * then moves batches of up to 256 frames, one native call each way.
  *
- * The namespace is that of the thread when the object is made.
+ * The namespace is the one that the thread is in when the object is made. The object owns the arena, the ports' sockets and
+ * the devices of internal ports; close() gives all of them back.
  */
 export class NativePorts implements PortDriver, TransmitQueue {
   readonly io: PacketIo;
@@ -43,7 +44,10 @@ export class NativePorts implements PortDriver, TransmitQueue {
   private events: PortEvents | undefined;
   private listening = false;
 
-  /** @throws Errno ENOMEM (no address space), EMFILE, … */
+  /**
+   * @param arenaBytes address space to reserve; memory is used as it is touched
+   * @throws NokmodError ERR_NATIVE_MISSING; Errno ENOMEM (no address space), EMFILE, EPERM
+   */
   constructor(arenaBytes: number = ARENA_BYTES) {
     this.io = attempt(() => createPacketIo(arenaBytes));
     this.memory = new PacketMemory(this.io.buffer);
@@ -62,7 +66,11 @@ export class NativePorts implements PortDriver, TransmitQueue {
       () => this.drain(),
       (link) => {
         this.underlay.onChange();
-        this.linkChanged(link);
+        try {
+          this.linkChanged(link);
+        } catch (error) {
+          this.fault(error, link === undefined ? "looking at all links again" : `change of link ${link.name}`);
+        }
       },
       () => this.underlay.onChange(),
     );
@@ -118,12 +126,20 @@ export class NativePorts implements PortDriver, TransmitQueue {
     this.listening = false;
   }
 
+  fault(cause: unknown, what: string): void {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    const fault = new NokmodError("ERR_PORT_FAULT", `${what}: ${message}`, { cause });
+    if (this.events?.onFault === undefined) process.emitWarning(fault);
+    else this.events.onFault(fault);
+  }
+
   private exists(ifindex: number, name: string): boolean {
     try {
-      this.io.getLink(ifindex, name, -1);
+      attempt(() => this.io.getLink(ifindex, name, -1));
       return true;
-    } catch {
-      return false;
+    } catch (error) {
+      if (isDeviceGone(error, false)) return false;
+      throw error;
     }
   }
 
@@ -135,7 +151,7 @@ export class NativePorts implements PortDriver, TransmitQueue {
     return port;
   }
 
-  /** Moves batches until there is nothing more, or others must have their turn. */
+  /** Moves batches until no frame is left, BATCHES_PER_WAKEUP at most. */
   private drain(): void {
     const { io } = this;
     let count = io.exchange(this.takeQueued());
@@ -208,7 +224,7 @@ export class NativePorts implements PortDriver, TransmitQueue {
     }
     let port = this.byIfindex(link.ifindex, link.nsid < 0 ? undefined : link.nsid);
     if (port === undefined && link.deleted && link.nsid < 0) {
-      // Our end of a pair goes with the other, wherever that is.
+      // The end of a veth pair that this process keeps is deleted with the other end, in whatever namespace that is.
       port = this.ports.find((p) => p !== undefined && p.peer === link.ifindex);
     }
     if (port === undefined) return;
@@ -217,8 +233,9 @@ export class NativePorts implements PortDriver, TransmitQueue {
     else this.relocate(port);
   }
 
-  /** Looks again where a port's device is and how it does. */
+  /** Asks again where a port's device is, and for its name, MTU and state; reports that it is gone, or a fault. */
   private relocate(port: NativePort): void {
+    let elsewhere = false;
     try {
       if (port.kind === "netdev") this.update(port, this.io.getLink(port.ifindex, "", -1));
       else {
@@ -227,13 +244,15 @@ export class NativePorts implements PortDriver, TransmitQueue {
           this.gone(port);
           return;
         }
+        elsewhere = place.nsid >= 0;
         const link = this.io.getLink(place.ifindex, place.name, place.nsid);
-        port.netnsid = place.nsid < 0 ? undefined : place.nsid;
+        port.netnsid = elsewhere ? place.nsid : undefined;
         port.ifindex = link.ifindex;
         this.update(port, link);
       }
-    } catch {
-      this.gone(port);
+    } catch (error) {
+      if (isDeviceGone(error, elsewhere)) this.gone(port);
+      else this.fault(error, `device ${port.name}`);
     }
   }
 

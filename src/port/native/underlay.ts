@@ -8,11 +8,11 @@ import {
   type Underlay,
   type UnderlayPort,
 } from "../underlay.ts";
-import { attempt } from "./attempt.ts";
+import { attempt, errnoOf } from "./attempt.ts";
 import { TX_BATCH, Tx } from "./packet-io.ts";
 import type { TransmitQueue } from "./port.ts";
 
-/** Of the namespace of the thread that reads it. */
+/** Shows the range of the network namespace that the reading thread is in. */
 const PORT_RANGE = "/proc/sys/net/ipv4/ip_local_port_range";
 const DEFAULT_PORT_RANGE = { min: 32768, max: 60999 };
 
@@ -20,7 +20,7 @@ const DEFAULT_PORT_RANGE = { min: 32768, max: 60999 };
 export class NativeUnderlay implements Underlay {
   readonly portRange = readPortRange();
   onChange: () => void = () => {};
-  /** By native handle. */
+  /** Receivers by native handle. */
   private readonly receivers: (ReceiveUnderlay | undefined)[] = [];
 
   constructor(private readonly queue: TransmitQueue) {}
@@ -48,12 +48,13 @@ export class NativeUnderlay implements Underlay {
       const { mtu, linkMtu, ipsec, hopLimit } = found;
       return { src: addressWords(found.src), mtu, linkMtu, ipsec, hopLimit };
     } catch (error) {
-      if (typeof (error as { errno?: unknown }).errno === "number") return undefined;
+      // Whatever errno the kernel refuses a route with, the packet cannot be sent.
+      if (errnoOf(error) !== undefined) return undefined;
       throw error;
     }
   }
 
-  /** A packet has come in by the native port `handle`, which is none of the datapath's. */
+  /** Hands a packet to the receiver of the native port `handle`. */
   receive(handle: number, packet: Packet, fragment: number): void {
     this.receivers[handle]?.(packet, fragment);
   }
@@ -108,7 +109,9 @@ function readPortRange(): { min: number; max: number } {
   try {
     const [min, max] = readFileSync(PORT_RANGE, "utf8").trim().split(/\s+/).map(Number);
     return min > 0 && max > min ? { min, max } : DEFAULT_PORT_RANGE;
-  } catch {
+  } catch (error) {
+    // A system error (/proc is not mounted, or must not be read); any other is a defect.
+    if (errnoOf(error) === undefined) throw error;
     return DEFAULT_PORT_RANGE;
   }
 }

@@ -1,22 +1,28 @@
+import { Errno } from "../../core/errors.ts";
 import { K, TunnelFlag } from "../../flow/key.ts";
 import { ETH_P_IP, ETH_P_IPV6, ETH_P_MPLS_MC, ETH_P_MPLS_UC } from "../../packet/ethernet.ts";
 import { IpProto } from "../../packet/ip.ts";
 import type { Packet } from "../../packet/packet.ts";
+import { AF_INET, AF_INET6 } from "../../port/underlay.ts";
+import { EBUSY, EINVAL } from "../../uapi/errno.ts";
+import * as rt from "../../uapi/rtnetlink.ts";
 import { type Encapsulation, Pull } from "../encapsulation.ts";
+import { Count, type TunnelKind } from "../kind.ts";
+import { be16, fixed, optional, u16 } from "../link-info.ts";
 
 /**
- * Packets in UDP with no header between (Documentation/networking/bareudp.rst; with MPLS, RFC 7510): the port says what is
- * inside. A device for IPv4 that is in multi-protocol mode takes IPv6 as well, told by the version; one for MPLS takes
- * multicast MPLS, told by the outer destination (RFC 5332).
+ * Packets in UDP without a tunnel header (Documentation/networking/bareudp.rst; with MPLS, RFC 7510): the UDP port stands
+ * for the ethertype of the payload. In multi-protocol mode a device for IPv4 takes IPv6 too, recognised by the IP version,
+ * and one for MPLS takes multicast MPLS, recognised by the outer destination (RFC 5332).
  */
-export class Bareudp implements Encapsulation {
+class Bareudp implements Encapsulation {
   readonly protocol = IpProto.UDP;
   readonly l3 = true;
-  /** The other ethertype of multi-protocol mode, 0 = there is none. */
+  /** The other ethertype of multi-protocol mode, 0: none. */
   private readonly second: number;
 
   /**
-   * @param etherType of what is inside
+   * @param etherType of the payload
    * @param multiProto whether the device takes the related ethertype as well
    */
   constructor(
@@ -40,7 +46,7 @@ export class Bareudp implements Encapsulation {
   pull(packet: Packet, tunnel: Int32Array, v6: boolean): number {
     let { etherType } = this;
     const first = tunnel[K.TUN_DST] >>> 24;
-    // The kernel's socket is one for both families, and has joined no IPv4 group.
+    // The kernel has one IPv6 socket for both families, and it is in no IPv4 multicast group.
     if (!v6 && first >> 4 === 0xe) return Pull.IGNORED;
     if (etherType === ETH_P_IP) {
       const version = packet.len === 0 ? 0 : packet.memory.view.getUint8(packet.off) >> 4;
@@ -57,3 +63,53 @@ export class Bareudp implements Encapsulation {
     return 0;
   }
 }
+
+/** End of the range of UDP source ports, not included. */
+const LAST_PORT = 0xffff;
+
+export const bareudp: TunnelKind = {
+  name: "bareudp",
+  collectMetadata: 0,
+  attributes: [
+    optional(rt.IFLA_BAREUDP_PORT, 2),
+    optional(rt.IFLA_BAREUDP_ETHERTYPE, 2),
+    fixed(rt.IFLA_BAREUDP_SRCPORT_MIN, 2),
+    optional(rt.IFLA_BAREUDP_MULTIPROTO_MODE, 0),
+  ],
+  derived: () => new Map(),
+  validate(data) {
+    if (data === undefined) throw new Errno(EINVAL);
+    if (!data.has(rt.IFLA_BAREUDP_PORT) || !data.has(rt.IFLA_BAREUDP_ETHERTYPE)) throw new Errno(EINVAL);
+    const etherType = be16(data, rt.IFLA_BAREUDP_ETHERTYPE);
+    if (data.has(rt.IFLA_BAREUDP_MULTIPROTO_MODE) && etherType !== ETH_P_IP && etherType !== ETH_P_MPLS_UC)
+      throw new Errno(EINVAL);
+  },
+  isL3: () => true,
+  identity: (data) => String(be16(data, rt.IFLA_BAREUDP_PORT)),
+  duplicateErrno: EBUSY,
+  settings(data) {
+    const min = u16(data, rt.IFLA_BAREUDP_SRCPORT_MIN);
+    const multiProto = data.has(rt.IFLA_BAREUDP_MULTIPROTO_MODE);
+    return {
+      kind: bareudp,
+      encapsulation: new Bareudp(be16(data, rt.IFLA_BAREUDP_ETHERTYPE), multiProto),
+      families: [AF_INET, AF_INET6],
+      dstPort: be16(data, rt.IFLA_BAREUDP_PORT),
+      zeroChecksum6: true,
+      sourcePorts: min < LAST_PORT ? { min, max: LAST_PORT } : undefined,
+      gbp: false,
+    };
+  },
+  behaviour: {
+    egressKey: true,
+    withoutKey: Count.TX_ERROR,
+    unfitKey: Count.TX_ERROR,
+    truncated: Count.TX_ERROR,
+    answersTooBig: false,
+    countsAnswers: false,
+    routeHopLimit: false,
+    keyDstPort: false,
+    countsShortFrames: false,
+  },
+  vport: undefined,
+};

@@ -6,8 +6,25 @@ import { IpProto } from "../../packet/ip.ts";
 import * as ipv4 from "../../packet/ipv4.ts";
 import * as ipv6 from "../../packet/ipv6.ts";
 import type { Packet } from "../../packet/packet.ts";
+import { AF_INET, AF_INET6 } from "../../port/underlay.ts";
+import * as rt from "../../uapi/rtnetlink.ts";
 import { type Encapsulation, Pull } from "../encapsulation.ts";
-import { BASE_LEN, check, ETH_P_ERSPAN, ETH_P_ERSPAN2, GRE_CSUM, GRE_SEQ } from "./gre.ts";
+import type { TunnelKind } from "../kind.ts";
+import { fixed, type LinkAttribute } from "../link-info.ts";
+import {
+  BASE_LEN,
+  checkGre,
+  ETH_P_ERSPAN,
+  ETH_P_ERSPAN2,
+  GRE_ATTRIBUTES,
+  GRE_BEHAVIOUR,
+  GRE_COMMON,
+  GRE_CSUM,
+  GRE_SEQ,
+  greSettings,
+  IP6GRE_ATTRIBUTES,
+  IP6GRE_BEHAVIOUR,
+} from "./gre.ts";
 
 /**
  * ERSPAN (draft-foschiano-erspan), version 1 and 2 (types II and III), over GRE with a sequence number.
@@ -20,31 +37,31 @@ import { BASE_LEN, check, ETH_P_ERSPAN, ETH_P_ERSPAN2, GRE_CSUM, GRE_SEQ } from 
  * |                          timestamp                            |  4  version 2
  * |             SGT               |P|    FT   |   HW ID   |D|GRA|O|  8  version 2
  * ```
- * The option bytes of a tunnel key are the version in the machine's byte order, then what follows the session id.
+ * The option bytes of a tunnel key are the version (u32 in the machine's byte order), then the header's words 4 and 8.
  */
-/** GRE header with nothing but a sequence number. */
+/** Length of the GRE header: flags, protocol type and sequence number. */
 const GRE_LEN = 8;
 const V1_LEN = 8;
 const V2_LEN = 12;
-/** Bytes of the options: version and eight more. */
-export const OPTIONS_LEN = 12;
+/** Length in bytes of the options of a key. */
+const OPTIONS_LEN = 12;
 
 const INDEX_MASK = 0xfffff;
 const SESSION_MASK = 0x3ff;
-/** En: the VLAN tag stands in the frame; for version 2 the field says how the frame's length is. */
+/** En of version 1: the VLAN tag is in the frame. In version 2 the field is BSO: whether the frame is short or oversized. */
 const ENCAP_INFRAME = 3;
 const BSO_SHORT = 1;
 const BSO_OVERSIZED = 2;
 const ETH_ZLEN = 60;
 const ETH_FRAME_LEN = 1514;
-/** Bits of version 2's last word: P, direction and hardware id. */
+/** Bits of the last word of version 2: P and D. */
 const PRESENT = 0x8000;
 const DIRECTION = 0x8;
 
-/** The version number of the options' first word, which has the machine's byte order. */
+/** The version in the first word of the options, which is in the machine's byte order; -1 for one above 255. */
 const versionOf = (word: number): number => ((word & 0x00ffffff) === 0 ? word >>> 24 : -1);
 
-export class Erspan implements Encapsulation {
+class Erspan implements Encapsulation {
   readonly protocol = IpProto.GRE;
   readonly l3 = false;
   private sequence = 0;
@@ -72,7 +89,7 @@ export class Erspan implements Encapsulation {
     const v1 = length === GRE_LEN + V1_LEN;
     const tagged = innerLength >= 18 && view.getUint16(inner + ethernet.TYPE) === ETH_P_8021Q;
     const tci = tagged ? view.getUint16(inner + ethernet.HEADER_LEN) : 0;
-    // The class of service is read where the header of the outer family would have it, whatever is inside.
+    // The kernel reads the class of service at the offset that the outer family has it at, whatever the payload is.
     const l3 = packet.l3;
     let tos = 0;
     if (l3 + 2 <= off + packet.len) tos = v6 ? ipv6.trafficClass(view, l3) : ipv4.tos(view, l3);
@@ -103,7 +120,7 @@ export class Erspan implements Encapsulation {
   }
 
   pull(packet: Packet, tunnel: Int32Array, v6: boolean): number {
-    const gre = check(packet);
+    const gre = checkGre(packet);
     if (gre < 0) return Pull.IGNORED;
     const { view } = packet.memory;
     const { off, len } = packet;
@@ -111,7 +128,7 @@ export class Erspan implements Encapsulation {
     const type = view.getUint16(off + 2);
     if ((type !== ETH_P_ERSPAN && type !== ETH_P_ERSPAN2) || len < gre + 4) return Pull.IGNORED;
     const header = off + gre;
-    // Type I has no sequence number, nor a header of its own. Over IPv6 it is told by its version alone.
+    // Type I has neither sequence number nor ERSPAN header. Over IPv6 the version alone decides.
     const sequenced = (flags & GRE_SEQ) !== 0;
     const version = sequenced || v6 ? view.getUint8(header) >> 4 : 0;
     const length = gre + (version === 0 ? 0 : version === 1 ? V1_LEN : V2_LEN);
@@ -128,7 +145,7 @@ export class Erspan implements Encapsulation {
   }
 }
 
-/** Whether the IP header promises more than the frame has. */
+/** Whether the IP header's length exceeds the frame. */
 function isTruncated(packet: Packet, inner: number, etherType: number): boolean {
   const { view } = packet.memory;
   const { l3 } = packet;
@@ -139,3 +156,23 @@ function isTruncated(packet: Packet, inner: number, etherType: number): boolean 
     return l3 + ipv6.HEADER_LEN <= end && ipv6.payloadLength(view, l3) > end - l3 - ipv6.HEADER_LEN;
   return false;
 }
+
+const ATTRIBUTES: readonly LinkAttribute[] = [fixed(rt.IFLA_GRE_ERSPAN_VER, 1, 1), fixed(rt.IFLA_GRE_ERSPAN_INDEX, 4)];
+
+/** ERSPAN over IPv4. */
+export const erspan: TunnelKind = {
+  ...GRE_COMMON,
+  name: "erspan",
+  attributes: [...ATTRIBUTES, ...GRE_ATTRIBUTES],
+  settings: (_data, { clock }) => greSettings(erspan, new Erspan(clock), AF_INET),
+  behaviour: GRE_BEHAVIOUR,
+};
+
+/** ERSPAN over IPv6. */
+export const ip6erspan: TunnelKind = {
+  ...GRE_COMMON,
+  name: "ip6erspan",
+  attributes: [...ATTRIBUTES, ...IP6GRE_ATTRIBUTES],
+  settings: (_data, { clock }) => greSettings(ip6erspan, new Erspan(clock), AF_INET6),
+  behaviour: IP6GRE_BEHAVIOUR,
+};

@@ -2,7 +2,13 @@ import { K, TunnelFlag } from "../../flow/key.ts";
 import { ETH_P_TEB } from "../../packet/ethernet.ts";
 import { IpProto } from "../../packet/ip.ts";
 import type { Packet } from "../../packet/packet.ts";
+import { AF_INET, AF_INET6 } from "../../port/underlay.ts";
+import { EBUSY } from "../../uapi/errno.ts";
+import { OVS_VPORT_TYPE_GENEVE } from "../../uapi/openvswitch.ts";
+import * as rt from "../../uapi/rtnetlink.ts";
 import { type Encapsulation, Pull } from "../encapsulation.ts";
+import { Count, type TunnelKind } from "../kind.ts";
+import { be16, be16Bytes, bool, fixed, type LinkData, optional } from "../link-info.ts";
 
 /**
  * Geneve (RFC 8926).
@@ -15,14 +21,14 @@ import { type Encapsulation, Pull } from "../encapsulation.ts";
  * |   options: class (16), type (8, top bit = critical), length in words (low 5 bits of 8), data …   8
  * ```
  */
-export const HEADER_LEN = 8;
+const HEADER_LEN = 8;
 
 const OAM = 0x80;
 const CRITICAL = 0x40;
-/** Of an option's first word. */
+/** The critical bit of an option's first word. */
 const OPTION_CRITICAL = 0x8000;
 
-export class Geneve implements Encapsulation {
+class Geneve implements Encapsulation {
   readonly protocol = IpProto.UDP;
   readonly l3 = false;
 
@@ -70,7 +76,7 @@ export class Geneve implements Encapsulation {
   }
 }
 
-/** Whether one of the options, which were validated with the action, is critical. */
+/** Whether an option is critical. Their lengths add up: they were validated with the action. */
 function hasCritical(tunnel: Int32Array, length: number): boolean {
   for (let at = 0; at < length; ) {
     const word = tunnel[K.TUN_OPTS + (at >> 2)];
@@ -79,3 +85,66 @@ function hasCritical(tunnel: Int32Array, length: number): boolean {
   }
   return false;
 }
+
+/** UDP port of a device for which none was given (IANA). */
+const DEFAULT_PORT = 6081;
+
+function portOf(data: LinkData): number {
+  return data.has(rt.IFLA_GENEVE_PORT) ? be16(data, rt.IFLA_GENEVE_PORT) : DEFAULT_PORT;
+}
+
+export const geneve: TunnelKind = {
+  name: "geneve",
+  collectMetadata: rt.IFLA_GENEVE_COLLECT_METADATA,
+  attributes: [
+    fixed(rt.IFLA_GENEVE_ID, 4),
+    fixed(rt.IFLA_GENEVE_TTL, 1),
+    fixed(rt.IFLA_GENEVE_TOS, 1),
+    fixed(rt.IFLA_GENEVE_LABEL, 4),
+    fixed(rt.IFLA_GENEVE_DF, 1),
+    optional(rt.IFLA_GENEVE_PORT, 2),
+    optional(rt.IFLA_GENEVE_COLLECT_METADATA, 0),
+    bool(rt.IFLA_GENEVE_UDP_ZERO_CSUM6_RX, 1),
+    bool(rt.IFLA_GENEVE_TTL_INHERIT),
+    optional(rt.IFLA_GENEVE_INNER_PROTO_INHERIT, 0),
+  ],
+  derived: (data) => new Map([[rt.IFLA_GENEVE_PORT, be16Bytes(portOf(data))]]),
+  validate: () => {},
+  isL3: () => false,
+  identity: (data) => String(portOf(data)),
+  duplicateErrno: EBUSY,
+  settings: (data) => ({
+    kind: geneve,
+    encapsulation: new Geneve(),
+    families: [AF_INET, AF_INET6],
+    dstPort: portOf(data),
+    zeroChecksum6: true,
+    sourcePorts: { min: 1, max: 0xffff },
+    gbp: false,
+  }),
+  behaviour: {
+    egressKey: true,
+    withoutKey: Count.TX_DROPPED,
+    unfitKey: Count.TX_DROPPED,
+    truncated: Count.TX_ERROR,
+    answersTooBig: true,
+    countsAnswers: false,
+    routeHopLimit: false,
+    keyDstPort: false,
+    countsShortFrames: true,
+  },
+  vport: {
+    type: OVS_VPORT_TYPE_GENEVE,
+    name: "geneve",
+    mtu: 65465,
+    hasOptions: true,
+    hasGbp: false,
+    // The only type whose devices want checksums.
+    zeroChecksum6: false,
+    putLinkData(data, { dstPort }) {
+      data.be16(rt.IFLA_GENEVE_PORT, dstPort);
+      data.flag(rt.IFLA_GENEVE_COLLECT_METADATA);
+      data.u8(rt.IFLA_GENEVE_UDP_ZERO_CSUM6_RX, 0);
+    },
+  },
+};

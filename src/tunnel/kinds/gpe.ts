@@ -1,12 +1,16 @@
+import { Errno } from "../../core/errors.ts";
 import { K, TunnelFlag } from "../../flow/key.ts";
 import { ETH_P_IP, ETH_P_IPV6, ETH_P_MPLS_UC, ETH_P_NSH, ETH_P_TEB } from "../../packet/ethernet.ts";
 import { IpProto } from "../../packet/ip.ts";
 import type { Packet } from "../../packet/packet.ts";
+import { EINVAL } from "../../uapi/errno.ts";
+import * as rt from "../../uapi/rtnetlink.ts";
 import { type Encapsulation, Pull } from "../encapsulation.ts";
-import { HEADER_LEN } from "./vxlan.ts";
+import { flag, type LinkData } from "../link-info.ts";
 
 /**
- * VXLAN with the generic protocol extension (draft-ietf-nvo3-vxlan-gpe): the header says what is inside.
+ * VXLAN with the generic protocol extension (draft-ietf-nvo3-vxlan-gpe): the header names the protocol of the payload.
+ * To rtnetlink it is a mode of the VXLAN device (IFLA_VXLAN_GPE), whose record is in vxlan.ts.
  *
  * ```
  *  0                   1                   2                   3
@@ -14,15 +18,20 @@ import { HEADER_LEN } from "./vxlan.ts";
  * |R|R|ver|I|P|B|O|           reserved            | next protocol |  0
  * |                     VNI                       |   reserved    |  4
  * ```
- * I: there is a VNI, P: there is a next protocol, O: for whoever administers the tunnel.
+ * I: there is a VNI, P: there is a next protocol, O: an OAM packet, B: a BUM packet.
  */
+const HEADER_LEN = 8;
+
+/** UDP port of a device for which none was given (IANA). */
+export const GPE_PORT = 4790;
+
 const VNI_PRESENT = 0x08000000;
 const PROTOCOL_PRESENT = 0x04000000;
-/** All that the extension gives a meaning: version, P, O and the next protocol. B has none. */
+/** The bits that the extension uses: version, P, O and the next protocol. The kernel knows no B. */
 const GPE_USED = 0x350000ff;
 const VERSION_OR_OAM = 0x31000000;
 
-/** Ethertypes by next protocol; 0 = has none. */
+/** Ethertypes by next protocol, 0: none. */
 const ETHER_TYPES = Uint16Array.of(0, ETH_P_IP, ETH_P_IPV6, ETH_P_TEB, ETH_P_NSH, ETH_P_MPLS_UC);
 
 export class VxlanGpe implements Encapsulation {
@@ -61,4 +70,23 @@ export class VxlanGpe implements Encapsulation {
     tunnel[K.TUN_FLAGS] |= TunnelFlag.KEY << 16;
     return HEADER_LEN;
   }
+}
+
+/** Attributes that a device with the extension refuses (the complement of VXLAN_F_ALLOWED_GPE). */
+const REFUSED = [
+  rt.IFLA_VXLAN_PROXY,
+  rt.IFLA_VXLAN_RSC,
+  rt.IFLA_VXLAN_L2MISS,
+  rt.IFLA_VXLAN_L3MISS,
+  rt.IFLA_VXLAN_REMCSUM_TX,
+  rt.IFLA_VXLAN_REMCSUM_RX,
+  rt.IFLA_VXLAN_GBP,
+  rt.IFLA_VXLAN_REMCSUM_NOPARTIAL,
+  rt.IFLA_VXLAN_TTL_INHERIT,
+];
+
+/** Checks the attributes of a device with the extension. @throws Errno EINVAL: it learns (the default), or has a refused one */
+export function validateGpe(data: LinkData): void {
+  const learns = !data.has(rt.IFLA_VXLAN_LEARNING) || flag(data, rt.IFLA_VXLAN_LEARNING);
+  if (learns || REFUSED.some((attribute) => flag(data, attribute))) throw new Errno(EINVAL);
 }

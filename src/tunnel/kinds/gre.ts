@@ -3,7 +3,13 @@ import { checksum } from "../../packet/checksum.ts";
 import { ETH_P_TEB } from "../../packet/ethernet.ts";
 import { IpProto } from "../../packet/ip.ts";
 import type { Packet } from "../../packet/packet.ts";
+import { AF_INET, AF_INET6 } from "../../port/underlay.ts";
+import { EEXIST } from "../../uapi/errno.ts";
+import { OVS_VPORT_TYPE_GRE } from "../../uapi/openvswitch.ts";
+import * as rt from "../../uapi/rtnetlink.ts";
 import { type Encapsulation, Pull } from "../encapsulation.ts";
+import { Count, type TunnelBehaviour, type TunnelKind, type TunnelSettings } from "../kind.ts";
+import { bool, fixed, type LinkAttribute, optional } from "../link-info.ts";
 
 /**
  * GRE (RFC 2784) with key and sequence number (RFC 2890).
@@ -23,12 +29,12 @@ export const ETH_P_ERSPAN2 = 0x22eb;
 
 export const GRE_CSUM = 0x8000;
 const GRE_ROUTING = 0x4000;
-export const GRE_KEY = 0x2000;
+const GRE_KEY = 0x2000;
 export const GRE_SEQ = 0x1000;
 const GRE_VERSION = 0x0007;
 
-/** Length of a header with these flags. */
-export function headerLength(flags: number): number {
+/** Length in bytes of a header with these flags. */
+function headerLength(flags: number): number {
   return (
     BASE_LEN +
     ((flags & GRE_CSUM) !== 0 ? 4 : 0) +
@@ -38,10 +44,10 @@ export function headerLength(flags: number): number {
 }
 
 /**
- * Checks a header at packet.off: version 0, no source routes, all of it there, checksum right.
+ * Checks a header at packet.off: version 0, no source routes, complete, checksum right.
  * @returns its length, or -1
  */
-export function check(packet: Packet): number {
+export function checkGre(packet: Packet): number {
   const { off, len } = packet;
   if (len < BASE_LEN) return -1;
   const { view } = packet.memory;
@@ -49,32 +55,32 @@ export function check(packet: Packet): number {
   if ((flags & (GRE_VERSION | GRE_ROUTING)) !== 0) return -1;
   const length = headerLength(flags);
   if (len < length) return -1;
-  // A packet that never left this machine may have its checksum still to be written: then the field is 0.
+  // The sender on this machine may have left the checksum to the device: then the field is 0.
   if ((flags & GRE_CSUM) !== 0 && view.getUint16(off + BASE_LEN) !== 0 && checksum(view, off, len) !== 0) return -1;
   return length;
 }
 
-/** Which packets a GRE device takes: by the protocol type in their header. */
-export const enum GreKind {
+/** Which packets a GRE device takes, by the protocol type in their header. */
+const enum Payload {
   /** Ethernet frames. */
   ETHERNET = 0,
-  /** Whatever it is called, taken for an Ethernet frame. */
+  /** Ethernet frames, whatever the protocol type says. */
   ETHERNET_ANY = 1,
-  /** Packets without Ethernet header; frames too if nobody else wants them. */
+  /** Packets without Ethernet header; Ethernet frames too where no other device takes them. */
   L3 = 2,
 }
 
-/** GRE with Ethernet frames or, as an L3 device, with whatever else inside. */
-export class Gre implements Encapsulation {
+/** GRE with Ethernet frames as payload or, as an L3 device, with packets of any protocol. */
+class Gre implements Encapsulation {
   readonly protocol = IpProto.GRE;
   readonly l3: boolean;
 
   /** @param takesFrames whether an L3 device is to take Ethernet frames now */
   constructor(
-    private readonly kind: GreKind,
+    private readonly payload: Payload,
     private readonly takesFrames: () => boolean = () => false,
   ) {
-    this.l3 = kind === GreKind.L3;
+    this.l3 = payload === Payload.L3;
   }
 
   length(tunnel: Int32Array): number {
@@ -101,20 +107,20 @@ export class Gre implements Encapsulation {
   }
 
   pull(packet: Packet, tunnel: Int32Array): number {
-    const length = check(packet);
+    const length = checkGre(packet);
     if (length < 0) return Pull.IGNORED;
     const { view } = packet.memory;
     const { off } = packet;
     const flags = view.getUint16(off);
     const type = view.getUint16(off + 2);
     if (type === ETH_P_ERSPAN || type === ETH_P_ERSPAN2) return Pull.IGNORED;
-    if (this.kind === GreKind.L3) {
+    if (this.payload === Payload.L3) {
       if (type === ETH_P_TEB && !this.takesFrames()) return Pull.IGNORED;
       packet.protocol = type;
-    } else if (type !== ETH_P_TEB && this.kind === GreKind.ETHERNET) {
+    } else if (type !== ETH_P_TEB && this.payload === Payload.ETHERNET) {
       return Pull.IGNORED;
     }
-    // The device was not made with checksums, and wants what it was made with.
+    // The kernel wants what the device was made with, and these devices are made without checksums.
     if ((flags & GRE_CSUM) !== 0) return Pull.ERROR;
     let keyFlags = 0;
     if ((flags & GRE_KEY) !== 0) {
@@ -128,3 +134,135 @@ export class Gre implements Encapsulation {
     return length;
   }
 }
+
+const FIRST_ATTRIBUTES: readonly LinkAttribute[] = [
+  fixed(rt.IFLA_GRE_LINK, 4),
+  fixed(rt.IFLA_GRE_IFLAGS, 2),
+  fixed(rt.IFLA_GRE_OFLAGS, 2),
+  fixed(rt.IFLA_GRE_IKEY, 4),
+  fixed(rt.IFLA_GRE_OKEY, 4),
+];
+const FOU_ATTRIBUTES: readonly LinkAttribute[] = [
+  fixed(rt.IFLA_GRE_FWMARK, 4),
+  fixed(rt.IFLA_GRE_ENCAP_TYPE, 2),
+  fixed(rt.IFLA_GRE_ENCAP_SPORT, 2),
+  fixed(rt.IFLA_GRE_ENCAP_DPORT, 2),
+  fixed(rt.IFLA_GRE_ENCAP_FLAGS, 2),
+];
+
+/** IFLA_INFO_DATA of devices over IPv4 (ip_gre.c). */
+export const GRE_ATTRIBUTES: readonly LinkAttribute[] = [
+  ...FIRST_ATTRIBUTES,
+  fixed(rt.IFLA_GRE_LOCAL, 4),
+  fixed(rt.IFLA_GRE_REMOTE, 4),
+  fixed(rt.IFLA_GRE_TTL, 1),
+  fixed(rt.IFLA_GRE_TOS, 1),
+  bool(rt.IFLA_GRE_PMTUDISC, 1),
+  ...FOU_ATTRIBUTES,
+  fixed(rt.IFLA_GRE_IGNORE_DF, 1),
+  optional(rt.IFLA_GRE_COLLECT_METADATA, 0),
+];
+
+/** IFLA_INFO_DATA of devices over IPv6 (ip6_gre.c). */
+export const IP6GRE_ATTRIBUTES: readonly LinkAttribute[] = [
+  ...FIRST_ATTRIBUTES,
+  fixed(rt.IFLA_GRE_LOCAL, 16),
+  fixed(rt.IFLA_GRE_REMOTE, 16),
+  fixed(rt.IFLA_GRE_TTL, 1),
+  fixed(rt.IFLA_GRE_ENCAP_LIMIT, 1),
+  fixed(rt.IFLA_GRE_FLOWINFO, 4),
+  // IP6_TNL_F_CAP_PER_PACKET: source and destination depend on the packet.
+  fixed(rt.IFLA_GRE_FLAGS, 4, 0, 0, 4),
+  ...FOU_ATTRIBUTES,
+  optional(rt.IFLA_GRE_COLLECT_METADATA, 0),
+];
+
+/** Fields of the records that all kinds over GRE share. */
+export const GRE_COMMON = {
+  collectMetadata: rt.IFLA_GRE_COLLECT_METADATA,
+  derived: () => new Map(),
+  validate: () => {},
+  isL3: () => false,
+  identity: () => "",
+  duplicateErrno: EEXIST,
+  vport: undefined,
+} satisfies Partial<TunnelKind>;
+
+/** Settings of a kind over GRE. */
+export function greSettings(kind: TunnelKind, encapsulation: Encapsulation, family: number): TunnelSettings {
+  return {
+    kind,
+    encapsulation,
+    families: [family],
+    dstPort: 0,
+    zeroChecksum6: false,
+    sourcePorts: undefined,
+    gbp: false,
+  };
+}
+
+/** Behaviour of GRE over IPv4. */
+export const GRE_BEHAVIOUR: TunnelBehaviour = {
+  egressKey: true,
+  withoutKey: Count.TX_DROPPED,
+  unfitKey: Count.TX_DROPPED,
+  truncated: Count.TX_DROPPED,
+  answersTooBig: false,
+  countsAnswers: false,
+  routeHopLimit: false,
+  keyDstPort: false,
+  countsShortFrames: false,
+};
+
+/** Behaviour of GRE over IPv6. */
+export const IP6GRE_BEHAVIOUR: TunnelBehaviour = {
+  egressKey: false,
+  withoutKey: Count.TX_DROPPED,
+  unfitKey: Count.BOTH,
+  truncated: Count.BOTH,
+  answersTooBig: false,
+  countsAnswers: false,
+  routeHopLimit: false,
+  keyDstPort: false,
+  countsShortFrames: false,
+};
+
+/** GRE over IPv4 with Ethernet frames; OVS_VPORT_TYPE_GRE makes one. */
+export const gretap: TunnelKind = {
+  ...GRE_COMMON,
+  name: "gretap",
+  attributes: GRE_ATTRIBUTES,
+  settings: () => greSettings(gretap, new Gre(Payload.ETHERNET), AF_INET),
+  behaviour: GRE_BEHAVIOUR,
+  vport: {
+    type: OVS_VPORT_TYPE_GRE,
+    name: "gre",
+    mtu: 65497,
+    hasOptions: false,
+    hasGbp: false,
+    zeroChecksum6: true,
+    putLinkData(data) {
+      data.flag(rt.IFLA_GRE_COLLECT_METADATA);
+      data.u8(rt.IFLA_GRE_PMTUDISC, 0);
+    },
+  },
+};
+
+/** GRE over IPv4 without Ethernet header. It takes Ethernet frames as long as there is no gretap port. */
+export const gre: TunnelKind = {
+  ...GRE_COMMON,
+  name: "gre",
+  attributes: GRE_ATTRIBUTES,
+  isL3: () => true,
+  settings: (_data, context) => greSettings(gre, new Gre(Payload.L3, () => !context.hasPort(gretap)), AF_INET),
+  behaviour: { ...GRE_BEHAVIOUR, egressKey: false },
+};
+
+/** GRE over IPv6 with Ethernet frames. */
+export const ip6gretap: TunnelKind = {
+  ...GRE_COMMON,
+  name: "ip6gretap",
+  attributes: IP6GRE_ATTRIBUTES,
+  settings: () => greSettings(ip6gretap, new Gre(Payload.ETHERNET_ANY), AF_INET6),
+  behaviour: IP6GRE_BEHAVIOUR,
+};

@@ -1,7 +1,16 @@
+import { Errno } from "../../core/errors.ts";
 import { K, TunnelFlag } from "../../flow/key.ts";
 import { IpProto } from "../../packet/ip.ts";
 import type { Packet } from "../../packet/packet.ts";
+import { AF_INET, AF_INET6 } from "../../port/underlay.ts";
+import { EEXIST, EINVAL } from "../../uapi/errno.ts";
+import { OVS_VPORT_TYPE_VXLAN } from "../../uapi/openvswitch.ts";
+import * as rt from "../../uapi/rtnetlink.ts";
+import { kernelVersion } from "../../uapi/version.ts";
 import { type Encapsulation, Pull } from "../encapsulation.ts";
+import { Count, type TunnelKind } from "../kind.ts";
+import { be16, be16Bytes, bool, fixed, flag, type LinkData, optional, since } from "../link-info.ts";
+import { GPE_PORT, VxlanGpe, validateGpe } from "./gpe.ts";
 
 /**
  * VXLAN (RFC 7348), with the group policy extension (draft-smith-vxlan-group-policy) where the device has it.
@@ -13,7 +22,7 @@ import { type Encapsulation, Pull } from "../encapsulation.ts";
  * |                     VNI                       |   reserved    |  4
  * ```
  */
-export const HEADER_LEN = 8;
+const HEADER_LEN = 8;
 
 const VNI_PRESENT = 0x08000000;
 const GBP_PRESENT = 0x80000000 | 0;
@@ -21,19 +30,19 @@ const GBP_PRESENT = 0x80000000 | 0;
 const DONT_LEARN = 0x00400000;
 const POLICY_APPLIED = 0x00080000;
 const POLICY_ID = 0xffff;
-/** The extension's flag and all that its field covers: whatever stands there is taken. */
+/** The extension's flag and the bits of its field, which may have any value. */
 const GBP_USED = 0x80ffffff | 0;
 
-/** The u32 that the key's option bytes hold in the machine's byte order. */
+/** Swaps the bytes of a u32: the option bytes of a key hold it in the machine's byte order. */
 const swap = (word: number): number =>
   ((word & 0xff) << 24) | ((word & 0xff00) << 8) | ((word >>> 8) & 0xff00) | (word >>> 24);
 
-export class Vxlan implements Encapsulation {
+class Vxlan implements Encapsulation {
   readonly protocol = IpProto.UDP;
   readonly l3 = false;
 
   /** @param gbp whether the device has the group policy extension */
-  constructor(readonly gbp: boolean) {}
+  constructor(private readonly gbp: boolean) {}
 
   length(): number {
     return HEADER_LEN;
@@ -75,3 +84,138 @@ export class Vxlan implements Encapsulation {
     return HEADER_LEN;
   }
 }
+
+/** UDP port of a device for which none was given: the one in use before IANA assigned 4789. */
+const DEFAULT_PORT = 8472;
+
+function portOf(data: LinkData): number {
+  return be16(data, rt.IFLA_VXLAN_PORT) || (data.has(rt.IFLA_VXLAN_GPE) ? GPE_PORT : DEFAULT_PORT);
+}
+
+/** Source ports by an IFLA_VXLAN_PORT_RANGE (two be16, the end not included); undefined for an empty range. */
+function sourcePorts(range: Uint8Array | undefined): { min: number; max: number } | undefined {
+  if (range === undefined || range.length < 4) return undefined;
+  const [min, max] = [(range[0] << 8) | range[1], (range[2] << 8) | range[3]];
+  return min < max ? { min, max } : undefined;
+}
+
+/** Header bits that are in no use (IFLA_VXLAN_RESERVED_BITS). */
+function reservedBits(data: LinkData): Uint8Array {
+  const bits = Uint8Array.of(0xf7, 0xff, 0xff, 0xff, 0, 0, 0, 0xff);
+  const used = data.has(rt.IFLA_VXLAN_GPE)
+    ? [0x35, 0, 0, 0xff]
+    : data.has(rt.IFLA_VXLAN_GBP)
+      ? [0x80, 0xff, 0xff, 0xff]
+      : [];
+  for (const [i, byte] of used.entries()) bits[i] &= ~byte;
+  return bits;
+}
+
+/** Attributes by which devices of the same UDP port and VNI may differ (VXLAN_F_RCV_FLAGS). */
+const RECEIVE_FLAGS = [
+  rt.IFLA_VXLAN_GBP,
+  rt.IFLA_VXLAN_GPE,
+  rt.IFLA_VXLAN_UDP_ZERO_CSUM6_RX,
+  rt.IFLA_VXLAN_REMCSUM_RX,
+  rt.IFLA_VXLAN_REMCSUM_NOPARTIAL,
+  rt.IFLA_VXLAN_VNIFILTER,
+];
+
+/** VXLAN devices; with IFLA_VXLAN_GPE they speak VXLAN-GPE (gpe.ts). */
+export const vxlan: TunnelKind = {
+  name: "vxlan",
+  collectMetadata: rt.IFLA_VXLAN_COLLECT_METADATA,
+  attributes: [
+    fixed(rt.IFLA_VXLAN_ID, 4),
+    optional(rt.IFLA_VXLAN_GROUP, 4),
+    optional(rt.IFLA_VXLAN_GROUP6, 16),
+    optional(rt.IFLA_VXLAN_LINK, 4),
+    optional(rt.IFLA_VXLAN_LOCAL, 4),
+    optional(rt.IFLA_VXLAN_LOCAL6, 16),
+    fixed(rt.IFLA_VXLAN_TTL, 1),
+    { ...bool(rt.IFLA_VXLAN_TTL_INHERIT), requestedAsFlag: true },
+    fixed(rt.IFLA_VXLAN_TOS, 1),
+    fixed(rt.IFLA_VXLAN_DF, 1),
+    fixed(rt.IFLA_VXLAN_LABEL, 4),
+    since(kernelVersion(6, 7), fixed(rt.IFLA_VXLAN_LABEL_POLICY, 4)),
+    bool(rt.IFLA_VXLAN_LEARNING, 1),
+    bool(rt.IFLA_VXLAN_PROXY),
+    bool(rt.IFLA_VXLAN_RSC),
+    bool(rt.IFLA_VXLAN_L2MISS),
+    bool(rt.IFLA_VXLAN_L3MISS),
+    bool(rt.IFLA_VXLAN_COLLECT_METADATA),
+    // 300 s
+    fixed(rt.IFLA_VXLAN_AGEING, 4, 300 & 0xff, 300 >> 8),
+    fixed(rt.IFLA_VXLAN_LIMIT, 4),
+    optional(rt.IFLA_VXLAN_PORT, 2),
+    bool(rt.IFLA_VXLAN_UDP_CSUM, 1),
+    bool(rt.IFLA_VXLAN_UDP_ZERO_CSUM6_TX),
+    bool(rt.IFLA_VXLAN_UDP_ZERO_CSUM6_RX),
+    bool(rt.IFLA_VXLAN_REMCSUM_TX),
+    bool(rt.IFLA_VXLAN_REMCSUM_RX),
+    since(kernelVersion(6, 5), bool(rt.IFLA_VXLAN_LOCALBYPASS, 1)),
+    fixed(rt.IFLA_VXLAN_PORT_RANGE, 4),
+    optional(rt.IFLA_VXLAN_GBP, 0),
+    optional(rt.IFLA_VXLAN_GPE, 0),
+    optional(rt.IFLA_VXLAN_REMCSUM_NOPARTIAL, 0),
+    optional(rt.IFLA_VXLAN_VNIFILTER, 1),
+    since(kernelVersion(6, 14), optional(rt.IFLA_VXLAN_RESERVED_BITS, 8)),
+  ],
+  derived: (data) =>
+    new Map([
+      [rt.IFLA_VXLAN_PORT, be16Bytes(portOf(data))],
+      [rt.IFLA_VXLAN_RESERVED_BITS, data.get(rt.IFLA_VXLAN_RESERVED_BITS) ?? reservedBits(data)],
+    ]),
+  validate(data) {
+    if (data === undefined) return;
+    const range = data.get(rt.IFLA_VXLAN_PORT_RANGE);
+    if (range !== undefined && (range[2] << 8) + range[3] < (range[0] << 8) + range[1]) throw new Errno(EINVAL);
+    if (data.has(rt.IFLA_VXLAN_GPE)) validateGpe(data);
+  },
+  isL3: (data) => data.has(rt.IFLA_VXLAN_GPE),
+  identity(data) {
+    const vni = (data.get(rt.IFLA_VXLAN_ID) ?? []).join(" ");
+    return `${vni} ${portOf(data)} ${RECEIVE_FLAGS.map((type) => flag(data, type))}`;
+  },
+  duplicateErrno: EEXIST,
+  settings(data) {
+    const isGpe = data.has(rt.IFLA_VXLAN_GPE);
+    const gbp = !isGpe && flag(data, rt.IFLA_VXLAN_GBP);
+    return {
+      kind: vxlan,
+      encapsulation: isGpe ? new VxlanGpe() : new Vxlan(gbp),
+      families: [AF_INET, AF_INET6],
+      dstPort: portOf(data),
+      zeroChecksum6: flag(data, rt.IFLA_VXLAN_UDP_ZERO_CSUM6_RX),
+      sourcePorts: sourcePorts(data.get(rt.IFLA_VXLAN_PORT_RANGE)),
+      gbp,
+    };
+  },
+  behaviour: {
+    egressKey: true,
+    withoutKey: Count.NONE,
+    unfitKey: Count.TX_DROPPED,
+    truncated: Count.TX_DROPPED,
+    answersTooBig: true,
+    countsAnswers: true,
+    routeHopLimit: true,
+    keyDstPort: true,
+    countsShortFrames: false,
+  },
+  vport: {
+    type: OVS_VPORT_TYPE_VXLAN,
+    name: "vxlan",
+    mtu: 65535,
+    hasOptions: true,
+    hasGbp: true,
+    zeroChecksum6: true,
+    putLinkData(data, { dstPort, gbp }) {
+      data.be16(rt.IFLA_VXLAN_PORT, dstPort);
+      data.u8(rt.IFLA_VXLAN_UDP_ZERO_CSUM6_RX, 1);
+      if (gbp) data.flag(rt.IFLA_VXLAN_GBP);
+      data.u8(rt.IFLA_VXLAN_COLLECT_METADATA, 1);
+      data.u8(rt.IFLA_VXLAN_LEARNING, 0);
+      data.u8(rt.IFLA_VXLAN_LOCALBYPASS, 0);
+    },
+  },
+};

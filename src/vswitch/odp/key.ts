@@ -156,7 +156,7 @@ function putLabels(writer: MessageWriter, source: Flow): void {
   for (let i = 0; i < 16; i++) writer.bytes[at + i] = source.bytes[F.CT_LABEL + 15 - i];
 }
 
-/** What stands in the attribute for a value: the flow's own bytes, or those of a mask. */
+/** Writes metadata attributes. @param source the key itself, or a mask */
 function putMetadata(writer: MessageWriter, key: Flow, source: Flow, inPort: number): void {
   writer.u32(ovs.OVS_KEY_ATTR_PRIORITY, source.u32(F.SKB_PRIORITY));
   writer.u32(ovs.OVS_KEY_ATTR_SKB_MARK, source.u32(F.PKT_MARK));

@@ -1,5 +1,5 @@
 /** OpenFlow actions as the parser gives them. */
-import type { Field, Subfield } from "../fields.ts";
+import type { OfpField, Subfield } from "../fields.ts";
 import type { Match } from "../flow.ts";
 import type { MaskedValue } from "./symbols.ts";
 
@@ -35,7 +35,7 @@ export interface OfpCtAction {
 export interface SetFieldAction {
   readonly type: "set_field";
   readonly word: "set_field" | LegacySet;
-  readonly field: Field;
+  readonly field: OfpField;
   readonly masked: MaskedValue;
   /** The same bits at their place in a flow. */
   readonly bits: Match;

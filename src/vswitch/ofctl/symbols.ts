@@ -1,5 +1,5 @@
 /** Words and values that parsing and printing share. */
-import { bigintToBytes, type Field } from "../fields.ts";
+import { bigintToBytes, type OfpField } from "../fields.ts";
 import {
   ETH_TYPE_ARP,
   ETH_TYPE_IP,
@@ -27,7 +27,7 @@ export const fragments: Readonly<Record<string, { value: number; mask: number }>
   not_later: { value: 0, mask: 2 },
 };
 
-/** Words that stand for a dl_type and an nw_proto. */
+/** Words for a dl_type, and an nw_proto. */
 export const protocols: Readonly<Record<string, readonly [number, number?]>> = {
   ip: [ETH_TYPE_IP],
   ipv4: [ETH_TYPE_IP],
@@ -54,7 +54,7 @@ export interface MaskedValue {
 }
 
 /** The mask that matches every bit of a field. */
-export function fullMask(field: Field): Uint8Array {
+export function fullMask(field: OfpField): Uint8Array {
   // The two low bits of the byte are nw_ecn.
   if (field.name === "nw_tos") return Uint8Array.of(0xfc);
   return bigintToBytes((1n << BigInt(field.bits)) - 1n, (field.width + 7) >> 3);

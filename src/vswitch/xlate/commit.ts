@@ -241,7 +241,7 @@ function lse(flow: Flow, index: number): number {
 }
 
 /** Puts a tag in front; a third one falls out of what the key holds. */
-export function pushVlan(flow: Flow, tpid: number, tci: number, wc: Flow | null): void {
+export function flowPushVlan(flow: Flow, tpid: number, tci: number, wc: Flow | null): void {
   wc?.fill(F.VLAN0_TPID, 4 * flow.vlanCount, 0xff);
   flow.bytes.copyWithin(F.VLAN1_TPID, F.VLAN0_TPID, F.VLAN0_TPID + 4);
   flow.put16(F.VLAN0_TPID, tpid);
@@ -249,7 +249,7 @@ export function pushVlan(flow: Flow, tpid: number, tci: number, wc: Flow | null)
 }
 
 /** Takes the outer tag away. */
-export function popVlan(flow: Flow, wc: Flow | null): void {
+export function flowPopVlan(flow: Flow, wc: Flow | null): void {
   if (flow.vlanCount === 0) return;
   if (flow.vlanCount > 1) wc?.put32(F.VLAN1_TPID, 0xffffffff);
   flow.bytes.copyWithin(F.VLAN0_TPID, F.VLAN1_TPID, F.VLAN1_TPID + 4);
@@ -257,7 +257,7 @@ export function popVlan(flow: Flow, wc: Flow | null): void {
 }
 
 /** Puts a label in front: a copy of the outer one, or 0 with the packet's own class and TTL. */
-export function pushMpls(flow: Flow, ethertype: number, wc: Flow): void {
+export function flowPushMpls(flow: Flow, ethertype: number, wc: Flow): void {
   if (flow.isMpls) {
     const depth = mplsDepth(flow);
     wc.fill(F.MPLS, 4 * Math.min(depth, 3), 0xff);
@@ -283,7 +283,7 @@ export function pushMpls(flow: Flow, ethertype: number, wc: Flow): void {
 }
 
 /** Takes the outer label away. */
-export function popMpls(flow: Flow, ethertype: number, wc: Flow): boolean {
+export function flowPopMpls(flow: Flow, ethertype: number, wc: Flow): boolean {
   const depth = mplsDepth(flow);
   if (depth === 0) return false;
   wc.put32(F.MPLS, wc.u32(F.MPLS) | 0x100);

@@ -3,7 +3,7 @@ import type { MessageWriter } from "../../netlink/writer.ts";
 import type { Flow } from "../flow.ts";
 import type { MacTable } from "../mac-table.ts";
 import type { RecircTable } from "../recirc.ts";
-import type { FlowTables, Rule } from "../tables.ts";
+import type { FlowTables, OfpRule } from "../tables.ts";
 import type { UserspaceReason } from "../userdata.ts";
 
 /** A port as translation knows it. */
@@ -46,12 +46,13 @@ export interface Learned {
   readonly port: number;
 }
 
+/** A finished translation. */
 export interface XlateResult {
   /** OVS_ACTION_ATTR_* */
   readonly actions: Uint8Array;
   readonly wildcards: Flow;
   /** The rules that matched, once for each time. */
-  readonly rules: readonly Rule[];
+  readonly rules: readonly OfpRule[];
   readonly learned: readonly Learned[];
   /** recirc_id values that the actions name. */
   readonly recircIds: readonly number[];

@@ -2,7 +2,7 @@
 import { bytesToBigint, fillSubfield, getSubfield, hasPrerequisite, putSubfield, type Subfield } from "../fields.ts";
 import { ETH_TYPE_VLAN_8021Q, F, type Flow, VLAN_CFI } from "../flow.ts";
 import type { Action, SetFieldAction } from "../ofctl/actions.ts";
-import { popVlan, pushVlan } from "./commit.ts";
+import { flowPopVlan, flowPushVlan } from "./commit.ts";
 import type { XlateState } from "./context.ts";
 
 /** Bits of a tag's TCI. */
@@ -75,10 +75,10 @@ export function runFieldAction(action: FieldAction, { flow, wc, stack }: XlateSt
       setTci(flow, wc, PCP_BITS, action.pcp << 13);
       return;
     case "push_vlan":
-      pushVlan(flow, action.tpid, VLAN_CFI, wc);
+      flowPushVlan(flow, action.tpid, VLAN_CFI, wc);
       return;
     case "strip_vlan":
-      popVlan(flow, wc);
+      flowPopVlan(flow, wc);
       return;
   }
 }
@@ -128,6 +128,6 @@ function setVlanField(name: string, value: Uint8Array, mask: Uint8Array, flow: F
     if (tci & VLAN_CFI) {
       if (flow.vlanCount === 0) flow.put16(F.VLAN0_TPID, ETH_TYPE_VLAN_8021Q);
       flow.put16(F.VLAN0_TCI, tci);
-    } else popVlan(flow, wc);
+    } else flowPopVlan(flow, wc);
   }
 }

@@ -1,6 +1,6 @@
 /** The NORMAL output: switching by learned addresses and VLANs (IEEE 802.1D, 802.1Q). */
 import { ETH_TYPE_VLAN_8021Q, F, VLAN_CFI } from "../flow.ts";
-import { popVlan, pushVlan } from "./commit.ts";
+import { flowPopVlan, flowPushVlan } from "./commit.ts";
 import type { XlateState, XPort } from "./context.ts";
 
 /** Translates NORMAL: to the port of a learned address, else to all ports of the VLAN. */
@@ -33,7 +33,7 @@ export function normal(state: XlateState): void {
   }
 }
 
-/** Consults what tells a gratuitous ARP: ovs-vswitchd does before it learns, and masks are to be as its masks. */
+/** Consults the fields of a gratuitous ARP: ovs-vswitchd does so before it learns, and masks are to equal its masks. */
 function consultGratuitousArp({ flow, wc }: XlateState): void {
   if (!flow.isArp || flow.u32(F.DL_DST) !== 0xffffffff || flow.u16(F.DL_DST + 4) !== 0xffff) return;
   wc.put8(F.NW_PROTO, 0xff);
@@ -50,9 +50,9 @@ function outputVlan(state: XlateState, to: XPort, vlan: number): void {
   const vid = untagged ? 0 : vlan;
   if (vid === 0) {
     // A priority tag (VID 0) is removed as well.
-    if (flow.vlanCount > 0) popVlan(flow, null);
+    if (flow.vlanCount > 0) flowPopVlan(flow, null);
   } else if (flow.vlanCount > 0) flow.put16(F.VLAN0_TCI, (flow.u16(F.VLAN0_TCI) & 0xe000) | vid | VLAN_CFI);
-  else pushVlan(flow, ETH_TYPE_VLAN_8021Q, vid | VLAN_CFI, null);
+  else flowPushVlan(flow, ETH_TYPE_VLAN_8021Q, vid | VLAN_CFI, null);
   state.outputTo(to.port);
   flow.bytes.set(saved, F.VLAN0_TPID);
 }

@@ -19,10 +19,10 @@ import {
 } from "../flow.ts";
 import { type Action, OFPR_ACTION, OFPR_INVALID_TTL, type OfpCtAction } from "../ofctl/actions.ts";
 import type { FrozenState } from "../recirc.ts";
-import type { Rule } from "../tables.ts";
+import type { OfpRule } from "../tables.ts";
 import type { UserspaceReason } from "../userdata.ts";
 import { needsHeader, reversible } from "./action-traits.ts";
-import { commit, popMpls, pushMpls } from "./commit.ts";
+import { commit, flowPopMpls, flowPushMpls } from "./commit.ts";
 import type { Learned, XlateContext, XlateResult, XlateState } from "./context.ts";
 import { writeCt } from "./ct.ts";
 import { putField, runFieldAction } from "./field-actions.ts";
@@ -57,7 +57,7 @@ class Translation implements XlateState {
   /** The packet as the actions written so far leave it. */
   private readonly base: Flow;
   readonly writer = scratchWriter.reset();
-  private readonly rules: Rule[] = [];
+  private readonly rules: OfpRule[] = [];
   readonly learned: Learned[] = [];
   private readonly recircIds: number[] = [];
   readonly stack: Uint8Array[] = [];
@@ -65,7 +65,7 @@ class Translation implements XlateState {
   private depth = 0;
   private resubmits = 0;
   private table = 0;
-  private rule: Rule | null = null;
+  private rule: OfpRule | null = null;
   private conntracked: boolean;
   /** Set while the rest of the actions is collected in frozenRest, to be run after recirculation. */
   private freezing = false;
@@ -216,11 +216,11 @@ class Translation implements XlateState {
         return;
       case "push_mpls":
         this.commit();
-        pushMpls(flow, action.ethertype, wc);
+        flowPushMpls(flow, action.ethertype, wc);
         return;
       case "pop_mpls":
         if (!flow.isMpls) return;
-        if (popMpls(flow, action.ethertype, wc) && !isMplsType(action.ethertype)) this.wasMpls = true;
+        if (flowPopMpls(flow, action.ethertype, wc) && !isMplsType(action.ethertype)) this.wasMpls = true;
         return;
       case "dec_ttl":
         this.decTtl(action.controllers);

@@ -2,11 +2,11 @@
 import { DEFAULT_PRIORITY, type OfpFlow, type OfpFlowStats } from "../flow.ts";
 import { noPortNames, type PortNames } from "../ports.ts";
 import { formatOfpActions } from "./actions.ts";
-import { formatMatch } from "./match.ts";
+import { formatOfpMatch } from "./match.ts";
 
 /** Writes a flow as `ovs-ofctl dump-flows` does, or as `ovs-ofctl add-flow` takes it where no statistics are given. */
 export function formatOfpFlow(flow: OfpFlow, stats: OfpFlowStats | null, names: PortNames = noPortNames): string {
-  const match = formatMatch(flow.match, names);
+  const match = formatOfpMatch(flow.match, names);
   const priority = flow.priority === DEFAULT_PRIORITY ? "" : `priority=${flow.priority}`;
   const rule = [priority, match].filter((t) => t !== "").join(",");
   const timeouts =

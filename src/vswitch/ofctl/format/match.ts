@@ -1,5 +1,5 @@
 /** Writes matches in the syntax of ovs-ofctl. */
-import { copyBits, type Field, fieldNamed, fields } from "../../fields.ts";
+import { copyBits, fieldNamed, fields, type OfpField } from "../../fields.ts";
 import { ETH_TYPE_IPV6, F, type Flow, isMplsType, type Match, VLAN_CFI } from "../../flow.ts";
 import { noPortNames, type PortNames } from "../ports.ts";
 import { fullMask, protocols } from "../symbols.ts";
@@ -27,7 +27,7 @@ const registers = fields.filter((f) => /^reg\d+$/.test(f.name));
 const metadata = fieldNamed("metadata");
 
 /** Writes a match as `ovs-ofctl dump-flows` does; the empty string matches everything. */
-export function formatMatch({ key, mask }: Match, names: PortNames = noPortNames): string {
+export function formatOfpMatch({ key, mask }: Match, names: PortNames = noPortNames): string {
   const out: string[] = [];
   const shown = (name: string, label = name): void => {
     const field = fieldNamed(name);
@@ -116,7 +116,7 @@ export function formatMatch({ key, mask }: Match, names: PortNames = noPortNames
 const aliases = new Set(["ipv4", "ip6"]);
 
 /** A field's `value[/mask]`, or null where the mask is empty. */
-export function formatField(field: Field, key: Flow, mask: Flow, names: PortNames): string | null {
+export function formatField(field: OfpField, key: Flow, mask: Flow, names: PortNames): string | null {
   const size = (field.width + 7) >> 3;
   const value = new Uint8Array(size);
   const bits = new Uint8Array(size);

@@ -1,11 +1,11 @@
 /** Writes the values of fields. */
 import { ipv4Text, ipv6Text, macText } from "../../../net/address.ts";
-import { bytesToBigint, type Field } from "../../fields.ts";
+import { bytesToBigint, type OfpField } from "../../fields.ts";
 import { formatPort, type PortNames } from "../ports.ts";
 import { ctStates, fragments, fullMask, type MaskedValue, tcpFlags } from "../symbols.ts";
 
 /** Writes a value of a field without its mask. */
-export function formatValue(field: Field, value: Uint8Array, names: PortNames): string {
+export function formatValue(field: OfpField, value: Uint8Array, names: PortNames): string {
   switch (field.kind) {
     case "mac":
       return macText(value);
@@ -28,7 +28,7 @@ export function formatValue(field: Field, value: Uint8Array, names: PortNames): 
 }
 
 /** Writes `value[/mask]`. */
-export function formatMasked(field: Field, masked: MaskedValue, names: PortNames): string {
+export function formatMasked(field: OfpField, masked: MaskedValue, names: PortNames): string {
   const value = Number(bytesToBigint(masked.value.subarray(-4)));
   const mask = Number(bytesToBigint(masked.mask.subarray(-4)));
   if (field.kind === "ct_state") return formatFlags(value, mask, ctStates, 0xff);

@@ -1,9 +1,9 @@
 /** Reads lists of actions in the syntax of ovs-ofctl. */
 import {
   bigintToBytes,
-  type Field,
   findField,
   hasPrerequisite,
+  type OfpField,
   prerequisiteText,
   type Subfield,
 } from "../../fields.ts";
@@ -38,7 +38,7 @@ import { entry, fullMask, type MaskedValue } from "../symbols.ts";
 import { needValue, type Pair, pairs, parseBigInteger, parseInteger } from "./lexer.ts";
 import { put } from "./match.ts";
 import { parseNat } from "./nat.ts";
-import { parseIpv4, parseMac, parseMasked, parsePort } from "./values.ts";
+import { ipv4Value, macValue, parseMasked, parsePort } from "./values.ts";
 
 const legacySets: Readonly<Record<LegacySet, string>> = {
   mod_dl_src: "dl_src",
@@ -315,11 +315,11 @@ class ActionParser {
     switch (word) {
       case "mod_dl_src":
       case "mod_dl_dst":
-        masked = { value: parseMac(value), mask: fullMask(field) };
+        masked = { value: macValue(value), mask: fullMask(field) };
         break;
       case "mod_nw_src":
       case "mod_nw_dst":
-        masked = { value: parseIpv4(value), mask: fullMask(field) };
+        masked = { value: ipv4Value(value), mask: fullMask(field) };
         break;
       case "mod_nw_tos": {
         const tos = parseInteger(value, 255);
@@ -373,14 +373,14 @@ class ActionParser {
     return subfield;
   }
 
-  private writable(field: Field, span: Span): void {
+  private writable(field: OfpField, span: Span): void {
     if (!field.writable) throw span.syntax(`${field.name} cannot be written`);
     const ct = field.name === "ct_mark" || field.name === "ct_label";
     if (this.insideCt && !ct) throw span.syntax("only ct_mark and ct_label may be set in ct(exec(…))");
     if (!this.insideCt && ct) throw span.syntax(`${field.name} may be set in ct(exec(…)) only`);
   }
 
-  private need(field: Field, span: Span): void {
+  private need(field: OfpField, span: Span): void {
     if (!hasPrerequisite(this.packet, field.prerequisite)) {
       throw span.prerequisite(`${field.name} needs ${prerequisiteText[field.prerequisite]}`);
     }
@@ -477,7 +477,7 @@ function hexBytes(span: Span): Uint8Array {
   return new Uint8Array(Buffer.from(text, "hex"));
 }
 
-function setFieldAction(word: SetFieldAction["word"], field: Field, masked: MaskedValue): SetFieldAction {
+function setFieldAction(word: SetFieldAction["word"], field: OfpField, masked: MaskedValue): SetFieldAction {
   const bits = new Match();
   put(bits.key, bits.mask, field, masked);
   return { type: "set_field", word, field, masked, bits };

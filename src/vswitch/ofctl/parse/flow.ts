@@ -86,10 +86,10 @@ function parseHead(span: Span, names: PortNames, selecting: boolean): Head {
  * Parses a flow in the syntax of `ovs-ofctl add-flow`.
  *
  * @example
- * parseFlow("table=0,priority=100,in_port=1,ip,actions=ct(commit,zone=1),2")
+ * parseOfpFlow("table=0,priority=100,in_port=1,ip,actions=ct(commit,zone=1),2")
  * @throws OfpError ERR_OFP_SYNTAX, ERR_OFP_PREREQ
  */
-export function parseFlow(text: string, names: PortNames = noPortNames): OfpFlow {
+export function parseOfpFlow(text: string, names: PortNames = noPortNames): OfpFlow {
   const found = /(^|[,\s])actions?\s*=/.exec(text);
   const span = Span.of(text);
   if (!found) throw span.syntax("a flow needs actions=…");
@@ -112,7 +112,7 @@ export function parseFlow(text: string, names: PortNames = noPortNames): OfpFlow
 }
 
 /** Parses what `ovs-ofctl del-flows` and `dump-flows` take: a match, table, cookie/mask, out_port. @throws OfpError */
-export function parseFilter(text: string, names: PortNames = noPortNames): FlowFilter {
+export function parseOfpFilter(text: string, names: PortNames = noPortNames): FlowFilter {
   const span = Span.of(text);
   if (/(^|[,\s])actions?\s*=/.test(text)) throw span.syntax("no actions here");
   const head = parseHead(span, names, true);
@@ -120,6 +120,6 @@ export function parseFilter(text: string, names: PortNames = noPortNames): FlowF
 }
 
 /** Parses a match alone. @throws OfpError */
-export function parseMatch(text: string, names: PortNames = noPortNames): Match {
-  return parseFilter(text, names).match;
+export function parseOfpMatch(text: string, names: PortNames = noPortNames): Match {
+  return parseOfpFilter(text, names).match;
 }

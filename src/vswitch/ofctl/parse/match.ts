@@ -1,9 +1,9 @@
 /** Reads matches in the syntax of ovs-ofctl. */
 import {
-  type Field,
   fieldNamed,
   findField,
   hasPrerequisite,
+  type OfpField,
   prerequisiteText,
   putSubfield,
   wholeField,
@@ -18,7 +18,7 @@ import { parseMasked } from "./values.ts";
 /** Collects the fields of a match in any order; finish() checks their prerequisites. */
 export class MatchBuilder {
   readonly match = new Match();
-  private readonly used: { field: Field; span: Span }[] = [];
+  private readonly used: { field: OfpField; span: Span }[] = [];
   private readonly deferred: Pair[] = [];
 
   constructor(private readonly names: PortNames = noPortNames) {}
@@ -50,7 +50,7 @@ export class MatchBuilder {
     return true;
   }
 
-  private takeField(field: Field, pair: Pair): void {
+  private takeField(field: OfpField, pair: Pair): void {
     const value = needValue(pair);
     if (value.text === "*" || value.text === "ANY") return;
     const { key, mask } = this.match;
@@ -115,7 +115,7 @@ export class MatchBuilder {
   }
 }
 
-const contextual: Readonly<Record<string, (key: Flow) => Field>> = {
+const contextual: Readonly<Record<string, (key: Flow) => OfpField>> = {
   nw_src: (key) => fieldNamed(key.isArp ? "arp_spa" : "nw_src"),
   nw_dst: (key) => fieldNamed(key.isArp ? "arp_tpa" : "nw_dst"),
   nw_proto: (key) => fieldNamed(key.isArp ? "arp_op" : "nw_proto"),
@@ -124,7 +124,7 @@ const contextual: Readonly<Record<string, (key: Flow) => Field>> = {
 };
 
 /** The field that tp_src or tp_dst names with the protocol that is matched. */
-function transport(key: Flow, name: "tp_src" | "tp_dst", pair: Pair): Field {
+function transport(key: Flow, name: "tp_src" | "tp_dst", pair: Pair): OfpField {
   const source = name === "tp_src";
   const type = key.u16(F.DL_TYPE);
   if (key.isIp) {
@@ -146,7 +146,7 @@ function transport(key: Flow, name: "tp_src" | "tp_dst", pair: Pair): Field {
 }
 
 /** Puts a value as written into key and mask. */
-export function put(key: Flow, mask: Flow, field: Field, { value, mask: bits }: MaskedValue): void {
+export function put(key: Flow, mask: Flow, field: OfpField, { value, mask: bits }: MaskedValue): void {
   const whole = wholeField(field);
   const wide = Math.max(value.length, (field.bits + 7) >> 3);
   const v = new Uint8Array(wide);

@@ -3,7 +3,7 @@
 import type { NatSpec } from "../actions.ts";
 import type { Span } from "../errors.ts";
 import { needValue, type Pair, pairs, parseInteger } from "./lexer.ts";
-import { parseIpv4, parseIpv6 } from "./values.ts";
+import { ipv4Value, ipv6Value } from "./values.ts";
 
 /** Reads `nat(…)`. @returns also the zone that it gives the ct action, if any @throws OfpError */
 export function parseNat(pair: Pair): { nat: NatSpec; zone?: number } {
@@ -71,7 +71,7 @@ function parseNatRange(span: Span): Pick<NatSpec, "addressMin" | "addressMax" | 
     const at = span.text.indexOf(bare);
     // A bracket may hold a whole range: [a-b].
     const inner = span.slice(at, at + bare.length);
-    return bare.includes(":") ? parseIpv6(inner) : parseIpv4(inner);
+    return bare.includes(":") ? ipv6Value(inner) : ipv4Value(inner);
   };
   let [, first, second] = found;
   if (first?.startsWith("[") && first.includes("-")) {

@@ -1,6 +1,6 @@
 /** Reads the values of fields. */
-import { parseIpv4 as ipv4Bytes, parseIpv6 as ipv6Bytes, parseMac as macBytes } from "../../../net/address.ts";
-import { bigintToBytes, type Field } from "../../fields.ts";
+import { parseIpv4, parseIpv6, parseMac } from "../../../net/address.ts";
+import { bigintToBytes, type OfpField } from "../../fields.ts";
 import { OFPP_IN_PORT } from "../../flow.ts";
 import type { Span } from "../errors.ts";
 import { type PortNames, reservedPort } from "../ports.ts";
@@ -19,22 +19,22 @@ export function parsePort(span: Span, names: PortNames): number {
 }
 
 /** @throws OfpError */
-export function parseMac(span: Span): Uint8Array {
-  const bytes = macBytes(span.text);
+export function macValue(span: Span): Uint8Array {
+  const bytes = parseMac(span.text);
   if (bytes === null) throw span.syntax("not an Ethernet address");
   return bytes;
 }
 
 /** @throws OfpError */
-export function parseIpv4(span: Span): Uint8Array {
-  const bytes = ipv4Bytes(span.text);
+export function ipv4Value(span: Span): Uint8Array {
+  const bytes = parseIpv4(span.text);
   if (bytes === null) throw span.syntax("not an IPv4 address");
   return bytes;
 }
 
 /** RFC 4291 section 2.2. @throws OfpError */
-export function parseIpv6(span: Span): Uint8Array {
-  const bytes = ipv6Bytes(span.text);
+export function ipv6Value(span: Span): Uint8Array {
+  const bytes = parseIpv6(span.text);
   if (bytes === null) throw span.syntax("not an IPv6 address");
   return bytes;
 }
@@ -78,7 +78,7 @@ function parseFlags(span: Span, names: readonly string[], all: number): { value:
 }
 
 /** Reads `value[/mask]` of a field. */
-export function parseMasked(field: Field, span: Span, names: PortNames): MaskedValue {
+export function parseMasked(field: OfpField, span: Span, names: PortNames): MaskedValue {
   const size = (field.width + 7) >> 3;
   const small = (value: number) => bigintToBytes(BigInt(value), size);
   if (field.kind === "ct_state" || field.kind === "tcp_flags") {
@@ -100,7 +100,7 @@ export function parseMasked(field: Field, span: Span, names: PortNames): MaskedV
   return { value, mask };
 }
 
-function parseMask(field: Field, span: Span, names: PortNames): Uint8Array {
+function parseMask(field: OfpField, span: Span, names: PortNames): Uint8Array {
   if ((field.kind === "ip4" || field.kind === "ip6") && /^\d+$/.test(span.text)) {
     const total = field.size * 8;
     const length = parseInteger(span, total);
@@ -110,15 +110,15 @@ function parseMask(field: Field, span: Span, names: PortNames): Uint8Array {
 }
 
 /** Reads a value without mask. */
-export function parseValue(field: Field, span: Span, names: PortNames): Uint8Array {
+export function parseValue(field: OfpField, span: Span, names: PortNames): Uint8Array {
   const size = (field.width + 7) >> 3;
   switch (field.kind) {
     case "mac":
-      return parseMac(span);
+      return macValue(span);
     case "ip4":
-      return parseIpv4(span);
+      return ipv4Value(span);
     case "ip6":
-      return parseIpv6(span);
+      return ipv6Value(span);
     case "port":
       return bigintToBytes(BigInt(parsePort(span, names)), size);
     default: {

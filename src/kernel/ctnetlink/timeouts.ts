@@ -2,19 +2,21 @@ import type { Conntrack } from "../../conntrack/conntrack.ts";
 import type { TimeoutPolicy } from "../../conntrack/timeout-policies.ts";
 import { Errno } from "../../core/errors.ts";
 import type { Dump, NetlinkBus } from "../../netlink/bus.ts";
+import type { AttributeTable } from "../../netlink/schema/index.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";
+import { timeoutDataAttributes } from "../../schema/ctnetlink.ts";
 import { EBUSY, EEXIST, EINVAL, ENOENT, EOPNOTSUPP } from "../../uapi/errno.ts";
 import { NLM_F_EXCL, NLM_F_MULTI, NLM_F_REPLACE } from "../../uapi/netlink.ts";
 import * as nf from "../../uapi/nfnetlink.ts";
-import { type Attributes, nest } from "./codec.ts";
-import { beginNf, type NfRequest } from "./ctnetlink.ts";
+import { beginNf, type NfRequest } from "./message.ts";
+import { nest } from "./tuple.ts";
 
-/** Named timeout policies, and the namespace's defaults (spec/ctnetlink section 9). */
-export class TimeoutSubsystem {
+/** Subsystem NFNL_SUBSYS_CTNETLINK_TIMEOUT: named timeout policies, and the namespace's defaults (spec/ctnetlink section 9). */
+export class TimeoutPolicies {
   constructor(
     private readonly conntrack: Conntrack,
     private readonly bus: NetlinkBus,
-    /** Hears of policies put and deleted. */
+    /** Called when a policy was put or deleted. */
     private readonly configured: () => void,
   ) {}
 
@@ -140,10 +142,9 @@ export class TimeoutSubsystem {
   }
 
   /** CTA_TIMEOUT_DATA over the defaults (spec/ctnetlink N-126 to N-130). */
-  private parse(attributes: Attributes, proto: number): Int32Array {
+  private parse(attributes: AttributeTable, proto: number): Int32Array {
     const timeouts = this.table(proto).slice();
-    const policy = Object.fromEntries(Array.from(timeouts.keys(), (type) => [type, 4]));
-    const data = attributes.nested(nf.CTA_TIMEOUT_DATA, timeouts.length - 1, policy);
+    const data = attributes.nested(nf.CTA_TIMEOUT_DATA, timeoutDataAttributes(proto));
     for (let type = 1; type < timeouts.length; type++) {
       if (data.has(type)) timeouts[type] = Math.min(data.be32(type) * 1000, 0x7fff_ffff);
     }

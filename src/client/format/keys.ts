@@ -1,0 +1,273 @@
+/** Writes keys and masks (OVS_KEY_ATTR_*). */
+import * as ovs from "../../uapi/openvswitch.ts";
+import {
+  bigEndian,
+  bigEndian64,
+  byType,
+  CT_STATES,
+  decimal,
+  type FormatOptions,
+  flagsText,
+  flowLabel,
+  fragment,
+  hex,
+  hex4,
+  hexadecimal,
+  hexBytes,
+  host,
+  ipv4,
+  ipv6,
+  isFull,
+  isZero,
+  littleEndian,
+  mac,
+  portText,
+  readerOf,
+  type Style,
+  styled,
+  TCP_FLAGS,
+} from "./numbers.ts";
+import { tunnelText } from "./tunnel.ts";
+
+interface Field {
+  readonly name: string;
+  readonly offset: number;
+  readonly size: number;
+  readonly style: Style;
+}
+
+function field(name: string, offset: number, size: number, style: Style): Field {
+  return { name, offset, size, style };
+}
+
+/** Structures of linux/openvswitch.h, in the order that fields are shown. */
+const STRUCTURES: Readonly<Record<number, readonly [name: string, fields: readonly Field[]]>> = {
+  [ovs.OVS_KEY_ATTR_ETHERNET]: ["eth", [field("src", 0, 6, mac), field("dst", 6, 6, mac)]],
+  [ovs.OVS_KEY_ATTR_IPV4]: [
+    "ipv4",
+    [
+      field("src", 0, 4, ipv4),
+      field("dst", 4, 4, ipv4),
+      field("proto", 8, 1, decimal),
+      field("tos", 9, 1, hexadecimal),
+      field("ttl", 10, 1, decimal),
+      field("frag", 11, 1, fragment),
+    ],
+  ],
+  [ovs.OVS_KEY_ATTR_IPV6]: [
+    "ipv6",
+    [
+      field("src", 0, 16, ipv6),
+      field("dst", 16, 16, ipv6),
+      field("label", 32, 4, flowLabel),
+      field("proto", 36, 1, decimal),
+      field("tclass", 37, 1, hexadecimal),
+      field("hlimit", 38, 1, decimal),
+      field("frag", 39, 1, fragment),
+    ],
+  ],
+  [ovs.OVS_KEY_ATTR_TCP]: ["tcp", [field("src", 0, 2, decimal), field("dst", 2, 2, decimal)]],
+  [ovs.OVS_KEY_ATTR_UDP]: ["udp", [field("src", 0, 2, decimal), field("dst", 2, 2, decimal)]],
+  [ovs.OVS_KEY_ATTR_SCTP]: ["sctp", [field("src", 0, 2, decimal), field("dst", 2, 2, decimal)]],
+  [ovs.OVS_KEY_ATTR_ICMP]: ["icmp", [field("type", 0, 1, decimal), field("code", 1, 1, decimal)]],
+  [ovs.OVS_KEY_ATTR_ICMPV6]: ["icmpv6", [field("type", 0, 1, decimal), field("code", 1, 1, decimal)]],
+  [ovs.OVS_KEY_ATTR_ARP]: [
+    "arp",
+    [
+      field("sip", 0, 4, ipv4),
+      field("tip", 4, 4, ipv4),
+      field("op", 8, 2, decimal),
+      field("sha", 10, 6, mac),
+      field("tha", 16, 6, mac),
+    ],
+  ],
+  [ovs.OVS_KEY_ATTR_ND]: ["nd", [field("target", 0, 16, ipv6), field("sll", 16, 6, mac), field("tll", 22, 6, mac)]],
+  [ovs.OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV4]: [
+    "ct_tuple4",
+    [
+      field("src", 0, 4, ipv4),
+      field("dst", 4, 4, ipv4),
+      field("proto", 12, 1, decimal),
+      field("tp_src", 8, 2, decimal),
+      field("tp_dst", 10, 2, decimal),
+    ],
+  ],
+  [ovs.OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV6]: [
+    "ct_tuple6",
+    [
+      field("src", 0, 16, ipv6),
+      field("dst", 16, 16, ipv6),
+      field("proto", 36, 1, decimal),
+      field("tp_src", 32, 2, decimal),
+      field("tp_dst", 34, 2, decimal),
+    ],
+  ],
+};
+
+/** 128 bits in host order: the first byte is the lowest. */
+export const ctLabels = styled((bytes) => hex(bigEndian64(bytes.slice().reverse())));
+
+/** Plain values: name and style. */
+const VALUES: Readonly<Record<number, readonly [name: string, style: Style]>> = {
+  [ovs.OVS_KEY_ATTR_RECIRC_ID]: ["recirc_id", host],
+  [ovs.OVS_KEY_ATTR_DP_HASH]: ["dp_hash", host],
+  [ovs.OVS_KEY_ATTR_PRIORITY]: ["skb_priority", host],
+  [ovs.OVS_KEY_ATTR_SKB_MARK]: ["skb_mark", host],
+  [ovs.OVS_KEY_ATTR_CT_ZONE]: ["ct_zone", host],
+  [ovs.OVS_KEY_ATTR_CT_MARK]: ["ct_mark", host],
+  [ovs.OVS_KEY_ATTR_CT_LABELS]: ["ct_label", ctLabels],
+  [ovs.OVS_KEY_ATTR_ETHERTYPE]: ["eth_type", styled((bytes) => hex4(bigEndian(bytes)))],
+  [ovs.OVS_KEY_ATTR_IPV6_EXTHDRS]: ["ipv6_exthdrs", host],
+};
+
+function structureText(
+  [name, fields]: readonly [string, readonly Field[]],
+  value: Uint8Array,
+  mask: Uint8Array | null,
+  verbose: boolean,
+): string {
+  const shown: string[] = [];
+  for (const { name: fieldName, offset, size, style } of fields) {
+    const part = mask?.subarray(offset, offset + size) ?? null;
+    if (!verbose && part !== null && isZero(part)) continue;
+    shown.push(`${fieldName}=${style(value.subarray(offset, offset + size), part)}`);
+  }
+  return `${name}(${shown.join(",")})`;
+}
+
+/** Tag control information: vid and pcp; a clear CFI bit is shown: there is no tag. */
+export function vlanText(tci: number, mask: number, verbose: boolean): string {
+  const shown: string[] = [];
+  const vid = mask & 0xfff;
+  const pcp = (mask >>> 13) & 7;
+  if (verbose || vid) shown.push(`vid=${tci & 0xfff}${vid === 0xfff ? "" : `/0x${vid.toString(16)}`}`);
+  if (verbose || pcp) shown.push(`pcp=${tci >>> 13}${pcp === 7 ? "" : `/0x${pcp.toString(16)}`}`);
+  if ((tci & 0x1000) === 0) shown.push("cfi=0");
+  return shown.join(",");
+}
+
+export function mplsText(value: Uint8Array, mask: Uint8Array | null): string {
+  const entries: string[] = [];
+  for (let at = 0; at + 4 <= value.length; at += 4) {
+    const word = bigEndian(value.subarray(at, at + 4));
+    const label = word >>> 12;
+    const tc = (word >>> 9) & 7;
+    const ttl = word & 0xff;
+    const bos = (word >>> 8) & 1;
+    const part = mask === null || mask.length < at + 4 ? null : mask.subarray(at, at + 4);
+    if (part === null || isFull(part)) {
+      entries.push(`label=${label},tc=${tc},ttl=${ttl},bos=${bos}`);
+      continue;
+    }
+    const bits = bigEndian(part);
+    entries.push(
+      `label=${label}/0x${(bits >>> 12).toString(16)},tc=${tc}/${((bits >>> 9) & 7).toString(16)},` +
+        `ttl=${ttl}/0x${(bits & 0xff).toString(16)},bos=${bos}/${((bits >>> 8) & 1).toString(16)}`,
+    );
+  }
+  return entries.join(",");
+}
+
+/** OVS_NSH_KEY_ATTR_*: base {flags, ttl, mdtype, np, be32 path} and four context words. */
+export function nshText(key: Uint8Array, mask: Uint8Array | null, verbose: boolean): string {
+  const values = byType(readerOf(key));
+  const masks = mask && byType(readerOf(mask));
+  const base = values.get(ovs.OVS_NSH_KEY_ATTR_BASE) ?? new Uint8Array(8);
+  const baseMask = masks === null ? null : (masks.get(ovs.OVS_NSH_KEY_ATTR_BASE) ?? new Uint8Array(8));
+  const shown: string[] = [];
+  const add = (name: string, value: Uint8Array, part: Uint8Array | null, style: Style): void => {
+    if (verbose || part === null || !isZero(part)) shown.push(`${name}=${style(value, part)}`);
+  };
+  const at = (name: string, offset: number, size: number, style: Style): void =>
+    add(name, base.subarray(offset, offset + size), baseMask?.subarray(offset, offset + size) ?? null, style);
+  at("flags", 0, 1, decimal);
+  at("ttl", 1, 1, decimal);
+  at("mdtype", 2, 1, decimal);
+  at("np", 3, 1, decimal);
+  at(
+    "spi",
+    4,
+    3,
+    styled((bytes) => `0x${bigEndian(bytes).toString(16)}`),
+  );
+  at("si", 7, 1, decimal);
+  const context = values.get(ovs.OVS_NSH_KEY_ATTR_MD1);
+  const contextMask = masks?.get(ovs.OVS_NSH_KEY_ATTR_MD1);
+  const word = styled((bytes) => `0x${bigEndian(bytes).toString(16)}`);
+  for (let i = 0; context !== undefined && i < 4; i++) {
+    const part = masks === null ? null : (contextMask?.subarray(i * 4, i * 4 + 4) ?? new Uint8Array(4));
+    add(`c${i + 1}`, context.subarray(i * 4, i * 4 + 4), part, word);
+  }
+  return shown.join(",");
+}
+
+/** One attribute of a key, or of a set action. @param mask null: exact */
+export function attributeText(
+  type: number,
+  value: Uint8Array,
+  mask: Uint8Array | null,
+  options: FormatOptions,
+): string {
+  const verbose = options.verbose ?? false;
+  const plain = VALUES[type];
+  if (plain !== undefined) return `${plain[0]}(${plain[1](value, mask)})`;
+  const structure = STRUCTURES[type];
+  if (structure !== undefined) return structureText(structure, value, mask, verbose);
+  switch (type) {
+    case ovs.OVS_KEY_ATTR_IN_PORT: {
+      const port = portText(littleEndian(value), options);
+      return `in_port(${port}${mask === null || isFull(mask) ? "" : `/${hex(littleEndian(mask))}`})`;
+    }
+    case ovs.OVS_KEY_ATTR_CT_STATE:
+      return `ct_state(${verbose ? host(value, mask) : flagsText(CT_STATES, littleEndian(value), mask === null ? 0xff : littleEndian(mask))})`;
+    case ovs.OVS_KEY_ATTR_TCP_FLAGS: {
+      const bits = mask === null ? 0xfff : bigEndian(mask) & 0xfff;
+      return `tcp_flags(${bits === 0 ? hexadecimal(value, mask) : flagsText(TCP_FLAGS, bigEndian(value), bits)})`;
+    }
+    case ovs.OVS_KEY_ATTR_VLAN:
+      return `vlan(${vlanText(bigEndian(value), mask === null ? 0xffff : bigEndian(mask), verbose)})`;
+    case ovs.OVS_KEY_ATTR_MPLS:
+      return `mpls(${mplsText(value, mask)})`;
+    case ovs.OVS_KEY_ATTR_TUNNEL:
+      return `tunnel(${tunnelText(value, mask, verbose)})`;
+    case ovs.OVS_KEY_ATTR_NSH:
+      return `nsh(${nshText(value, mask, verbose)})`;
+    case ovs.OVS_KEY_ATTR_ENCAP:
+      return `encap(${formatKey(value, mask, options)})`;
+    case ovs.OVS_KEY_ATTR_PACKET_TYPE:
+      return `packet_type(ns=${bigEndian(value.subarray(0, 2))},id=${hex4(bigEndian(value.subarray(2, 4)))})`;
+    default:
+      return `key${type}(${hexBytes(value)}${mask === null ? "" : `/${hexBytes(mask)}`})`;
+  }
+}
+
+/**
+ * Writes a sequence of OVS_KEY_ATTR_*, in its order.
+ * @param mask null or left out: every bit is matched; an attribute that it lacks is wildcarded
+ */
+export function formatKey(key: Uint8Array, mask?: Uint8Array | null, options: FormatOptions = {}): string {
+  const masks = mask ? byType(readerOf(mask)) : null;
+  const shown: string[] = [];
+  let hasType = false;
+  const attribute = readerOf(key);
+  while (attribute.next()) {
+    const { type } = attribute;
+    const value = attribute.bytes();
+    if (type === ovs.OVS_KEY_ATTR_ETHERTYPE) hasType = true;
+    const part = masks === null ? null : (masks.get(type) ?? new Uint8Array(value.length));
+    const nested = NESTED.has(type);
+    const wildcarded = part !== null && (nested ? !masks?.has(type) : isZero(part));
+    if (!wildcarded || (options.verbose && type !== ovs.OVS_KEY_ATTR_IPV6_EXTHDRS)) {
+      shown.push(attributeText(type, value, part, options));
+    } else if (type === ovs.OVS_KEY_ATTR_ETHERNET) {
+      // That there is an Ethernet header is matched all the same.
+      shown.push("eth()");
+    }
+  }
+  const typeMask = masks?.get(ovs.OVS_KEY_ATTR_ETHERTYPE);
+  // A mask without a key: frames that have no Ethernet type.
+  if (!hasType && typeMask !== undefined) shown.push(`eth_type(0/${hex4(bigEndian(typeMask))})`);
+  return shown.join(",");
+}
+
+const NESTED: ReadonlySet<number> = new Set([ovs.OVS_KEY_ATTR_ENCAP, ovs.OVS_KEY_ATTR_TUNNEL, ovs.OVS_KEY_ATTR_NSH]);
