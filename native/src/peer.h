@@ -55,6 +55,9 @@ class Peer {
   /// could not have had. Any other user is privileged by proof only: an exec() may have made it so since.
   bool IsPrivilegedIn(ino_t user_namespace) const;
 
+  /// Gives up the hold on the process: the question has been answered, or the connection has ended.
+  void Release() { process_.Reset(); }
+
  private:
   ucred credentials_{0, ~uid_t{0}, ~gid_t{0}};
   nokmod::Fd process_;

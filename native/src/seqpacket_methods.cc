@@ -83,6 +83,7 @@ Napi::Value SeqpacketServer::Privileged(const Napi::CallbackInfo& info) {
   const bool own = info[1].ToBoolean();
   const ino_t owner = own ? OwnerOf(NetnsOfSocket(connection->fd.get())) : home_user_namespace_;
   connection->privileged = connection->peer.IsPrivilegedIn(owner);
+  connection->peer.Release();
   return Napi::Boolean::New(info.Env(), connection->privileged);
 }
 

@@ -275,6 +275,7 @@ void SeqpacketServer::HangUp(uint32_t id) {
 void SeqpacketServer::Drop(uint32_t id) {
   connections_[id].poller.reset();
   connections_[id].mailbox.reset();
+  connections_[id].peer.Release();
   connections_[id].fd.Reset();
   free_.push_back(id);
 }
