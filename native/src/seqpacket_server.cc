@@ -117,6 +117,7 @@ void SeqpacketServer::Close() {
   for (Connection& connection : connections_) {
     connection.poller.reset();
     connection.mailbox.reset();
+    connection.peer.Release();
     connection.fd.Reset();
   }
   listener_.Reset();
@@ -204,6 +205,7 @@ void SeqpacketServer::Accept() {
     connection.watching = false;
     connection.polled = false;
     if (!Control(EPOLL_CTL_ADD, connection.fd.get(), EPOLLIN | EPOLLRDHUP, Tag(id))) {
+      connection.peer.Release();
       connection.fd.Reset();
       free_.push_back(id);
       continue;
