@@ -31,7 +31,7 @@ export interface Batch {
 /** A test is given up after so many seconds: longer than it waits for thirty pings without an answer. */
 const PATIENCE = 420;
 /** nokmod's log holds this line, and nothing else if all is well. */
-const READY = /^nokmod is ready/;
+const READY = /^\S+ info: nokmod is ready: /;
 
 /**
  * Runs tests one after another on a machine of their own: new network, mount and process namespaces with one nokmod,
