@@ -15,9 +15,9 @@
 #include "peer.h"
 #include "sys.h"
 
-/// Flags of packet(), as `Packet` in src/server: it came by the connection's mailbox; its sender has CAP_NET_ADMIN; descriptors
-/// that came with it were lost.
-constexpr uint32_t kPosted = 1, kPrivileged = 2, kTruncated = 4;
+/// Flags of packet(), as `Packet` in src/server: it came by the connection's mailbox; it came from who sent the hello,
+/// and was privileged then; descriptors that came with it were lost.
+constexpr uint32_t kPosted = 1, kTrusted = 2, kTruncated = 4;
 
 /// Descriptors and sender of one record.
 struct Arrival {

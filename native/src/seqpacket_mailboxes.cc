@@ -72,5 +72,6 @@ void SeqpacketServer::PollMailbox(uint64_t tag) {
   if (size == 0) return;
   const Napi::HandleScope scope(Env());
   // The memory is not inherited by a child: its writer is the process that sent the hello.
-  DispatchPrompt(tag, size, kPosted | (IsPrivileged(connection, connection.trusted) ? kPrivileged : 0));
+  sender_ = connection.trusted;
+  DispatchPrompt(tag, size, kPosted | (connection.privileged ? kTrusted : 0));
 }

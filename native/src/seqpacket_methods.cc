@@ -87,6 +87,11 @@ Napi::Value SeqpacketServer::Privileged(const Napi::CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), connection->privileged);
 }
 
+Napi::Value SeqpacketServer::SenderPrivileged(const Napi::CallbackInfo& info) {
+  // A process outside our pid namespace has pid 0 here, and cannot be looked at.
+  return Napi::Boolean::New(info.Env(), sender_.pid == 0 || HasNetAdmin(sender_.pid));
+}
+
 Napi::Value SeqpacketServer::Held(const Napi::CallbackInfo& info) {
   for (uint32_t id = 0; passed_cookie_ != 0 && id < connections_.size(); id++) {
     if (connections_[id].fd && connections_[id].cookie == passed_cookie_) return Id(id);

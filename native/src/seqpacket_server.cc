@@ -40,6 +40,7 @@ Napi::Function SeqpacketServer::Define(Napi::Env env) {
                          InstanceMethod("setSendBuffer", &SeqpacketServer::SetSendBuffer),
                          InstanceMethod("netns", &SeqpacketServer::Netns),
                          InstanceMethod("privileged", &SeqpacketServer::Privileged),
+                         InstanceMethod("senderPrivileged", &SeqpacketServer::SenderPrivileged),
                          InstanceMethod("held", &SeqpacketServer::Held),
                          InstanceMethod("prompt", &SeqpacketServer::Prompt),
                          InstanceMethod("disconnect", &SeqpacketServer::Disconnect),
@@ -218,11 +219,6 @@ void SeqpacketServer::Accept() {
   }
 }
 
-bool SeqpacketServer::IsPrivileged(const Connection& connection, const Sender& sender) {
-  // A process outside our pid namespace has pid 0 here, and cannot be looked at.
-  return connection.privileged && sender == connection.trusted && (sender.pid == 0 || HasNetAdmin(sender.pid));
-}
-
 void SeqpacketServer::TakeHello(Connection& connection, size_t size, Arrival& arrival) {
   connection.hello_received = true;
   connection.trusted = arrival.sender;
@@ -249,8 +245,9 @@ void SeqpacketServer::Read(uint32_t id, uint64_t tag) {
     const auto size = static_cast<size_t>(received);
     if (!connection.hello_received) TakeHello(connection, size, arrival);
     passed_cookie_ = ChannelCookie(arrival.descriptors[0]);
-    const uint32_t flags =
-        (IsPrivileged(connection, arrival.sender) ? kPrivileged : 0) | (arrival.truncated ? kTruncated : 0);
+    sender_ = arrival.sender;
+    const bool trusted = connection.privileged && sender_ == connection.trusted;
+    const uint32_t flags = (trusted ? kTrusted : 0) | (arrival.truncated ? kTruncated : 0);
     prompt ? DispatchPrompt(tag, size, flags) : Dispatch(id, size, flags);
     // Of a prompt() connection the next request cannot be there yet; its poller waits for it.
     if (!Alive(tag) || connections_[id].poller) return;

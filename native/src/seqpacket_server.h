@@ -23,7 +23,7 @@
 ///                       drained(id), closed(id) })
 ///
 /// A record lies in `input` when packet() is called; a length above input.length means that it was cut off. Flags are kPosted,
-/// kPrivileged and kTruncated of record.h. packet() returns the length of the answer in `output`; 0: there is none. Ids of closed
+/// kTrusted and kTruncated of record.h. packet() returns the length of the answer in `output`; 0: there is none. Ids of closed
 /// connections are given again; `Tag` is an id with the number of its use.
 class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
  public:
@@ -74,10 +74,6 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
 
   void Wake();
   void Accept();
-  /// The sender of a record is privileged: it is the process and user that sent the hello, was privileged then, and has
-  /// CAP_NET_ADMIN still.
-  static bool IsPrivileged(const Connection& connection, const Sender& sender);
-
   /// Takes proof and client's end of a hello that lies in the input.
   void TakeHello(Connection& connection, size_t size, Arrival& arrival);
 
@@ -137,6 +133,9 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
   /// one that the server was made in. If so, its records are privileged from now on.
   Napi::Value Privileged(const Napi::CallbackInfo& info);
 
+  /// senderPrivileged(): within packet(), for a record with kTrusted, whether its sender has CAP_NET_ADMIN now.
+  Napi::Value SenderPrivileged(const Napi::CallbackInfo& info);
+
   /// held(): within packet(), id of the connection whose client's end came with the record; -1: none did, or it is unknown.
   Napi::Value Held(const Napi::CallbackInfo& info);
 
@@ -166,6 +165,8 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
   /// Tags of connections whose mailboxes are polled, and the processor that was announced in them.
   std::vector<uint64_t> polled_;
   uint32_t polling_from_ = 0;
+  /// Of the record at hand.
+  Sender sender_;
   /// ChannelCookie() of the first descriptor that came with the record at hand.
   uint64_t passed_cookie_ = 0;
   /// Inode of the user namespace that owns our network namespace.

@@ -136,11 +136,22 @@ export function checkFlagOption(option: number, privileged: boolean): void {
   if (option === NETLINK_LISTEN_ALL_NSID && !privileged) throw new Errno(EPERM);
 }
 
+/** Who sends the datagram, or calls the function, that a socket is handling. */
+export interface NetlinkSender {
+  /** CAP_NET_ADMIN, now. Asked only where the kernel asks, since finding out may take a system call. */
+  readonly privileged: boolean;
+}
+
+/** The sender of a socket whose owner is this process. */
+const OWN_PROCESS: NetlinkSender = { privileged: true };
+
 /** How a socket is opened. */
 export interface BusSocketOptions {
   readonly sink: NetlinkSink;
   /** CAP_NET_ADMIN in the user namespace that owns the network namespace (spec/families F-027 to F-029). */
   readonly privileged: boolean;
+  /** Default: this process, privileged. */
+  readonly sender?: NetlinkSender;
   /** Wanted nl_pid; 0 or absent: assigned. */
   readonly portId?: number;
   /** Process id of the owner: the port id that automatic assignment tries first. */
@@ -155,8 +166,6 @@ export class BusSocket {
   receiveLength = 0;
   readonly groups = new Set<number>();
   closed = false;
-  /** Whether whoever acts on the socket now has CAP_NET_ADMIN. A transport that knows sets it before each act. */
-  senderPrivileged = true;
   private extAck = false;
   private capAck = false;
   /** NETLINK_NO_ENOBUFS */
@@ -175,13 +184,14 @@ export class BusSocket {
     readonly protocol: number,
     readonly portId: number,
     private readonly openerPrivileged: boolean,
+    private readonly sender: NetlinkSender,
     private readonly sink: NetlinkSink,
     private readonly handler: NetlinkProtocol,
   ) {}
 
   /** CAP_NET_ADMIN: the opener had it, and the sender has it (netlink_capable(); spec/families F-027 to F-029). */
   get privileged(): boolean {
-    return this.openerPrivileged && this.senderPrivileged;
+    return this.openerPrivileged && this.sender.privileged;
   }
 
   /**
@@ -444,7 +454,8 @@ export class NetlinkBus {
     let portId = (options.portId ?? 0) >>> 0;
     if (portId === 0) portId = this.autobind(sockets, options.pid ?? 0);
     else if (sockets.has(portId)) throw new Errno(EADDRINUSE);
-    const socket = new BusSocket(this, protocol, portId, options.privileged, options.sink, handler);
+    const { privileged, sender = OWN_PROCESS, sink } = options;
+    const socket = new BusSocket(this, protocol, portId, privileged, sender, sink, handler);
     sockets.set(portId, socket);
     return socket;
   }

@@ -14,6 +14,8 @@ export interface NativeServer {
   netns(id: number): number;
   /** Whether the peer had CAP_NET_ADMIN when it connected, over its own network namespace or over the server's. */
   privileged(id: number, own: boolean): boolean;
+  /** Within packet(), for one with Packet.Trusted: its sender has CAP_NET_ADMIN now (capget(2)). */
+  senderPrivileged(): boolean;
   /** Within packet(): id of the connection whose client's end came with the packet (SCM_RIGHTS), or -1. */
   held(): number;
   /** Waits for this connection's packets with a poll handle of its own. `mailbox`: its client may post them (docs/transport.md). */
@@ -45,8 +47,8 @@ export interface SeqpacketAddon {
 /** Flags of NativeHandlers.packet(): native/src/record.h. */
 export const enum Packet {
   Posted = 1,
-  /** The sender is who sent the hello, was privileged then, and has CAP_NET_ADMIN still. */
-  Privileged = 2,
+  /** The sender is who sent the hello, and was privileged then: senderPrivileged() tells whether it still is. */
+  Trusted = 2,
   /** It brought descriptors for which there was no room. */
   Truncated = 4,
 }

@@ -38,6 +38,7 @@ import {
 } from "../uapi/errno.ts";
 import { Channel, type Peer } from "./channel.ts";
 import { type NativeHandlers, type NativeServer, Output, Packet, type SeqpacketAddon } from "./native-server.ts";
+import { RecordSender } from "./record-sender.ts";
 import { ServerSocket } from "./server-socket.ts";
 
 /** Options of NetlinkServer. */
@@ -83,6 +84,7 @@ export class NetlinkServer {
   private readonly random: Random;
   private readonly foreign: NetlinkServerOptions["foreign"];
   private readonly inode = netnsInode();
+  private readonly sender = new RecordSender(() => this.server);
 
   /**
    * Listens on the path.
@@ -103,7 +105,12 @@ export class NetlinkServer {
       },
       packet: (id, length, flags) => {
         if ((flags & Packet.Posted) !== 0) this.stats.posted++;
-        return this.onPacket(id, length, flags);
+        this.sender.begin((flags & Packet.Trusted) !== 0);
+        try {
+          return this.onPacket(id, length, flags);
+        } finally {
+          this.sender.end();
+        }
       },
       drained: (id) => this.channels.get(id)?.socket?.onDrained(),
       closed: (id) => this.forget(id),
@@ -135,9 +142,8 @@ export class NetlinkServer {
   private onPacket(id: number, length: number, flags: number): number {
     const channel = this.channels.get(id) as Channel;
     if (channel.kind === undefined) return this.onHello(id, channel, length, flags);
-    const privileged = (flags & Packet.Privileged) !== 0;
-    if (channel.kind === ChannelKind.Control) return this.onRequest(channel, length, privileged);
-    this.onDatagram(channel.socket as ServerSocket, length, privileged);
+    if (channel.kind === ChannelKind.Control) return this.onRequest(channel, length);
+    this.onDatagram(channel.socket as ServerSocket, length);
     return 0;
   }
 
@@ -174,6 +180,7 @@ export class NetlinkServer {
       this.output,
       id,
       channel.privileged,
+      this.sender,
       this.freeId(),
       this.random.u32(),
       {
@@ -188,15 +195,14 @@ export class NetlinkServer {
   }
 
   /** A datagram written to a data channel itself: a send without an answer. */
-  private onDatagram(socket: ServerSocket, length: number, privileged: boolean): void {
+  private onDatagram(socket: ServerSocket, length: number): void {
     this.stats.requests++;
     const { host } = socket;
-    socket.senderPrivileged = privileged;
     const send = (): void => socket.send(this.input, 0, Math.min(length, REQUEST_MAX), 0);
     this.errnoOf(() => (host.run === undefined ? send() : host.run(send)));
   }
 
-  private onRequest(channel: Channel, length: number, privileged: boolean): number {
+  private onRequest(channel: Channel, length: number): number {
     this.stats.requests++;
     if (length < REQUEST_BYTES || length > REQUEST_MAX) {
       this.stats.malformed++;
@@ -211,13 +217,13 @@ export class NetlinkServer {
       return found === undefined ? this.answer(ENOENT) : this.answer(0, found.flags, found.idLow, found.idHigh);
     }
     if (op === TransportOp.NewLink || op === TransportOp.Links) {
-      return this.onLinks(channel, op, length, privileged);
+      return this.onLinks(channel, op, length);
     }
     const socket = this.sockets.get(view.getUint32(RequestAt.IdLow, true));
     if (socket === undefined || socket.idHigh !== view.getUint32(RequestAt.IdHigh, true)) return this.answer(EBADF);
     socket.answerA = 0;
     socket.answerB = 0;
-    socket.senderPrivileged = privileged && !(op === TransportOp.Send && b === SEND_UNPRIVILEGED);
+    if (op === TransportOp.Send && b === SEND_UNPRIVILEGED) this.sender.waive();
     const { host } = socket;
     const errno = this.errnoOf(() => {
       if (host.run === undefined) this.execute(socket, op, a, b, length);
@@ -260,7 +266,7 @@ export class NetlinkServer {
     }
   }
 
-  private onLinks({ host }: Channel, op: TransportOp, length: number, privileged: boolean): number {
+  private onLinks({ host }: Channel, op: TransportOp, length: number): number {
     let payload: Uint8Array | undefined;
     const errno = this.errnoOf(() => {
       const { links } = host;
@@ -270,7 +276,7 @@ export class NetlinkServer {
         payload = links.describe(new Uint32Array(bytes.buffer, 0, bytes.length >> 2));
         return;
       }
-      if (!privileged) throw new Errno(EPERM);
+      if (!this.sender.privileged) throw new Errno(EPERM);
       if (host.run === undefined) links.create(bytes);
       else host.run(() => links.create(bytes));
     });

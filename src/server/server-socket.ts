@@ -1,5 +1,5 @@
 import { Errno } from "../core/errors.ts";
-import { type BusSocket, checkFlagOption, type NetlinkSink } from "../netlink/bus.ts";
+import { type BusSocket, checkFlagOption, type NetlinkSender, type NetlinkSink } from "../netlink/bus.ts";
 import type { NetlinkHost } from "../netlink/host.ts";
 import { ANSWER_DUMPING, MARKER_BYTES, REQUEST_MAX } from "../netlink/transport.ts";
 import { EINVAL, ENOBUFS, ENODATA, EPERM } from "../uapi/errno.ts";
@@ -30,8 +30,6 @@ export class ServerSocket implements NetlinkSink {
   answerA = 0;
   answerB = 0;
   private handle: BusSocket | undefined = undefined;
-  /** The sender of the request has CAP_NET_ADMIN. To be set before each method that executes one. */
-  senderPrivileged = false;
   /** Flags set before bind(). */
   private readonly flagOptions = new Map<number, boolean>();
   private sendBuffer: number;
@@ -44,6 +42,7 @@ export class ServerSocket implements NetlinkSink {
     private readonly output: Output,
     private readonly connection: number,
     private readonly privileged: boolean,
+    private readonly sender: NetlinkSender,
     readonly idLow: number,
     readonly idHigh: number,
     readonly hello: Hello,
@@ -59,9 +58,7 @@ export class ServerSocket implements NetlinkSink {
 
   /** Binds the socket if it is not bound yet. */
   bound(): BusSocket {
-    const handle = this.handle ?? this.open(0);
-    handle.senderPrivileged = this.senderPrivileged;
-    return handle;
+    return this.handle ?? this.open(0);
   }
 
   bind(portId: number, groups: number): void {
@@ -95,12 +92,12 @@ export class ServerSocket implements NetlinkSink {
       this.bound().setOption(option, value);
       return;
     }
-    checkFlagOption(option, this.privileged && this.senderPrivileged);
+    checkFlagOption(option, this.privileged && this.sender.privileged);
     this.flagOptions.set(option, value !== 0);
   }
 
   setReceiveBuffer(bytes: number, force: boolean): void {
-    if (force && !(this.privileged && this.senderPrivileged)) throw new Errno(EPERM);
+    if (force && !(this.privileged && this.sender.privileged)) throw new Errno(EPERM);
     const wanted = Math.max(MIN_BUFFER / 2, Math.min(bytes, force ? 0x3fff_ffff : UNPRIVILEGED_BUFFER_MAX));
     this.sendBuffer = this.server.setSendBuffer(this.connection, wanted, true);
     this.answerA = this.sendBuffer;
@@ -170,7 +167,8 @@ export class ServerSocket implements NetlinkSink {
 
   private open(portId: number): BusSocket {
     const { protocol, pid, receiveLength } = this.hello;
-    const handle = this.host.bus.open(protocol, { sink: this, privileged: this.privileged, portId, pid });
+    const { privileged, sender } = this;
+    const handle = this.host.bus.open(protocol, { sink: this, privileged, sender, portId, pid });
     handle.receiveLength = receiveLength;
     // Options were checked when they were set: nothing throws after open(), which would leak the handle.
     for (const [option, on] of this.flagOptions) handle.setOption(option, on);
