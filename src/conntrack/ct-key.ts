@@ -1,4 +1,4 @@
-import { isNd } from "../flow/extract.ts";
+import { isNd } from "../flow/extract/icmpv6.ts";
 import { K } from "../flow/key.ts";
 import { ETH_P_IP, ETH_P_IPV6 } from "../packet/ethernet.ts";
 import { IpProto } from "../packet/ip.ts";

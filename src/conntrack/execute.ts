@@ -1,4 +1,4 @@
-import { extractHeaders } from "../flow/extract.ts";
+import { extractHeaders } from "../flow/extract/extract.ts";
 import { K } from "../flow/key.ts";
 import { trimToIpLength } from "../packet/edit/trim.ts";
 import { ETH_P_IP, ETH_P_IPV6 } from "../packet/ethernet.ts";

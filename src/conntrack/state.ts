@@ -2,7 +2,7 @@ import type { Clock } from "../core/clock.ts";
 import type { Random } from "../core/random.ts";
 import { IpProto } from "../packet/ip.ts";
 import type { PacketMemory } from "../packet/memory.ts";
-import { Reassembler } from "../packet/reassembly.ts";
+import { Reassembler } from "../packet/reassembly/index.ts";
 import { IPCT_DESTROY, IPS_CONFIRMED, IPS_DYING, IPS_FIXED_TIMEOUT } from "../uapi/nfnetlink.ts";
 import { ReplyZones } from "./cross-zone.ts";
 import { type ConntrackListener, deliverEvents } from "./events.ts";

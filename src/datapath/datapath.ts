@@ -1,7 +1,7 @@
 import type { ConntrackPort } from "../conntrack/conntrack-port.ts";
 import type { KernelProfile } from "../core/kernel-profile.ts";
 import type { Random } from "../core/random.ts";
-import { extractHeaders, extractKey } from "../flow/extract.ts";
+import { extractHeaders, extractKey } from "../flow/extract/extract.ts";
 import { type PacketHasher, skbHashFlags } from "../flow/hash.ts";
 import { K, newKey } from "../flow/key.ts";
 import { fragment } from "../packet/fragment.ts";

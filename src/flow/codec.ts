@@ -10,6 +10,7 @@ export {
   NSH_KEY_LENGTHS,
   TUNNEL_KEY_LENGTHS,
 } from "./attrs.ts";
-export { extractUserspace, MetadataKey, parseKey, parseMatch, parseMetadata } from "./parse.ts";
+export { parseKey, parseMatch } from "./parse/match.ts";
+export { extractUserspace, MetadataKey, parseMetadata } from "./parse/packet-key.ts";
 export { putKey, putMask } from "./put.ts";
 export { nshFromAttributes, parseTunnel, putTunnel } from "./tunnel.ts";

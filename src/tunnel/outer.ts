@@ -9,9 +9,6 @@ import type { Packet } from "../packet/packet.ts";
 import * as udp from "../packet/udp.ts";
 import type { Route } from "../port/underlay.ts";
 
-/** Length of a VLAN tag in bytes. */
-export const TAG_LEN = 4;
-
 /** Length of the IP header that the kernel requires in a packet of that ethertype, 0: of none. */
 export const ipHeaderLength = (etherType: number): number =>
   etherType === ETH_P_IP ? ipv4.HEADER_LEN : etherType === ETH_P_IPV6 ? ipv6.HEADER_LEN : 0;

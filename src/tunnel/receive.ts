@@ -10,13 +10,14 @@ import { completePartial, pseudoV4, pseudoV6 } from "../packet/l4-checksum.ts";
 import { Csum, Gso, type Packet } from "../packet/packet.ts";
 import * as tcp from "../packet/tcp.ts";
 import * as udp from "../packet/udp.ts";
+import { TAG_LEN } from "../packet/vlan.ts";
 import type { DeviceStats, Port } from "../port/port.ts";
 import { AF_INET, AF_INET6 } from "../port/underlay.ts";
 import * as ecn from "./ecn.ts";
 import { Pull } from "./encapsulation.ts";
 import type { TunnelHost } from "./host.ts";
 import type { TunnelSettings } from "./kind.ts";
-import { ipHeaderLength, TAG_LEN } from "./outer.ts";
+import { ipHeaderLength } from "./outer.ts";
 
 /** Segment size in bytes for a GSO packet whose path MTU leaves less: fits every path. */
 const SMALLEST_MSS = 536;

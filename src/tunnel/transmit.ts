@@ -1,5 +1,6 @@
 /** Transmission: encapsulating packets and sending them through the host's IP stack. */
 import { K, TunnelFlag } from "../flow/key.ts";
+import { materializeVlan } from "../packet/edit/vlan.ts";
 import * as ethernet from "../packet/ethernet.ts";
 import { ETH_P_IP, ETH_P_IPV6, ETH_P_TEB } from "../packet/ethernet.ts";
 import { fragment } from "../packet/fragment.ts";
@@ -11,13 +12,14 @@ import { completePartial } from "../packet/l4-checksum.ts";
 import type { PacketMemory } from "../packet/memory.ts";
 import { Csum, Gso, Packet } from "../packet/packet.ts";
 import * as udp from "../packet/udp.ts";
+import { TAG_LEN } from "../packet/vlan.ts";
 import type { DeviceStats, Port } from "../port/port.ts";
 import { AF_INET, AF_INET6, type Route } from "../port/underlay.ts";
 import { EINVAL, ENOMEM } from "../uapi/errno.ts";
 import * as ecn from "./ecn.ts";
 import type { TunnelHost } from "./host.ts";
 import { Count, type TunnelSettings } from "./kind.ts";
-import { ipHeaderLength, TAG_LEN, writeIpv4, writeIpv6, writeUdp } from "./outer.ts";
+import { ipHeaderLength, writeIpv4, writeIpv6, writeUdp } from "./outer.ts";
 import { tooBig } from "./pmtu.ts";
 import type { UnderlaySockets } from "./underlay.ts";
 
@@ -252,7 +254,8 @@ export class TunnelTransmitter {
     out.copyFrom(packet);
     if ((out.off + out.len > out.end || out.off - out.head < room) && !out.unshare(room, 0)) return -ENOMEM;
     if (!completePartial(out)) return -EINVAL;
-    if (out.vlanTpid !== 0) putTag(out);
+    const error = materializeVlan(out);
+    if (error !== 0) return error;
     out.off -= header;
     out.len += header;
     encapsulation.push(out, header, tunnel, this.etherType, v6);
@@ -334,18 +337,6 @@ const tagLength = (packet: Packet): number => (packet.vlanTpid === 0 ? 0 : TAG_L
 /** Length of a GSO packet's longest segment from the network header on. */
 function gsoL3Length(packet: Packet): number {
   return gsoFrameLength(packet) - (packet.l3 - packet.off);
-}
-
-/** Writes the out-of-band VLAN tag into the frame; there must be four bytes of headroom. */
-function putTag(packet: Packet): void {
-  const { bytes, view } = packet.memory;
-  const { off } = packet;
-  bytes.copyWithin(off - TAG_LEN, off, off + 2 * 6);
-  packet.off = off - TAG_LEN;
-  packet.len += TAG_LEN;
-  view.setUint16(packet.off + ethernet.TYPE, packet.vlanTpid);
-  view.setUint16(packet.off + ethernet.TYPE + 2, packet.vlanTci);
-  packet.vlanTpid = 0;
 }
 
 /** The IPv6 flow label for a packet hash (ip6_make_flowlabel), never 0. */

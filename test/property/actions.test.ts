@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { Errno } from "../../src/core/errors.ts";
 import { kernelProfile } from "../../src/core/kernel-profile.ts";
 import { ActionExecutor, dumpActions, type Program, validateActions } from "../../src/datapath/actions/index.ts";
-import { extractKey } from "../../src/flow/extract.ts";
+import { extractKey } from "../../src/flow/extract/extract.ts";
 import { K, newKey } from "../../src/flow/key.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { HEADROOM, PacketMemory } from "../../src/packet/memory.ts";

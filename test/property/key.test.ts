@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Errno } from "../../src/core/errors.ts";
 import { parseKey, parseMatch, parseMetadata, putKey, putMask } from "../../src/flow/codec.ts";
-import { extractHeaders, extractKey } from "../../src/flow/extract.ts";
+import { extractHeaders, extractKey } from "../../src/flow/extract/extract.ts";
 import { K, newKey } from "../../src/flow/key.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { Packet } from "../../src/packet/packet.ts";

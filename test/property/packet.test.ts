@@ -14,7 +14,7 @@ import * as ipv6Header from "../../src/packet/ipv6.ts";
 import { completePartial, pseudoV4, pseudoV6, setPartial, verifyL4 } from "../../src/packet/l4-checksum.ts";
 import { PacketMemory } from "../../src/packet/memory.ts";
 import { Gso, Packet } from "../../src/packet/packet.ts";
-import { Reassembler } from "../../src/packet/reassembly.ts";
+import { Reassembler } from "../../src/packet/reassembly/index.ts";
 import * as sctpHeader from "../../src/packet/sctp.ts";
 import {
   ethernet,

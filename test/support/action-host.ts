@@ -5,7 +5,7 @@ import type { UserspaceUpcall } from "../../src/datapath/actions/program.ts";
 import { type DropReason, dropReasonName } from "../../src/datapath/drop-reason.ts";
 import type { ActionHost } from "../../src/datapath/host.ts";
 import { putKey } from "../../src/flow/codec.ts";
-import { extractHeaders } from "../../src/flow/extract.ts";
+import { extractHeaders } from "../../src/flow/extract/extract.ts";
 import { PacketHasher } from "../../src/flow/hash.ts";
 import { K } from "../../src/flow/key.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";

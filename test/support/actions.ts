@@ -1,6 +1,6 @@
 import { type KernelRelease, kernelProfile, NEWEST_KERNEL } from "../../src/core/kernel-profile.ts";
 import { type Program, validateActions } from "../../src/datapath/actions/index.ts";
-import { extractKey } from "../../src/flow/extract.ts";
+import { extractKey } from "../../src/flow/extract/extract.ts";
 import { newKey } from "../../src/flow/key.ts";
 import { HEADROOM, type PacketMemory } from "../../src/packet/memory.ts";
 import { Packet } from "../../src/packet/packet.ts";

@@ -5,7 +5,7 @@ import { AF_INET, AF_INET6, E, T } from "../../src/conntrack/layout.ts";
 import type { ConntrackOptions } from "../../src/conntrack/options.ts";
 import { ManualClock } from "../../src/core/clock.ts";
 import { SeededRandom } from "../../src/core/random.ts";
-import { extractKey } from "../../src/flow/extract.ts";
+import { extractKey } from "../../src/flow/extract/extract.ts";
 import { K, newKey } from "../../src/flow/key.ts";
 import { PacketMemory } from "../../src/packet/memory.ts";
 import { Packet } from "../../src/packet/packet.ts";

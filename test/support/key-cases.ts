@@ -5,7 +5,7 @@
 
 import { SeededRandom } from "../../src/core/random.ts";
 import { putKey } from "../../src/flow/codec.ts";
-import { extractKey } from "../../src/flow/extract.ts";
+import { extractKey } from "../../src/flow/extract/extract.ts";
 import { newKey } from "../../src/flow/key.ts";
 import { AttributeReader } from "../../src/netlink/reader.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";

@@ -2,7 +2,7 @@
 
 import { Errno } from "../../src/core/errors.ts";
 import { extractUserspace, parseKey, parseMatch, parseMetadata, putKey, putMask } from "../../src/flow/codec.ts";
-import { extractKey } from "../../src/flow/extract.ts";
+import { extractKey } from "../../src/flow/extract/extract.ts";
 import { newKey } from "../../src/flow/key.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { Packet } from "../../src/packet/packet.ts";

@@ -10,7 +10,7 @@ import type { Errno } from "../../src/core/errors.ts";
 import { SeededRandom } from "../../src/core/random.ts";
 import { parseCt } from "../../src/datapath/actions/ct.ts";
 import { K, newKey } from "../../src/flow/key.ts";
-import { extractUserspace, parseMetadata } from "../../src/flow/parse.ts";
+import { extractUserspace, parseMetadata } from "../../src/flow/parse/packet-key.ts";
 import { putKey } from "../../src/flow/put.ts";
 import { Ctnetlink } from "../../src/kernel/ctnetlink/ctnetlink.ts";
 import { NetlinkBus } from "../../src/netlink/bus.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { extractHeaders, extractKey } from "../../src/flow/extract.ts";
+import { extractHeaders, extractKey } from "../../src/flow/extract/extract.ts";
 import { K, newKey } from "../../src/flow/key.ts";
 import { PacketMemory } from "../../src/packet/memory.ts";
 import { Csum, Gso, Packet } from "../../src/packet/packet.ts";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { jhash1word, jhash2, jhash2words, jhash3words } from "../../src/core/jhash.ts";
-import { extractKey } from "../../src/flow/extract.ts";
+import { extractKey } from "../../src/flow/extract/extract.ts";
 import { dpHash, HASH_L4, HASH_SOFTWARE, PacketHasher, skbHashFlags } from "../../src/flow/hash.ts";
 import { K, newKey } from "../../src/flow/key.ts";
 import { Packet } from "../../src/packet/packet.ts";

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { ManualClock } from "../../src/core/clock.ts";
 import { BatchClock } from "../../src/datapath/batch-clock.ts";
-import { extractKey } from "../../src/flow/extract.ts";
+import { extractKey } from "../../src/flow/extract/extract.ts";
 import { K, newKey } from "../../src/flow/key.ts";
 import { HostConntrack } from "../../src/kernel/host-conntrack.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";

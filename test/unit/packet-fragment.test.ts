@@ -8,7 +8,7 @@ import { ETH_P_8021Q, ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, ETH_P_MPLS_UC } from "../
 import { fragment } from "../../src/packet/fragment.ts";
 import { PacketMemory } from "../../src/packet/memory.ts";
 import { Csum, Gso, Packet } from "../../src/packet/packet.ts";
-import { Reassembler } from "../../src/packet/reassembly.ts";
+import { Reassembler } from "../../src/packet/reassembly/index.ts";
 import { E2BIG, EINPROGRESS, EINVAL, EMSGSIZE, ENOMEM, EPROTONOSUPPORT } from "../../src/uapi/errno.ts";
 
 /** The numbers below were seen on the real module (Linux 6.12): ct(zone=1),2 on hand-made fragments. */

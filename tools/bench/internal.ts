@@ -7,7 +7,7 @@ import { type Clock, ManualClock, systemClock } from "../../src/core/clock.ts";
 import { SeededRandom } from "../../src/core/random.ts";
 import type { Program } from "../../src/datapath/actions/program.ts";
 import { FlowTable } from "../../src/datapath/flow-table.ts";
-import { extractKey } from "../../src/flow/extract.ts";
+import { extractKey } from "../../src/flow/extract/extract.ts";
 import { PacketHasher } from "../../src/flow/hash.ts";
 import { K, newKey } from "../../src/flow/key.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
