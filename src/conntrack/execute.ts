@@ -1,6 +1,6 @@
 import { extractHeaders } from "../flow/extract.ts";
 import { K } from "../flow/key.ts";
-import { trimToIpLength } from "../packet/edit.ts";
+import { trimToIpLength } from "../packet/edit/trim.ts";
 import { ETH_P_IP, ETH_P_IPV6 } from "../packet/ethernet.ts";
 import type { Packet } from "../packet/packet.ts";
 import { EINVAL, ENOMEM } from "../uapi/errno.ts";

@@ -1,4 +1,4 @@
-import { ensureWritable } from "../packet/edit.ts";
+import { ensureWritable } from "../packet/edit/writable.ts";
 import type { Packet } from "../packet/packet.ts";
 import { IP_CT_IS_REPLY, IP_CT_RELATED_REPLY, IPS_HELPER, IPS_SEQ_ADJUST } from "../uapi/nfnetlink.ts";
 import type { CtAction } from "./action.ts";

@@ -1,4 +1,4 @@
-import { ensureWritable } from "../packet/edit.ts";
+import { ensureWritable } from "../packet/edit/writable.ts";
 import { IpProto } from "../packet/ip.ts";
 import type { Packet } from "../packet/packet.ts";
 import { EINVAL, ENOMEM } from "../uapi/errno.ts";

@@ -9,7 +9,7 @@ export function wireLength(packet: Packet): number {
 
 /**
  * Copies the frame as it is on the wire, an out-of-band VLAN tag in its place behind the addresses. The packet stays as
- * it is; materializeVlan() of edit.ts changes it instead.
+ * it is; materializeVlan() of edit/vlan.ts changes it instead.
  * @param to room for wireLength(packet) bytes from `at` on
  */
 export function copyWireFrame(packet: Packet, to: Uint8Array, at: number): void {

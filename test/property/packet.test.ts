@@ -4,7 +4,7 @@ import { ManualClock } from "../../src/core/clock.ts";
 import { SeededRandom } from "../../src/core/random.ts";
 import { checksum, diff16, diff32, diff128, sum, update } from "../../src/packet/checksum.ts";
 import { crc32c } from "../../src/packet/crc32c.ts";
-import * as edit from "../../src/packet/edit.ts";
+import * as edit from "../../src/packet/edit/index.ts";
 import { ETH_P_IP, ETH_P_IPV6, ETH_P_MPLS_UC, ETH_P_NSH } from "../../src/packet/ethernet.ts";
 import { fragment } from "../../src/packet/fragment.ts";
 import { gsoFrameLength, segment } from "../../src/packet/gso.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { share } from "../../src/packet/edit.ts";
+import { share } from "../../src/packet/edit/writable.ts";
 import { completePartial, pseudoV4, setPartial } from "../../src/packet/l4-checksum.ts";
 import { IPS_ASSURED, IPS_CONFIRMED, IPS_SEEN_REPLY } from "../../src/uapi/nfnetlink.ts";
 import { CtLab, verifyFrame } from "../support/conntrack.ts";

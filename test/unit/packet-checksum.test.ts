@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { checksum, diff16, diff32, fold, replace16, replace32, sum, update } from "../../src/packet/checksum.ts";
 import { crc32c } from "../../src/packet/crc32c.ts";
-import { share } from "../../src/packet/edit.ts";
+import { share } from "../../src/packet/edit/writable.ts";
 import { ETH_P_IP, ETH_P_IPV6 } from "../../src/packet/ethernet.ts";
 import { IpProto } from "../../src/packet/ip.ts";
 import * as ipv4Header from "../../src/packet/ipv4.ts";

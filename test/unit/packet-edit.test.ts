@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import * as edit from "../../src/packet/edit.ts";
+import * as edit from "../../src/packet/edit/index.ts";
 import {
   ETH_P_8021AD,
   ETH_P_8021Q,

@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { ManualClock } from "../../src/core/clock.ts";
 import { SeededRandom } from "../../src/core/random.ts";
-import { pushMpls, pushVlan, share } from "../../src/packet/edit.ts";
+import { pushMpls } from "../../src/packet/edit/mpls.ts";
+import { pushVlan } from "../../src/packet/edit/vlan.ts";
+import { share } from "../../src/packet/edit/writable.ts";
 import { ETH_P_8021Q, ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, ETH_P_MPLS_UC } from "../../src/packet/ethernet.ts";
 import { fragment } from "../../src/packet/fragment.ts";
 import { PacketMemory } from "../../src/packet/memory.ts";

@@ -1,5 +1,5 @@
 import { diff16 } from "../../packet/checksum.ts";
-import { ensureWritable } from "../../packet/edit.ts";
+import { ensureWritable } from "../../packet/edit/writable.ts";
 import { IpProto } from "../../packet/ip.ts";
 import * as ipv4 from "../../packet/ipv4.ts";
 import * as ipv6 from "../../packet/ipv6.ts";

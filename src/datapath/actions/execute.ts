@@ -1,33 +1,20 @@
 import { dpHash } from "../../flow/hash.ts";
 import { K, newKey } from "../../flow/key.ts";
+import { popEth, pushEth, setEthernet } from "../../packet/edit/ethernet.ts";
+import { prepareIpv4, setIpv4Addr, setIpv4Tos, setIpv4Ttl } from "../../packet/edit/ipv4.ts";
 import {
-  decTtl,
-  networkOffset,
-  popEth,
-  popMpls,
-  popNsh,
-  popVlan,
-  prepareIpv4,
   prepareIpv6,
-  prepareTransport,
-  pushEth,
-  pushMpls,
-  pushNsh,
-  pushVlan,
-  setEthernet,
-  setIpv4Addr,
-  setIpv4Tos,
-  setIpv4Ttl,
   setIpv6Addr,
   setIpv6FlowLabel,
   setIpv6HopLimit,
   setIpv6TrafficClass,
-  setMpls,
-  setSctpPorts,
-  setTcpPorts,
-  setUdpPorts,
-  share,
-} from "../../packet/edit.ts";
+} from "../../packet/edit/ipv6.ts";
+import { popMpls, pushMpls, setMpls } from "../../packet/edit/mpls.ts";
+import { popNsh, pushNsh } from "../../packet/edit/nsh.ts";
+import { prepareTransport, setSctpPorts, setTcpPorts, setUdpPorts } from "../../packet/edit/transport.ts";
+import { decTtl } from "../../packet/edit/ttl.ts";
+import { popVlan, pushVlan } from "../../packet/edit/vlan.ts";
+import { networkOffset, share } from "../../packet/edit/writable.ts";
 import { ETH_P_IP, ETH_P_IPV6, ETH_P_TEB, isMpls } from "../../packet/ethernet.ts";
 import { gsoFrameLength } from "../../packet/gso.ts";
 import * as ipv4 from "../../packet/ipv4.ts";
@@ -75,7 +62,7 @@ class Deferred {
  * Runs compiled action lists: for received packets, recirculated ones, and those of OVS_PACKET_CMD_EXECUTE. One per
  * datapath context: it keeps the recursion level, the saved keys and the deferred queue.
  *
- * Bytes are copied only when they must be: an output or a clone that is not last declares them shared (packet/edit.ts),
+ * Bytes are copied only when they must be: an output or a clone that is not last declares them shared (packet/edit/writable.ts),
  * and the next change moves the packet to room of its own. So `output:1,output:2` copies nothing.
  */
 export class ActionExecutor {
