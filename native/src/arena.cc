@@ -73,4 +73,6 @@ void Arena::UnmapRing(size_t offset, size_t bytes) noexcept {
   }
 }
 
+void Arena::Discard() noexcept { madvise(data_, top_, MADV_DONTNEED); }
+
 }  // namespace nokmod

@@ -33,6 +33,8 @@ class Arena {
   size_t MapRing(int fd, size_t bytes);
   // Gives a ring's place back.
   void UnmapRing(size_t offset, size_t bytes) noexcept;
+  // Gives the memory of all anonymous bytes back; they read as zeros.
+  void Discard() noexcept;
 
  private:
   struct Hole {

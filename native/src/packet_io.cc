@@ -519,7 +519,8 @@ void PacketIo::StopPolls() {
   }
 }
 
-// shutdown(): closes everything. The buffer stays.
+// shutdown(): closes every descriptor, so that nothing keeps a network namespace until this object is collected, and gives
+// the memory of frames back. The buffer stays readable, as zeros. Methods throw EBADF from now on.
 Napi::Value PacketIo::Shutdown(const Napi::CallbackInfo& info) {
   StopPolls();
   ready_.clear();
@@ -533,8 +534,15 @@ Napi::Value PacketIo::Shutdown(const Napi::CallbackInfo& info) {
     // They hold whoever holds this object.
     on_ready_.Reset();
     on_link_.Reset();
+    on_routes_.Reset();
     Unref();
   }
+  netfilter_.clear();
+  epoll_.Reset();
+  route_.Close();
+  watch_.Close();
+  home_.Close();
+  arena_->Discard();
   return info.Env().Undefined();
 }
 

@@ -63,6 +63,8 @@ class RouteSocket {
   Route GetRoute(const RouteQuery& query);
   // The id of a network namespace in ours, -1 if it is ours. Throws ENOENT if it has none.
   int32_t NamespaceId(const Fd& ns);
+  // Every question throws EBADF from now on.
+  void Close() { fd_.Reset(); }
 
  private:
   const uint8_t* Ask(void* request, uint32_t length, uint16_t reply_type);
@@ -79,6 +81,7 @@ class LinkWatch {
  public:
   LinkWatch();
   int fd() const { return fd_.get(); }
+  void Close() { fd_.Reset(); }
   // Reads all there is. `overrun` is called when messages were lost: everything must be asked for again.
   // `routes` is called once if there was any word of routes, rules or addresses.
   void Read(const std::function<void(const Link&)>& changed, const std::function<void()>& overrun,

@@ -60,6 +60,8 @@ class HomeNamespace {
  public:
   HomeNamespace() : fd_(Check(open(kOwn, O_RDONLY | O_CLOEXEC), kOwn)) {}
   explicit HomeNamespace(Fd fd) : fd_(std::move(fd)) {}
+  // Lets the namespace go: a Scope throws EBADF from now on.
+  void Close() { fd_.Reset(); }
   class Scope {
    public:
     // Mostly the thread is there already, and setns would ask for CAP_SYS_ADMIN.

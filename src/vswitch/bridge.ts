@@ -154,8 +154,11 @@ export class VSwitch implements BridgeHooks {
     this.upcalls = new UpcallHandler(this.state);
     this.revalidator = new Revalidator(this.state);
     try {
-      if (perCpu) client.setDatapath(datapath, { userFeatures, perCpuPids: pids });
-      else if (!created) client.setDatapath(datapath, { userFeatures });
+      // Without per-CPU dispatch too: whatever program of OVS opens the datapath, such as `ovs-dpctl show`, switches that on
+      // and names no port ids. The datapath keeps those that it was given last.
+      const perCpuFeatures = userFeatures | ovs.OVS_DP_F_DISPATCH_UPCALL_PER_CPU;
+      client.setDatapath(datapath, { userFeatures: perCpuFeatures, perCpuPids: pids });
+      if (!perCpu) client.setDatapath(datapath, { userFeatures });
       this.stops.push(ports.attach(datapath));
       for (const port of options.ports ?? []) this.addPort(port);
       for (const flow of options.flows ?? []) this.addFlow(flow);

@@ -1,5 +1,5 @@
 /** The rough sides of `nokmod exec`: bad clients, links, namespaces, a nokmod that dies. */
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { preloadEnvironment } from "../../src/exec/preload.ts";
@@ -17,6 +17,16 @@ const BAREUDP = ["dstport", "6635", "ethertype", "mpls_uc", "srcportmin", "49153
 async function on(lab: Lab, namespace: Namespace, ...command: string[]): Promise<CommandResult> {
   const { LD_PRELOAD } = preloadEnvironment(lab.socket, {});
   return namespace.execute("env", `LD_PRELOAD=${LD_PRELOAD}`, `NOKMOD_SOCKET=${lab.socket}`, ...command);
+}
+
+/** Target of a symbolic link; empty where it has just gone. */
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
+    throw error;
+  }
 }
 
 async function ok(lab: Lab, ...command: string[]): Promise<string> {
@@ -237,6 +247,28 @@ describe.skipIf(!root)("links and namespaces", () => {
     } finally {
       await other.close();
     }
+  });
+
+  it("visits from other namespaces leave no descriptor, and the namespaces end", async () => {
+    // The namespace that lab.namespace started nokmod in, and what it holds for itself.
+    const held = (): string[] =>
+      readdirSync(`/proc/${lab.pid}/fd`)
+        .map((fd) => linkOf(`/proc/${lab.pid}/fd/${fd}`))
+        .filter((target) => target.startsWith("net:"));
+    const descriptors = (): number => readdirSync(`/proc/${lab.pid}/fd`).length;
+    const before = descriptors();
+    const namespacesHeld = held();
+    for (let i = 0; i < 8; i++) {
+      const other = await Namespace.create();
+      try {
+        expect(await on(lab, other, "ovs-dpctl", "show")).toMatchObject({ status: 0, stdout: "" });
+      } finally {
+        await other.close();
+      }
+    }
+    // The server sees the end of the last connection a moment after the program's.
+    await until(() => descriptors() === before, "descriptors as before");
+    expect(held()).toEqual(namespacesHeld);
   });
 
   it("other generic families and nftables are the kernel's under the library too", async () => {

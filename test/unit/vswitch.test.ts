@@ -174,6 +174,24 @@ describe("upcalls", () => {
     expect(p2.takeSent()).toEqual([datagram()]);
   });
 
+  it("F-126: a program that switches the datapath to per-CPU dispatch, as ovs-dpctl does, takes no upcall away", async () => {
+    start({ flows: ["in_port=1,actions=controller(max_len=9,id=5),2"] });
+    let seen = 0;
+    bridge.onPacketIn = () => seen++;
+    await send(p1, datagram());
+    const { userFeatures } = bridge.client.datapath(bridge.datapath);
+    expect(userFeatures & ovs.OVS_DP_F_DISPATCH_UPCALL_PER_CPU).toBe(0);
+    bridge.client.setDatapath(bridge.datapath, {
+      userFeatures: userFeatures | ovs.OVS_DP_F_DISPATCH_UPCALL_PER_CPU,
+    });
+    // By a flow that was put before, and by a miss.
+    await send(p1, datagram());
+    await send(p2, datagram());
+    expect(seen).toBe(2);
+    expect(bridge.statistics).toMatchObject({ upcalls: 4, flowsPut: 2 });
+    expect(bridge.client.datapath(bridge.datapath).stats.lost).toBe(0);
+  });
+
   it("U-008: controller: the packet comes with the flow's cookie, cut to max_len", async () => {
     start({ flows: ["cookie=0x77,in_port=1,actions=controller(max_len=20,id=5,userdata=01.02),2"] });
     const seen: unknown[] = [];
