@@ -89,7 +89,11 @@ while True:
   ])("bad pointers are EFAULT and what else the kernel says: %s", async (_name, protocol) => {
     const kernel = await lab.namespace.execute(PYTHON, BAD_POINTERS, protocol);
     expect(kernel).toMatchObject({ status: 0, stderr: "" });
-    expect((await ok(lab, PYTHON, BAD_POINTERS, protocol)).split("\n")).toEqual(kernel.stdout.split("\n"));
+    const lines = kernel.stdout.split("\n");
+    expect((await ok(lab, PYTHON, BAD_POINTERS, protocol)).split("\n")).toEqual(lines);
+    const held = await lab.cli("exec", "--seccomp", "--socket", lab.socket, "--", PYTHON, BAD_POINTERS, protocol);
+    expect(held).toMatchObject({ status: 0, stderr: "" });
+    expect(held.stdout.split("\n")).toEqual(lines);
     expect(kernel.stdout.match(/EFAULT/g)?.length).toBeGreaterThan(100);
   });
 
