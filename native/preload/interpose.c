@@ -24,6 +24,7 @@
 #include "links.h"
 #include "routing.h"
 #include "sockets.h"
+#include "user_memory.h"
 
 #define EXPORT __attribute__((visibility("default")))
 /// The definition of a call that we stand in front of.
@@ -56,6 +57,39 @@ static int result(int error) {
 /// True for a descriptor of which we read and change nothing.
 static bool is_kernels(int fd) { return sockets_get(fd) == NULL && !fds_route(fd); }
 
+/// Whether the list of buffers is one that the kernel takes: 0, EMSGSIZE, EFAULT or EINVAL. The buffers are not looked at.
+static int check_parts(const struct msghdr *message) {
+  if (message->msg_iovlen > IOV_MAX) return EMSGSIZE;
+  const int error = user_readable(message->msg_iov, message->msg_iovlen * sizeof *message->msg_iov);
+  for (size_t i = 0; error == 0 && i < message->msg_iovlen; i++) {
+    if ((ssize_t)message->msg_iov[i].iov_len < 0) return EINVAL;
+  }
+  return error;
+}
+
+/// A message to send: header, list and buffers.
+static int check_outgoing(const struct msghdr *message) {
+  int error = user_readable(message, sizeof *message);
+  if (error == 0) error = check_parts(message);
+  for (size_t i = 0; error == 0 && i < message->msg_iovlen; i++) {
+    error = user_readable(message->msg_iov[i].iov_base, message->msg_iov[i].iov_len);
+  }
+  return error;
+}
+
+/// A message to receive into: header, list and the room for an address. The kernel looks at the buffers.
+static int check_incoming(struct msghdr *message) {
+  int error = user_readable(message, sizeof *message);
+  if (error == 0) error = check_parts(message);
+  if (error == 0) error = user_writable(message, sizeof *message);
+  if (error == 0 && message->msg_name != NULL) {
+    if ((int)message->msg_namelen < 0) return EINVAL;
+    const size_t room = message->msg_namelen;
+    error = user_writable(message->msg_name, room < sizeof(struct sockaddr_nl) ? room : sizeof(struct sockaddr_nl));
+  }
+  return error;
+}
+
 static size_t length_of(const struct iovec *parts, size_t count) {
   size_t length = 0;
   for (size_t i = 0; i < count; i++) length += parts[i].iov_len;
@@ -83,6 +117,8 @@ static bool foreign_group(const struct netlink_socket *socket, unsigned group) {
 }
 
 static int copy_address(__CONST_SOCKADDR_ARG from, socklen_t length, struct sockaddr_nl *to) {
+  if (length > sizeof(struct sockaddr_storage)) return EINVAL;
+  if (user_readable(from.__sockaddr__, length) != 0) return EFAULT;
   if (length < sizeof *to) return EINVAL;
   memcpy(to, from.__sockaddr__, sizeof *to);
   return to->nl_family == AF_NETLINK ? 0 : EINVAL;
@@ -110,7 +146,8 @@ EXPORT int bind(int fd, __CONST_SOCKADDR_ARG address, socklen_t length) {
 EXPORT int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t length) {
   struct netlink_socket *socket = sockets_get(fd);
   if (socket == NULL) return NEXT(connect)(fd, address, length);
-  if (length < sizeof(sa_family_t)) return result(EINVAL);
+  if (length < sizeof(sa_family_t) || length > sizeof(struct sockaddr_storage)) return result(EINVAL);
+  if (user_readable(address.__sockaddr__, length) != 0) return result(EFAULT);
   if (address.__sockaddr__->sa_family == AF_UNSPEC) {
     socket->destination = 0;
     return 0;
@@ -128,21 +165,28 @@ static void put_address(const struct sockaddr_nl *address, void *to, socklen_t *
   *length = sizeof *address;
 }
 
+/// put_address() for the arguments of a call.
+static int give_address(const struct sockaddr_nl *address, void *to, socklen_t *length) {
+  if (user_writable(length, sizeof *length) != 0) return result(EFAULT);
+  if ((int)*length < 0) return result(EINVAL);
+  if (user_writable(to, *length < sizeof *address ? *length : sizeof *address) != 0) return result(EFAULT);
+  put_address(address, to, length);
+  return 0;
+}
+
 EXPORT int getsockname(int fd, __SOCKADDR_ARG address, socklen_t *length) {
   const struct netlink_socket *socket = sockets_get(fd);
   if (socket == NULL) return NEXT(getsockname)(fd, address, length);
   const struct sockaddr_nl name = {
       .nl_family = AF_NETLINK, .nl_pid = atomic_load(&socket->port), .nl_groups = socket->groups[0]};
-  put_address(&name, address.__sockaddr__, length);
-  return 0;
+  return give_address(&name, address.__sockaddr__, length);
 }
 
 EXPORT int getpeername(int fd, __SOCKADDR_ARG address, socklen_t *length) {
   const struct netlink_socket *socket = sockets_get(fd);
   if (socket == NULL) return NEXT(getpeername)(fd, address, length);
   const struct sockaddr_nl name = {.nl_family = AF_NETLINK, .nl_pid = socket->destination};
-  put_address(&name, address.__sockaddr__, length);
-  return 0;
+  return give_address(&name, address.__sockaddr__, length);
 }
 
 EXPORT int listen(int fd, int backlog) {
@@ -177,6 +221,7 @@ EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen_t 
   if (socket == NULL || (level != SOL_NETLINK && !buffer)) return NEXT(setsockopt)(fd, level, name, value, length);
   int number = 0;
   struct answer answer;
+  if (length >= sizeof number && user_readable(value, sizeof number) != 0) return result(EFAULT);
   if (buffer) {
     if (length < sizeof number) return result(EINVAL);
     memcpy(&number, value, sizeof number);
@@ -205,7 +250,9 @@ EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen_t 
 
 static int put_int(int number, void *value, socklen_t *length) {
   if ((int)*length < 0) return result(EINVAL);
-  if (*length > sizeof number) *length = sizeof number;
+  const socklen_t room = *length < sizeof number ? *length : sizeof number;
+  if (user_writable(length, sizeof *length) != 0 || user_writable(value, room) != 0) return result(EFAULT);
+  *length = room;
   memcpy(value, &number, *length);
   return 0;
 }
@@ -215,6 +262,9 @@ static int list_memberships(const struct netlink_socket *socket, void *value, so
   socklen_t words = GROUP_WORDS;
   while (words > 0 && socket->groups[words - 1] == 0) words--;
   const socklen_t bytes = words * (socklen_t)sizeof(uint32_t);
+  if (user_writable(length, sizeof *length) != 0 || user_writable(value, *length < bytes ? *length : bytes) != 0) {
+    return result(EFAULT);
+  }
   memcpy(value, socket->groups, *length < bytes ? *length / sizeof(uint32_t) * sizeof(uint32_t) : bytes);
   *length = bytes;
   return 0;
@@ -222,6 +272,7 @@ static int list_memberships(const struct netlink_socket *socket, void *value, so
 
 EXPORT int getsockopt(int fd, int level, int name, void *value, socklen_t *length) {
   const struct netlink_socket *socket = sockets_get(fd);
+  if (socket != NULL && user_readable(length, sizeof *length) != 0) return result(EFAULT);
   if (socket != NULL && level == SOL_SOCKET) {
     if (name == SO_DOMAIN) return put_int(AF_NETLINK, value, length);
     if (name == SO_PROTOCOL) return put_int(socket->protocol, value, length);
@@ -259,6 +310,8 @@ static bool is_foreign(const struct netlink_socket *socket, const struct iovec *
 static ssize_t transmit(int fd, struct netlink_socket *socket, const struct msghdr *message, int flags, bool *foreign) {
   *foreign = false;
   if ((flags & MSG_OOB) != 0) return result(EOPNOTSUPP);
+  const int fault = check_outgoing(message);
+  if (fault != 0) return result(fault);
   uint32_t destination = socket->destination;
   if (message->msg_name != NULL && message->msg_namelen != 0) {
     struct sockaddr_nl address;
@@ -294,6 +347,8 @@ static ssize_t transmit(int fd, struct netlink_socket *socket, const struct msgh
 static ssize_t transmit_route(int fd, const struct msghdr *message, int flags) {
   // Tunnel devices are made by short messages; what is longer is something else.
   char bytes[4096], changed[4096];
+  const int fault = check_outgoing(message);
+  if (fault != 0) return result(fault);
   const size_t length = length_of(message->msg_iov, message->msg_iovlen);
   if (length > sizeof bytes) return NEXT(sendmsg)(fd, message, flags);
   size_t at = 0, changed_length = 0;
@@ -350,6 +405,7 @@ EXPORT ssize_t writev(int fd, const struct iovec *parts, int count) {
 EXPORT int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
   if (is_kernels(fd)) return NEXT(sendmmsg)(fd, messages, count, flags);
   for (unsigned i = 0; i < count; i++) {
+    if (user_writable(&messages[i], sizeof messages[i]) != 0) return i != 0 ? (int)i : result(EFAULT);
     const ssize_t sent = sendmsg(fd, &messages[i].msg_hdr, flags);
     if (sent < 0) return i != 0 ? (int)i : -1;
     messages[i].msg_len = (unsigned)sent;
@@ -376,6 +432,8 @@ enum { DATAGRAM_BYTES = 65536 };
 /// From a NETLINK_ROUTE socket of the kernel. Its length is known only after what it tells of links was changed.
 static ssize_t receive_route(int fd, struct msghdr *message, int flags) {
   _Alignas(struct nlmsghdr) char buffer[DATAGRAM_BYTES];
+  const int fault = check_incoming(message);
+  if (fault != 0) return result(fault);
   const size_t room = length_of(message->msg_iov, message->msg_iovlen);
   struct iovec part = {buffer, sizeof buffer};
   char *large = room > sizeof buffer ? malloc(room) : NULL;
@@ -388,8 +446,20 @@ static ssize_t receive_route(int fd, struct msghdr *message, int flags) {
     size_t length = (size_t)received;
     char *changed = length <= part.iov_len ? links_incoming(fd, part.iov_base, &length) : NULL;
     const size_t known = length < part.iov_len || changed != NULL ? length : part.iov_len;
-    const size_t copied = scatter(changed != NULL ? changed : part.iov_base, known, message);
+    size_t at = 0;
+    int error = 0;
+    for (size_t i = 0; error == 0 && i < message->msg_iovlen && at < known; i++) {
+      const struct iovec *to = &message->msg_iov[i];
+      error = user_writable(to->iov_base, to->iov_len < known - at ? to->iov_len : known - at);
+      at += to->iov_len;
+    }
+    const size_t copied = error != 0 ? 0 : scatter(changed != NULL ? changed : part.iov_base, known, message);
     free(changed);
+    if (error != 0) {
+      // As in the kernel, the datagram is gone.
+      free(large);
+      return result(error);
+    }
     message->msg_namelen = copy.msg_namelen;
     message->msg_controllen = copy.msg_controllen;
     message->msg_flags = (copy.msg_flags & ~MSG_TRUNC) | (copied < length ? MSG_TRUNC : 0);
@@ -442,6 +512,8 @@ static ssize_t take_marker(int fd, const struct msghdr *message, int flags) {
 
 static ssize_t receive(int fd, struct netlink_socket *socket, struct msghdr *message, int flags) {
   if ((flags & MSG_OOB) != 0) return result(EOPNOTSUPP);
+  const int fault = check_incoming(message);
+  if (fault != 0) return result(fault);
   const size_t room = length_of(message->msg_iov, message->msg_iovlen);
   const unsigned told = room < UINT_MAX ? (unsigned)room : UINT_MAX;
   if (atomic_load_explicit(&socket->receive_length, memory_order_relaxed) < told) {
@@ -501,6 +573,7 @@ EXPORT ssize_t recvfrom(int fd, void *bytes, size_t length, int flags, __SOCKADD
   struct iovec part = {bytes, length};
   struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
   if (address.__sockaddr__ != NULL && address_length != NULL) {
+    if (user_writable(address_length, sizeof *address_length) != 0) return result(EFAULT);
     message.msg_name = address.__sockaddr__;
     message.msg_namelen = *address_length;
   }
@@ -538,6 +611,7 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
   const bool for_one = (flags & MSG_WAITFORONE) != 0;
   flags &= ~MSG_WAITFORONE;
   for (unsigned i = 0; i < count; i++) {
+    if (user_writable(&messages[i], sizeof messages[i]) != 0) return i != 0 ? (int)i : result(EFAULT);
     const ssize_t received = recvmsg(fd, &messages[i].msg_hdr, flags);
     if (received < 0) return i != 0 ? (int)i : -1;
     messages[i].msg_len = (unsigned)received;
@@ -639,7 +713,10 @@ EXPORT void closefrom(int first) { close_range(first < 0 ? 0 : (unsigned)first, 
 /// Start-up scripts look here whether the module is loaded, and try to load it if it is not. It is while nokmod serves.
 static const char *module_path(const char *path) {
   static const char kModule[] = "/sys/module/openvswitch";
-  return path != NULL && strcmp(path, kModule) == 0 && channel_served() ? "/sys/module" : path;
+  for (size_t at = 0; at < sizeof kModule; at++) {
+    if (user_readable(path + at, 1) != 0 || path[at] != kModule[at]) return path;
+  }
+  return channel_served() ? "/sys/module" : path;
 }
 
 EXPORT int stat(const char *path, struct stat *status) { return NEXT(stat)(module_path(path), status); }

@@ -13,6 +13,8 @@ const PROGRAM = fileURLToPath(new URL("../support/netlink-rough.py", import.meta
 
 const BAREUDP = ["dstport", "6635", "ethertype", "mpls_uc", "srcportmin", "49153", "multiproto"];
 
+const BAD_POINTERS = fileURLToPath(new URL("../support/bad-pointers.py", import.meta.url));
+
 /** A command in a namespace with the library in front of it. */
 async function on(lab: Lab, namespace: Namespace, ...command: string[]): Promise<CommandResult> {
   const { LD_PRELOAD } = preloadEnvironment(lab.socket, {});
@@ -79,6 +81,16 @@ while True:
     expect((await ok(lab, PYTHON, PROGRAM, name)).trim()).toBe(expected);
     expect(witness.ended, witness.errors).toBe(false);
     expect(lab.nokmod?.errors).toBe("");
+  });
+
+  it.each([
+    ["generic", "16"],
+    ["rtnetlink", "0"],
+  ])("bad pointers are EFAULT and what else the kernel says: %s", async (_name, protocol) => {
+    const kernel = await lab.namespace.execute(PYTHON, BAD_POINTERS, protocol);
+    expect(kernel).toMatchObject({ status: 0, stderr: "" });
+    expect((await ok(lab, PYTHON, BAD_POINTERS, protocol)).split("\n")).toEqual(kernel.stdout.split("\n"));
+    expect(kernel.stdout.match(/EFAULT/g)?.length).toBeGreaterThan(100);
   });
 
   it("a process without CAP_NET_ADMIN may look and not touch", async () => {
