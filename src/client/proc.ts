@@ -1,5 +1,6 @@
 import { ipv6LongText, parseIpv6 } from "../net/address.ts";
 import * as nf from "../uapi/nfnetlink.ts";
+import { AF_INET6 } from "../uapi/socket.ts";
 import {
   type Connection,
   type ConnectionCounters,
@@ -9,7 +10,6 @@ import {
   TCP_STATES,
 } from "./conntrack.ts";
 
-const AF_INET6 = 10;
 const IPPROTO_IGMP = 2;
 const IPPROTO_TCP = 6;
 const IPPROTO_GRE = 47;

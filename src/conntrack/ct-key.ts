@@ -16,7 +16,8 @@ import {
   OVS_CS_F_SRC_NAT,
   OVS_CS_F_TRACKED,
 } from "../uapi/openvswitch.ts";
-import { AF_INET, AF_INET6, E, Ext, T } from "./layout.ts";
+import { AF_INET, AF_INET6 } from "../uapi/socket.ts";
+import { E, Ext, T } from "./layout.ts";
 import { Manip } from "./manip.ts";
 import { protoOf } from "./tuple.ts";
 

@@ -1,5 +1,6 @@
 import { IPS_HELPER } from "../uapi/nfnetlink.ts";
-import { AF_INET, E, Ext, T } from "./layout.ts";
+import { AF_INET } from "../uapi/socket.ts";
+import { E, Ext, T } from "./layout.ts";
 import { newTuple } from "./tuple.ts";
 
 /** Sets up NAT of an expected connection from its master's (spec/conntrack C-232). */

@@ -5,7 +5,8 @@ import { pseudoV4, pseudoV6, verifyL4 } from "../packet/l4-checksum.ts";
 import { Csum, type Packet } from "../packet/packet.ts";
 import * as sctp from "../packet/sctp.ts";
 import * as udp from "../packet/udp.ts";
-import { AF_INET } from "./layout.ts";
+import { AF_INET } from "../uapi/socket.ts";
+
 import { type ConntrackOptions, IPPROTO_DCCP } from "./options.ts";
 import { dccpCoverage, dccpHeaderValid } from "./trackers/dccp.ts";
 

@@ -1,9 +1,10 @@
 import { Errno } from "../core/errors.ts";
 import { EBUSY, EINVAL, ENOENT } from "../uapi/errno.ts";
+import { AF_INET, AF_INET6 } from "../uapi/socket.ts";
 import type { CtAction } from "./action.ts";
 import type { ExpectFunction } from "./expect.ts";
 import type { Helper, HelperContext } from "./helpers/helper.ts";
-import { AF_INET, AF_INET6, Ext } from "./layout.ts";
+import { Ext } from "./layout.ts";
 
 /** NF_CT_HELPER_NAME_LEN less the NUL; NF_CT_EXPECT_MAX_CNT. */
 const MAX_HELPER_NAME = 15;

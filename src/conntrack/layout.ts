@@ -143,7 +143,3 @@ export const enum Dccp {
   HANDSHAKE_HIGH = 37,
   STATE = 42,
 }
-
-/** Address families as ctnetlink and the tuple name them. */
-export const AF_INET = 2;
-export const AF_INET6 = 10;

@@ -11,7 +11,8 @@ import * as sctp from "../packet/sctp.ts";
 import * as tcp from "../packet/tcp.ts";
 import * as udp from "../packet/udp.ts";
 import { IPS_DST_NAT, IPS_NAT_DONE_MASK, IPS_NAT_MASK, IPS_SRC_NAT } from "../uapi/nfnetlink.ts";
-import { AF_INET, E, T } from "./layout.ts";
+import { AF_INET } from "../uapi/socket.ts";
+import { E, T } from "./layout.ts";
 import { IPPROTO_DCCP } from "./options.ts";
 import { findTransport, icmpReplyType, Transport } from "./tuple.ts";
 

@@ -1,7 +1,8 @@
 import { jhash2 } from "../core/jhash.ts";
 import { IpProto } from "../packet/ip.ts";
+import { AF_INET } from "../uapi/socket.ts";
 import type { NatAction } from "./action.ts";
-import { AF_INET, T } from "./layout.ts";
+import { T } from "./layout.ts";
 import { Manip } from "./manip.ts";
 import { IPPROTO_DCCP } from "./options.ts";
 

@@ -1,6 +1,7 @@
 import type { Random } from "../core/random.ts";
 import { IPS_CONFIRMED, IPS_DYING } from "../uapi/nfnetlink.ts";
-import { AF_INET, E, Ext, Slot, T } from "./layout.ts";
+import { AF_INET } from "../uapi/socket.ts";
+import { E, Ext, Slot, T } from "./layout.ts";
 
 /** Slots beyond the limit: entries that left the table wait for the batch to end before they are used again. */
 const SPARE = 8192;

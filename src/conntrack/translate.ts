@@ -13,9 +13,10 @@ import {
   IPS_SRC_NAT,
   IPS_SRC_NAT_DONE,
 } from "../uapi/nfnetlink.ts";
+import { AF_INET } from "../uapi/socket.ts";
 import type { NatAction } from "./action.ts";
 import { natToKey } from "./ct-key.ts";
-import { AF_INET, E, T } from "./layout.ts";
+import { E, T } from "./layout.ts";
 import { Manip, manipIcmpError, manipPacket, statusBit } from "./manip.ts";
 import { NatRange } from "./nat-range.ts";
 import type { ConntrackState } from "./state.ts";

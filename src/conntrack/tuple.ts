@@ -2,7 +2,8 @@ import { Icmpv6Type } from "../packet/icmpv6.ts";
 import { IpProto } from "../packet/ip.ts";
 import * as ipv4 from "../packet/ipv4.ts";
 import * as ipv6 from "../packet/ipv6.ts";
-import { AF_INET, AF_INET6, T } from "./layout.ts";
+import { AF_INET, AF_INET6 } from "../uapi/socket.ts";
+import { T } from "./layout.ts";
 import { IPPROTO_DCCP } from "./options.ts";
 
 /** A tuple outside the slab. */

@@ -1,15 +1,5 @@
-/**
- * The flow key as netlink attributes (spec/keys): parsing in parse.ts and tunnel.ts, output in put.ts, the
- * attribute tables in attrs.ts. This is the door.
- */
-export {
-  AttrLength,
-  type AttrLengths,
-  attrLengthOk,
-  KEY_LENGTHS,
-  NSH_KEY_LENGTHS,
-  TUNNEL_KEY_LENGTHS,
-} from "./attrs.ts";
+/** The flow key as netlink attributes (spec/keys), for other folders: lengths, parsing and output. */
+export { KEY_LENGTHS, NSH_KEY_LENGTHS, TUNNEL_KEY_LENGTHS } from "./attrs.ts";
 export { parseKey, parseMatch } from "./parse/match.ts";
 export { extractUserspace, MetadataKey, parseMetadata } from "./parse/packet-key.ts";
 export { putKey, putMask } from "./put.ts";

@@ -120,3 +120,12 @@ export function sameKey(a: Int32Array, b: Int32Array): boolean {
   for (let i = 0; i < K.WORDS; i++) if (a[i] !== b[i]) return false;
   return true;
 }
+
+/** Copies a key. Tunnel words are copied only when one of the two keys has any. */
+export function copyKey(to: Int32Array, from: Int32Array): void {
+  if (from[K.TUN_PROTO] !== 0 || to[K.TUN_PROTO] !== 0) {
+    to.set(from);
+    return;
+  }
+  for (let i = 0; i < K.PACKET_WORDS; i++) to[i] = from[i];
+}

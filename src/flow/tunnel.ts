@@ -1,6 +1,7 @@
 import { Errno } from "../core/errors.ts";
 import { AttributeReader } from "../netlink/reader.ts";
 import type { MessageWriter } from "../netlink/writer.ts";
+import { payloadLengthOk } from "../schema/lengths.ts";
 import { EINVAL } from "../uapi/errno.ts";
 import {
   OVS_NSH_KEY_ATTR_BASE,
@@ -24,12 +25,11 @@ import {
   OVS_TUNNEL_KEY_ATTR_VXLAN_OPTS,
   OVS_VXLAN_EXT_GBP,
 } from "../uapi/openvswitch.ts";
-import { attrLengthOk, NSH_KEY_LENGTHS, TUNNEL_KEY_LENGTHS, VXLAN_EXT_LENGTHS } from "./attrs.ts";
+import { AF_INET, AF_INET6 } from "../uapi/socket.ts";
+import { NSH_KEY_LENGTHS, TUNNEL_KEY_LENGTHS, VXLAN_EXT_LENGTHS } from "./attrs.ts";
 import { K, TunnelFlag } from "./key.ts";
 import { Field, type MaskRange } from "./mask-range.ts";
 
-const AF_INET = 2;
-const AF_INET6 = 10;
 const MAX_OPTIONS = 255;
 /** sizeof(struct erspan_metadata): what a key holds of ERSPAN_OPTS, however long the attribute is. */
 const ERSPAN_LEN = 12;
@@ -100,7 +100,7 @@ export function parseTunnel(
   let ttl = words[K.TUN_FLAGS] & 0xff;
   while (reader.next()) {
     const { type } = reader;
-    if (!attrLengthOk(TUNNEL_KEY_LENGTHS, type, reader.length)) throw new Errno(EINVAL);
+    if (!payloadLengthOk(TUNNEL_KEY_LENGTHS, type, reader.length)) throw new Errno(EINVAL);
     switch (type) {
       case OVS_TUNNEL_KEY_ATTR_ID:
         words[K.TUN_ID] = view.getInt32(reader.offset);
@@ -220,7 +220,7 @@ function options(
 function vxlanGbp(reader: AttributeReader): Uint8Array {
   const bytes = new Uint8Array(4);
   while (reader.next()) {
-    if (reader.type !== OVS_VXLAN_EXT_GBP || !attrLengthOk(VXLAN_EXT_LENGTHS, reader.type, reader.length))
+    if (reader.type !== OVS_VXLAN_EXT_GBP || !payloadLengthOk(VXLAN_EXT_LENGTHS, reader.type, reader.length))
       throw new Errno(EINVAL);
     bytes.set(reader.bytes());
   }
@@ -315,7 +315,7 @@ export function nshFromAttributes(
   const reader = new AttributeReader(view, start, end);
   let context = false;
   while (reader.next()) {
-    if (!attrLengthOk(NSH_KEY_LENGTHS, reader.type, reader.length)) throw new Errno(EINVAL);
+    if (!payloadLengthOk(NSH_KEY_LENGTHS, reader.type, reader.length)) throw new Errno(EINVAL);
     switch (reader.type) {
       case OVS_NSH_KEY_ATTR_BASE:
         words[K.NSH_BASE] = view.getInt32(reader.offset);

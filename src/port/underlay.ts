@@ -1,9 +1,5 @@
 import type { Packet } from "../packet/packet.ts";
 
-/** AF_* of linux/socket.h. */
-export const AF_INET = 2;
-export const AF_INET6 = 10;
-
 /** What the host's routing says of a destination. */
 export interface Route {
   /** The source address that the host chose, as big-endian words; IPv4 in the first. */

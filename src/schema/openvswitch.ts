@@ -5,7 +5,7 @@
  * What not every kernel has carries `since`; AttributeSet.asOf() gives a set as a given kernel has it.
  *
  * What the generic-netlink layer checks are the top-level sets only; keys and actions are checked by their own parsers
- * (src/datapath), with errnos of their own. Here they serve to build and to print.
+ * (src/flow, src/datapath), with errnos of their own, by lengths taken from here (lengths.ts).
  */
 import {
   type AnyAttributeSet,
@@ -14,6 +14,7 @@ import {
   be16,
   be64,
   binary,
+  bytes,
   checkedAs,
   flag,
   list,
@@ -136,17 +137,18 @@ export const keyAttributes = attributeSet("ovs_key", {
   TCP_FLAGS: be16(ovs.OVS_KEY_ATTR_TCP_FLAGS),
   DP_HASH: u32(ovs.OVS_KEY_ATTR_DP_HASH),
   RECIRC_ID: u32(ovs.OVS_KEY_ATTR_RECIRC_ID),
-  MPLS: structs(ovs.OVS_KEY_ATTR_MPLS, { lse: "be32" }),
+  MPLS: checkedAs(structs(ovs.OVS_KEY_ATTR_MPLS, { lse: "be32" }), Rule.BINARY),
   CT_STATE: u32(ovs.OVS_KEY_ATTR_CT_STATE),
   CT_ZONE: u16(ovs.OVS_KEY_ATTR_CT_ZONE),
   CT_MARK: u32(ovs.OVS_KEY_ATTR_CT_MARK),
-  CT_LABELS: binary(ovs.OVS_KEY_ATTR_CT_LABELS),
+  CT_LABELS: bytes(ovs.OVS_KEY_ATTR_CT_LABELS, 16),
   CT_ORIG_TUPLE_IPV4: struct(ovs.OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV4, {
     src: "ipv4",
     dst: "ipv4",
     sport: "be16",
     dport: "be16",
     proto: "u8",
+    pad: "pad3",
   }),
   CT_ORIG_TUPLE_IPV6: struct(ovs.OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV6, {
     src: "ipv6",
@@ -154,6 +156,7 @@ export const keyAttributes = attributeSet("ovs_key", {
     sport: "be16",
     dport: "be16",
     proto: "u8",
+    pad: "pad3",
   }),
   NSH: nested(ovs.OVS_KEY_ATTR_NSH, () => nshAttributes),
   IPV6_EXTHDRS: u16(ovs.OVS_KEY_ATTR_IPV6_EXTHDRS),
@@ -168,7 +171,7 @@ export const nshAttributes = attributeSet("ovs_nsh", {
     np: "u8",
     path: "be32",
   }),
-  MD1: binary(ovs.OVS_NSH_KEY_ATTR_MD1),
+  MD1: bytes(ovs.OVS_NSH_KEY_ATTR_MD1, 16),
   MD2: binary(ovs.OVS_NSH_KEY_ATTR_MD2),
 });
 
@@ -185,13 +188,17 @@ export const tunnelKeyAttributes = attributeSet("ovs_tunnel_key", {
   GENEVE_OPTS: binary(ovs.OVS_TUNNEL_KEY_ATTR_GENEVE_OPTS),
   TP_SRC: be16(ovs.OVS_TUNNEL_KEY_ATTR_TP_SRC),
   TP_DST: be16(ovs.OVS_TUNNEL_KEY_ATTR_TP_DST),
-  VXLAN_OPTS: binary(ovs.OVS_TUNNEL_KEY_ATTR_VXLAN_OPTS),
+  /** vxlanKeyExtension, as bytes. */
+  VXLAN_OPTS: checkedAs(binary(ovs.OVS_TUNNEL_KEY_ATTR_VXLAN_OPTS), Rule.NESTED),
   IPV6_SRC: struct(ovs.OVS_TUNNEL_KEY_ATTR_IPV6_SRC, { addr: "ipv6" }),
   IPV6_DST: struct(ovs.OVS_TUNNEL_KEY_ATTR_IPV6_DST, { addr: "ipv6" }),
   PAD: unspec(ovs.OVS_TUNNEL_KEY_ATTR_PAD),
   ERSPAN_OPTS: binary(ovs.OVS_TUNNEL_KEY_ATTR_ERSPAN_OPTS),
   IPV4_INFO_BRIDGE: flag(ovs.OVS_TUNNEL_KEY_ATTR_IPV4_INFO_BRIDGE),
 });
+
+/** OVS_VXLAN_EXT_* in a tunnel key. */
+export const vxlanKeyExtension = attributeSet("ovs_vxlan_key", { GBP: u32(ovs.OVS_VXLAN_EXT_GBP) });
 
 /** OVS_NAT_ATTR_* (spec/conntrack section 2). */
 export const natAttributes = attributeSet("ovs_nat", {
@@ -212,11 +219,11 @@ export const ctAttributes = attributeSet("ovs_ct", {
   ZONE: u16(ovs.OVS_CT_ATTR_ZONE),
   MARK: struct(ovs.OVS_CT_ATTR_MARK, { value: "u32", mask: "u32" }),
   LABELS: struct(ovs.OVS_CT_ATTR_LABELS, { value: "bytes16", mask: "bytes16" }),
-  HELPER: nulString(ovs.OVS_CT_ATTR_HELPER),
+  HELPER: nulString(ovs.OVS_CT_ATTR_HELPER, 15),
   NAT: nested(ovs.OVS_CT_ATTR_NAT, () => natAttributes),
   FORCE_COMMIT: flag(ovs.OVS_CT_ATTR_FORCE_COMMIT),
   EVENTMASK: u32(ovs.OVS_CT_ATTR_EVENTMASK),
-  TIMEOUT: nulString(ovs.OVS_CT_ATTR_TIMEOUT),
+  TIMEOUT: nulString(ovs.OVS_CT_ATTR_TIMEOUT, 31),
 });
 
 /** OVS_USERSPACE_ATTR_* */

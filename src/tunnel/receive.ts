@@ -1,4 +1,5 @@
 /** Reception: packets from the host's IP stack are decapsulated and delivered to the datapath. */
+
 import { K, TunnelFlag } from "../flow/key.ts";
 import { checksum } from "../packet/checksum.ts";
 import * as ethernet from "../packet/ethernet.ts";
@@ -12,7 +13,8 @@ import * as tcp from "../packet/tcp.ts";
 import * as udp from "../packet/udp.ts";
 import { TAG_LEN } from "../packet/vlan.ts";
 import type { DeviceStats, Port } from "../port/port.ts";
-import { AF_INET, AF_INET6 } from "../port/underlay.ts";
+import { AF_INET, AF_INET6 } from "../uapi/socket.ts";
+
 import * as ecn from "./ecn.ts";
 import { Pull } from "./encapsulation.ts";
 import type { TunnelHost } from "./host.ts";

@@ -1,6 +1,7 @@
 import type { Clock } from "../core/clock.ts";
 import { K } from "../flow/key.ts";
-import { AF_INET, type Route, type Underlay } from "../port/underlay.ts";
+import type { Route, Underlay } from "../port/underlay.ts";
+import { AF_INET } from "../uapi/socket.ts";
 
 /** Entries; a power of two. */
 const ENTRIES = 1024;

@@ -1,4 +1,5 @@
 /** Transmission: encapsulating packets and sending them through the host's IP stack. */
+
 import { K, TunnelFlag } from "../flow/key.ts";
 import { materializeVlan } from "../packet/edit/vlan.ts";
 import * as ethernet from "../packet/ethernet.ts";
@@ -14,8 +15,9 @@ import { Csum, Gso, Packet } from "../packet/packet.ts";
 import * as udp from "../packet/udp.ts";
 import { TAG_LEN } from "../packet/vlan.ts";
 import type { DeviceStats, Port } from "../port/port.ts";
-import { AF_INET, AF_INET6, type Route } from "../port/underlay.ts";
+import type { Route } from "../port/underlay.ts";
 import { EINVAL, ENOMEM } from "../uapi/errno.ts";
+import { AF_INET, AF_INET6 } from "../uapi/socket.ts";
 import * as ecn from "./ecn.ts";
 import type { TunnelHost } from "./host.ts";
 import { Count, type TunnelSettings } from "./kind.ts";

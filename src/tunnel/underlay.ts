@@ -1,7 +1,8 @@
 import { Errno } from "../core/errors.ts";
 import type { DeviceStats } from "../port/port.ts";
-import { AF_INET, AF_INET6, type ReceiveUnderlay, type Underlay, type UnderlayPort } from "../port/underlay.ts";
+import type { ReceiveUnderlay, Underlay, UnderlayPort } from "../port/underlay.ts";
 import { EAFNOSUPPORT } from "../uapi/errno.ts";
+import { AF_INET, AF_INET6 } from "../uapi/socket.ts";
 import type { TunnelSettings } from "./kind.ts";
 
 /** The sockets by which one tunnel device sends and receives through the host's IP stack, one for each outer family. */

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { builtinHelpers } from "../../src/conntrack/helpers/builtin.ts";
-import { AF_INET } from "../../src/conntrack/layout.ts";
 import { IpProto } from "../../src/packet/ip.ts";
 import { completePartial } from "../../src/packet/l4-checksum.ts";
+import { AF_INET } from "../../src/uapi/socket.ts";
 import { type Ct, CtLab, verifyFrame } from "../support/conntrack.ts";
 import { ethernet, frame, ipv4, ipv6, TCP_ACK, TCP_PSH, TCP_SYN, tcp, udp } from "../support/frames.ts";
 import {

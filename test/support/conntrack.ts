@@ -1,7 +1,7 @@
 import { CtAction, NatAction } from "../../src/conntrack/action.ts";
 import { Conntrack } from "../../src/conntrack/conntrack.ts";
 import type { ConntrackListener } from "../../src/conntrack/events.ts";
-import { AF_INET, AF_INET6, E, T } from "../../src/conntrack/layout.ts";
+import { E, T } from "../../src/conntrack/layout.ts";
 import type { ConntrackOptions } from "../../src/conntrack/options.ts";
 import { ManualClock } from "../../src/core/clock.ts";
 import { SeededRandom } from "../../src/core/random.ts";
@@ -10,6 +10,7 @@ import { K, newKey } from "../../src/flow/key.ts";
 import { PacketMemory } from "../../src/packet/memory.ts";
 import { Packet } from "../../src/packet/packet.ts";
 import { IPCT_DESTROY, IPCT_NEW, IPCT_RELATED, IPS_CONFIRMED, TCP_CONNTRACK_CLOSE } from "../../src/uapi/nfnetlink.ts";
+import { AF_INET, AF_INET6 } from "../../src/uapi/socket.ts";
 import * as f from "./frames.ts";
 
 /** What a test says of a ct action; addresses as text. */

@@ -1,4 +1,4 @@
-import { AF_INET6, T } from "../../src/conntrack/layout.ts";
+import { T } from "../../src/conntrack/layout.ts";
 import type { KernelProfile } from "../../src/core/kernel-profile.ts";
 import { SeededRandom } from "../../src/core/random.ts";
 import { Ctnetlink } from "../../src/kernel/ctnetlink/ctnetlink.ts";
@@ -8,6 +8,7 @@ import { PairSocket } from "../../src/netlink/pair.ts";
 import { AttributeReader } from "../../src/netlink/reader.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { NETLINK_NETFILTER, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR } from "../../src/uapi/netlink.ts";
+import { AF_INET6 } from "../../src/uapi/socket.ts";
 import { addressWords, CtLab } from "./conntrack.ts";
 import { hex } from "./frames.ts";
 

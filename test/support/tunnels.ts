@@ -1,9 +1,10 @@
 /** A datapath with tunnel ports over an underlay in memory. */
+
 import type { KernelRelease } from "../../src/core/kernel-profile.ts";
 import type { Route, RouteQuery } from "../../src/port/underlay.ts";
-import { AF_INET } from "../../src/port/underlay.ts";
 import { NLM_F_ECHO } from "../../src/uapi/netlink.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
+import { AF_INET } from "../../src/uapi/socket.ts";
 import { attr, le32 } from "./actions.ts";
 import { concat, u16 } from "./frames.ts";
 import { type Reply, type TestClient, TestKernel } from "./kernel.ts";

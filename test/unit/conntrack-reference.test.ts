@@ -3,7 +3,6 @@ import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import type { CtAction } from "../../src/conntrack/action.ts";
 import { Conntrack } from "../../src/conntrack/conntrack.ts";
-import { AF_INET, AF_INET6 } from "../../src/conntrack/layout.ts";
 import type { ConntrackOptions } from "../../src/conntrack/options.ts";
 import { ManualClock } from "../../src/core/clock.ts";
 import type { Errno } from "../../src/core/errors.ts";
@@ -22,6 +21,7 @@ import { PacketMemory } from "../../src/packet/memory.ts";
 import { Packet } from "../../src/packet/packet.ts";
 import { NETLINK_NETFILTER, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR } from "../../src/uapi/netlink.ts";
 import * as nf from "../../src/uapi/nfnetlink.ts";
+import { AF_INET, AF_INET6 } from "../../src/uapi/socket.ts";
 import { hex, unhex } from "../support/frames.ts";
 
 /**

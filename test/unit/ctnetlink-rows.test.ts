@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { AF_INET, AF_INET6, E } from "../../src/conntrack/layout.ts";
+import { E } from "../../src/conntrack/layout.ts";
 import { kernelProfile } from "../../src/core/kernel-profile.ts";
 import { nest } from "../../src/kernel/ctnetlink/tuple.ts";
 import { PairSocket } from "../../src/netlink/pair.ts";
@@ -17,6 +17,7 @@ import {
   NLM_F_REQUEST,
 } from "../../src/uapi/netlink.ts";
 import * as nf from "../../src/uapi/nfnetlink.ts";
+import { AF_INET, AF_INET6 } from "../../src/uapi/socket.ts";
 import {
   ethernet,
   frame,

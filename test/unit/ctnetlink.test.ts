@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { AF_INET, AF_INET6, T } from "../../src/conntrack/layout.ts";
+import { T } from "../../src/conntrack/layout.ts";
 import { SeededRandom } from "../../src/core/random.ts";
 import { Ctnetlink } from "../../src/kernel/ctnetlink/ctnetlink.ts";
 import { nest, parseTuple, putTuple } from "../../src/kernel/ctnetlink/tuple.ts";
@@ -33,6 +33,7 @@ import {
   NLMSG_ERROR,
 } from "../../src/uapi/netlink.ts";
 import * as nf from "../../src/uapi/nfnetlink.ts";
+import { AF_INET, AF_INET6 } from "../../src/uapi/socket.ts";
 import { addressWords, CtLab } from "../support/conntrack.ts";
 import { ethernet, frame, icmp, ipv4, ipv6, tcp, udp } from "../support/frames.ts";
 

@@ -3,12 +3,13 @@ import { AddResult, type Expectation } from "../../src/conntrack/expect.ts";
 import { builtinHelpers } from "../../src/conntrack/helpers/builtin.ts";
 import { expectationOf, type Helper } from "../../src/conntrack/helpers/helper.ts";
 import { decimal, tcpPayload, text } from "../../src/conntrack/helpers/payload.ts";
-import { AF_INET, AF_INET6, E, Ext, T } from "../../src/conntrack/layout.ts";
+import { E, Ext, T } from "../../src/conntrack/layout.ts";
 import { IpProto } from "../../src/packet/ip.ts";
 import { Nokmod } from "../../src/runtime/nokmod.ts";
 import { MemoryPorts } from "../../src/testing/index.ts";
 import { EBUSY, EINVAL, ENOENT } from "../../src/uapi/errno.ts";
 import { IP_CT_ESTABLISHED_REPLY, IPS_HELPER } from "../../src/uapi/nfnetlink.ts";
+import { AF_INET, AF_INET6 } from "../../src/uapi/socket.ts";
 import { type Ct, CtLab } from "../support/conntrack.ts";
 import { concat, ethernet, frame, ipv4, TCP_ACK, TCP_PSH, TCP_SYN, tcp, udp } from "../support/frames.ts";
 

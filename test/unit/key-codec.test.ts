@@ -1,7 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Errno } from "../../src/core/errors.ts";
 import {
-  attrLengthOk,
   extractUserspace,
   KEY_LENGTHS,
   MetadataKey,
@@ -16,6 +15,7 @@ import {
 import { K, NO_PORT, newKey } from "../../src/flow/key.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { Packet } from "../../src/packet/packet.ts";
+import { payloadLengthOk } from "../../src/schema/lengths.ts";
 import { EINVAL } from "../../src/uapi/errno.ts";
 import {
   arp,
@@ -79,7 +79,7 @@ describe("parsing a key", () => {
       refuses(concat(base, attribute(attr, new Uint8Array(length + 1))));
       refuses(concat(base, attribute(attr, new Uint8Array(length - 1))));
     }
-    expect(attrLengthOk(KEY_LENGTHS, 1, 77) && attrLengthOk(KEY_LENGTHS, 21, 3)).toBe(true);
+    expect(payloadLengthOk(KEY_LENGTHS, 1, 77) && payloadLengthOk(KEY_LENGTHS, 21, 3)).toBe(true);
   });
 
   it("K-030…K-032: user space's own attributes are refused", () => {

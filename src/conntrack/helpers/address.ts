@@ -1,5 +1,5 @@
 import { bytesToWords, ipv4Text, parseIpv6 as ipv6Bytes, kernelIpv6Text, wordsToBytes } from "../../net/address.ts";
-import { AF_INET } from "../layout.ts";
+import { AF_INET } from "../../uapi/socket.ts";
 
 /** Addresses in payloads: text to four big-endian words and back, IPv4 in the first. */
 

@@ -1,5 +1,6 @@
 import { IpProto } from "../../packet/ip.ts";
-import { AF_INET } from "../layout.ts";
+import { AF_INET } from "../../uapi/socket.ts";
+
 import type { Helper } from "./helper.ts";
 
 /**

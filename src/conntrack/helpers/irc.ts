@@ -1,8 +1,9 @@
 import { IpProto } from "../../packet/ip.ts";
 import type { Packet } from "../../packet/packet.ts";
 import { IP_CT_ESTABLISHED, IPS_NAT_MASK } from "../../uapi/nfnetlink.ts";
+import { AF_INET } from "../../uapi/socket.ts";
 import { AddResult } from "../expect.ts";
-import { AF_INET, E, T } from "../layout.ts";
+import { E, T } from "../layout.ts";
 import { expectationOf, FOLLOW_MASTER, type Helper, type HelperContext } from "./helper.ts";
 import { addAtFreePort, decimal, digitsEnd, replaceInStream, tcpPayload, text } from "./payload.ts";
 

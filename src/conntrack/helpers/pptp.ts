@@ -1,8 +1,9 @@
 import { IpProto } from "../../packet/ip.ts";
 import type { Packet } from "../../packet/packet.ts";
 import { IP_CT_ESTABLISHED, IP_CT_ESTABLISHED_REPLY, IPS_NAT_MASK } from "../../uapi/nfnetlink.ts";
+import { AF_INET } from "../../uapi/socket.ts";
 import { AddResult, type Expectation } from "../expect.ts";
-import { AF_INET, E, T } from "../layout.ts";
+import { E, T } from "../layout.ts";
 import { Manip } from "../manip.ts";
 import { NatRange } from "../nat-range.ts";
 import { invert, newTuple } from "../tuple.ts";

@@ -1,4 +1,5 @@
-import { AF_INET } from "../layout.ts";
+import { AF_INET } from "../../uapi/socket.ts";
+
 import { scanAddress } from "./address.ts";
 
 /**

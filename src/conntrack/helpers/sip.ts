@@ -11,8 +11,9 @@ import {
   NF_CT_EXPECT_INACTIVE,
   NF_CT_EXPECT_PERMANENT,
 } from "../../uapi/nfnetlink.ts";
+import { AF_INET } from "../../uapi/socket.ts";
 import { AddResult, type Expectation, type ExpectPolicy } from "../expect.ts";
-import { AF_INET, E, Ext, T } from "../layout.ts";
+import { E, Ext, T } from "../layout.ts";
 import { Manip } from "../manip.ts";
 import { NatRange } from "../nat-range.ts";
 import { setSeqAdjust } from "../seqadj.ts";

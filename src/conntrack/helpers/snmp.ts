@@ -4,7 +4,8 @@ import * as ipv4 from "../../packet/ipv4.ts";
 import type { Packet } from "../../packet/packet.ts";
 import * as udp from "../../packet/udp.ts";
 import { IP_CT_IS_REPLY, IPS_NAT_MASK } from "../../uapi/nfnetlink.ts";
-import { AF_INET, E, T } from "../layout.ts";
+import { AF_INET } from "../../uapi/socket.ts";
+import { E, T } from "../layout.ts";
 import type { Helper, HelperContext } from "./helper.ts";
 
 const SNMP_PORT = 161;

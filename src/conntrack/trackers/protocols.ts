@@ -1,6 +1,7 @@
 import { IpProto } from "../../packet/ip.ts";
 import { IPCT_ASSURED, IPS_ASSURED, IPS_CONFIRMED, IPS_SEEN_REPLY, IPS_UNTRACKED } from "../../uapi/nfnetlink.ts";
-import { AF_INET, AF_INET6, E, T } from "../layout.ts";
+import { AF_INET, AF_INET6 } from "../../uapi/socket.ts";
+import { E, T } from "../layout.ts";
 import { IPPROTO_DCCP, REPLIED, TIMEOUT, UNREPLIED } from "../options.ts";
 import { trackDccp } from "./dccp.ts";
 import { trackSctp } from "./sctp.ts";

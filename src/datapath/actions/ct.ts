@@ -2,7 +2,11 @@ import { CtAction, NatAction } from "../../conntrack/action.ts";
 import type { ConntrackPort } from "../../conntrack/conntrack-port.ts";
 import { Errno } from "../../core/errors.ts";
 import type { AttributeReader } from "../../netlink/reader.ts";
+import { Rule } from "../../netlink/schema/index.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";
+import { payloadLengths } from "../../schema/lengths.ts";
+import { natExtensionAttributes } from "../../schema/nokmod.ts";
+import { ctAttributes, natAttributes } from "../../schema/openvswitch.ts";
 import { EINVAL, ERANGE } from "../../uapi/errno.ts";
 import { NOKMOD_NAT_ATTR_DST_ZONE, NOKMOD_NAT_ATTR_REVERSE, NOKMOD_NAT_ATTR_SRC_ZONE } from "../../uapi/nokmod.ts";
 import {
@@ -27,34 +31,24 @@ import {
   OVS_NAT_ATTR_PROTO_RANDOM,
   OVS_NAT_ATTR_SRC,
 } from "../../uapi/openvswitch.ts";
+import { AF_INET6 } from "../../uapi/socket.ts";
 
 /** The nested OVS_ACTION_ATTR_CT: parsing and dumping (spec/conntrack sections 1 and 2). */
 
-const AF_INET6 = 10;
-
 /** Shortest and longest payload by OVS_CT_ATTR_* (spec/conntrack C-001 to C-009). */
-const CT_LENGTHS: readonly (readonly [number, number])[] = [
-  [0, 0],
-  [0, 0],
-  [2, 2],
-  [8, 8],
-  [32, 32],
-  [1, 16],
-  [0, 65535],
-  [0, 0],
-  [4, 4],
-  [1, 32],
-];
+const CT_LENGTHS: readonly (readonly [number, number])[] = ctAttributes.byType.map((attribute) => {
+  if (attribute === undefined) return [0, 0];
+  if (attribute.rule === Rule.NESTED) return [0, 0xffff];
+  // A string's length in the table is without the NUL.
+  if (attribute.rule === Rule.NUL_STRING) return [1, attribute.length + 1];
+  return [attribute.size, attribute.size];
+});
 
 /** Payload by OVS_NAT_ATTR_*; the addresses are as long as the family's (spec/conntrack C-033 to C-036). */
-const NAT_LENGTHS: readonly number[] = [0, 0, 0, 4, 4, 2, 2, 0, 0, 0];
+const NAT_LENGTHS = payloadLengths(natAttributes);
 
 /** Payload by NOKMOD_NAT_ATTR_*. */
-const EXTENSION_LENGTHS: ReadonlyMap<number, number> = new Map([
-  [NOKMOD_NAT_ATTR_SRC_ZONE, 2],
-  [NOKMOD_NAT_ATTR_DST_ZONE, 2],
-  [NOKMOD_NAT_ATTR_REVERSE, 0],
-]);
+const EXTENSION_LENGTHS = payloadLengths(natExtensionAttributes);
 
 /**
  * Parses a ct action.
@@ -159,7 +153,7 @@ class NatParser {
         continue;
       }
       const address = type === OVS_NAT_ATTR_IP_MIN || type === OVS_NAT_ATTR_IP_MAX;
-      if (length !== (address && wide ? 16 : NAT_LENGTHS[type])) throw new Errno(EINVAL);
+      if (length !== (address ? (wide ? 16 : 4) : NAT_LENGTHS[type])) throw new Errno(EINVAL);
       switch (type) {
         case OVS_NAT_ATTR_SRC:
         case OVS_NAT_ATTR_DST:
@@ -210,7 +204,7 @@ class NatParser {
   /** nokmod's own attributes. */
   private extension(attribute: AttributeReader, nat: NatAction): void {
     const { type, length } = attribute;
-    if (!this.crossZone || length !== EXTENSION_LENGTHS.get(type)) throw new Errno(EINVAL);
+    if (!this.crossZone || length !== EXTENSION_LENGTHS[type]) throw new Errno(EINVAL);
     if (type === NOKMOD_NAT_ATTR_SRC_ZONE) this.srcZone = attribute.u16();
     else if (type === NOKMOD_NAT_ATTR_DST_ZONE) nat.replyZone = attribute.u16();
     else nat.reverse = true;

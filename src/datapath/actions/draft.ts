@@ -5,6 +5,7 @@ import type { KernelProfile } from "../../core/kernel-profile.ts";
 import type { AttributeReader } from "../../netlink/reader.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";
 import { EINVAL, EMSGSIZE } from "../../uapi/errno.ts";
+import { NLA_HDRLEN } from "../../uapi/netlink.ts";
 import { Fact, type KeyFacts } from "./facts.ts";
 import { Nested, Op, type Program, type UserspaceUpcall } from "./program.ts";
 
@@ -87,14 +88,18 @@ export class Draft {
   /** The last instruction consumes the packet: the list needs no END. */
   ended = false;
 
-  /** An instruction that leaves packet and key as they are. */
+  /** Appends an instruction that leaves packet and key as they are. */
   emit(op: Op, ...operands: number[]): void {
-    this.code.push(op, ...operands);
+    const { code } = this;
+    code.push(op);
+    for (let i = 0; i < operands.length; i++) code.push(operands[i]);
   }
 
-  /** An instruction that changes the packet, its key or what becomes of it. */
+  /** Appends an instruction that changes the packet, its key or what becomes of it. */
   emitChange(op: Op, ...operands: number[]): void {
-    this.emit(op, ...operands);
+    const { code } = this;
+    code.push(op);
+    for (let i = 0; i < operands.length; i++) code.push(operands[i]);
     this.passive = false;
   }
 
@@ -110,8 +115,6 @@ export class Draft {
     this.kernelSize += size;
   }
 }
-
-export const NLA_HDRLEN = 4;
 
 /** Bytes of a payload of that length with header and padding. */
 export const attributeSize = (length: number): number => (NLA_HDRLEN + length + 3) & ~3;

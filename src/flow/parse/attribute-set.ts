@@ -1,8 +1,9 @@
 import { Errno } from "../../core/errors.ts";
 import { AttributeReader } from "../../netlink/reader.ts";
+import { payloadLengthOk } from "../../schema/lengths.ts";
 import { EINVAL } from "../../uapi/errno.ts";
 import { OVS_KEY_ATTR_UNSPEC } from "../../uapi/openvswitch.ts";
-import { attrLengthOk, KEY_LENGTHS } from "../attrs.ts";
+import { KEY_LENGTHS } from "../attrs.ts";
 
 /** Makes the error of a malformed key or mask. */
 export const invalid = (): Errno => new Errno(EINVAL);
@@ -76,7 +77,7 @@ export class AttributeSet {
     const reader = new AttributeReader(this.view, start, end);
     while (reader.next()) {
       const { type, offset, length } = reader;
-      if (!attrLengthOk(KEY_LENGTHS, type, length)) throw invalid();
+      if (!payloadLengthOk(KEY_LENGTHS, type, length)) throw invalid();
       if (type === OVS_KEY_ATTR_UNSPEC) {
         if (!isMask && this.unspec) throw invalid();
         this.unspec = !isMask;

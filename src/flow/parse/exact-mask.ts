@@ -1,6 +1,7 @@
 import { AttributeReader } from "../../netlink/reader.ts";
+import { PayloadLength } from "../../schema/lengths.ts";
 import { OVS_KEY_ATTR_CT_STATE, OVS_KEY_ATTR_NSH, OVS_KEY_ATTR_TUNNEL } from "../../uapi/openvswitch.ts";
-import { AttrLength, KEY_LENGTHS, NSH_KEY_LENGTHS, TUNNEL_KEY_LENGTHS } from "../attrs.ts";
+import { KEY_LENGTHS, NSH_KEY_LENGTHS, TUNNEL_KEY_LENGTHS } from "../attrs.ts";
 
 /** Conntrack state bits that a key may hold (spec/keys K-099). */
 export const CT_SUPPORTED = 0xff;
@@ -28,7 +29,7 @@ function setBits(view: DataView, start: number, end: number, level: number): voi
   const reader = new AttributeReader(view, start, end);
   while (reader.next()) {
     const { type, offset, length } = reader;
-    if (level !== LEVEL_OTHER && lengths[type] === AttrLength.NESTED) {
+    if (level !== LEVEL_OTHER && lengths[type] === PayloadLength.NESTED) {
       const inner =
         level === LEVEL_TUNNEL
           ? LEVEL_OTHER

@@ -1,7 +1,7 @@
 import type { Conntrack } from "../../conntrack/conntrack.ts";
 import { mayExpect } from "../../conntrack/expect.ts";
 import { mergeLabels } from "../../conntrack/labels.ts";
-import { AF_INET, Dccp, E, Ext, Sctp, T, Tcp } from "../../conntrack/layout.ts";
+import { Dccp, E, Ext, Sctp, T, Tcp } from "../../conntrack/layout.ts";
 import { Manip } from "../../conntrack/manip.ts";
 import { NatRange } from "../../conntrack/nat-range.ts";
 import { IPPROTO_DCCP } from "../../conntrack/options.ts";
@@ -20,6 +20,7 @@ import {
 } from "../../schema/ctnetlink.ts";
 import { EBUSY, EINVAL, EOPNOTSUPP } from "../../uapi/errno.ts";
 import * as nf from "../../uapi/nfnetlink.ts";
+import { AF_INET } from "../../uapi/socket.ts";
 import { parseAddress } from "./tuple.ts";
 
 /** Sets what a request says of a connection that is there or being made (spec/ctnetlink N-092 to N-098). */

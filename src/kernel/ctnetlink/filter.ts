@@ -1,9 +1,10 @@
-import { AF_INET, E, T } from "../../conntrack/layout.ts";
+import { E, T } from "../../conntrack/layout.ts";
 import { Errno } from "../../core/errors.ts";
 import type { KernelProfile } from "../../core/kernel-profile.ts";
 import { filterAttributes } from "../../schema/ctnetlink.ts";
 import { EINVAL } from "../../uapi/errno.ts";
 import * as nf from "../../uapi/nfnetlink.ts";
+import { AF_INET } from "../../uapi/socket.ts";
 import type { NfRequest } from "./message.ts";
 import { FILTER_ALL, FILTER_IP_DST, FILTER_IP_SRC, matchesTuple, parseTuple } from "./tuple.ts";
 

@@ -1,4 +1,4 @@
-import { AF_INET, AF_INET6, T } from "../../conntrack/layout.ts";
+import { T } from "../../conntrack/layout.ts";
 import { IPPROTO_DCCP } from "../../conntrack/options.ts";
 import { icmpReplyType, icmpv6ReplyType } from "../../conntrack/tuple.ts";
 import { Errno } from "../../core/errors.ts";
@@ -9,6 +9,7 @@ import { tupleAttributes, tupleIpAttributes, tupleProtoAttributes } from "../../
 import { EINVAL, EOPNOTSUPP } from "../../uapi/errno.ts";
 import { NLA_F_NESTED } from "../../uapi/netlink.ts";
 import * as nf from "../../uapi/nfnetlink.ts";
+import { AF_INET, AF_INET6 } from "../../uapi/socket.ts";
 
 /** Bits of CTA_FILTER_ORIG_FLAGS and REPLY_FLAGS (the kernel's own, spec/ctnetlink N-073). */
 export const FILTER_IP_SRC = 1 << 0;

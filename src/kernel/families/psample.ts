@@ -8,6 +8,7 @@ import { psampleMessage } from "../../schema/psample.ts";
 import { NETLINK_GENERIC } from "../../uapi/netlink.ts";
 import { OVS_TUNNEL_KEY_ATTR_TTL } from "../../uapi/openvswitch.ts";
 import * as uapi from "../../uapi/psample.ts";
+import { AF_INET } from "../../uapi/socket.ts";
 import { type GenericNetlink, type GenlRequest, RecordDump, type RegisteredFamily } from "../genetlink.ts";
 import { putNanoseconds } from "../nanoseconds.ts";
 
@@ -19,7 +20,6 @@ const MAX_ATTRIBUTES = 0xffff;
 const META = 56;
 /** Rate of what no SAMPLE encloses (spec/actions A-246). */
 const ALWAYS = 0xffff_ffff;
-const AF_INET = 2;
 
 /**
  * The psample family: sampled packets, to whoever has joined its group "packets" (spec/actions A-244 to A-248). There

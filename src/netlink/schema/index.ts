@@ -30,6 +30,7 @@ export {
   be32,
   be64,
   binary,
+  bytes,
   checkedAs,
   flag,
   ipv4,

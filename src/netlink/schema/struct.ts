@@ -17,6 +17,7 @@ export type Field =
   | "ipv6"
   | "pad1"
   | "pad2"
+  | "pad3"
   | "pad4"
   | "bytes16";
 
@@ -33,6 +34,7 @@ const FIELD_SIZE: Record<Field, number> = {
   ipv6: 16,
   pad1: 1,
   pad2: 2,
+  pad3: 3,
   pad4: 4,
   bytes16: 16,
 };

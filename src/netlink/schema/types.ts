@@ -139,6 +139,9 @@ export const binary = (type: number, max = 0, bounds: Bounds = {}): Attribute<Ui
   write: (writer, t, value) => writer.raw(t, value),
 });
 
+/** Exactly `length` bytes. */
+export const bytes = (type: number, length: number): Attribute<Uint8Array> => ({ ...binary(type), size: length });
+
 /** Bytes of at least `min`, otherwise unchecked. */
 export const unspec = (type: number, min = 0): Attribute<Uint8Array> => ({
   ...binary(type),

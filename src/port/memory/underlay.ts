@@ -1,14 +1,8 @@
 import { Errno } from "../../core/errors.ts";
 import type { Packet } from "../../packet/packet.ts";
 import { EADDRINUSE } from "../../uapi/errno.ts";
-import {
-  AF_INET,
-  type ReceiveUnderlay,
-  type Route,
-  type RouteQuery,
-  type Underlay,
-  type UnderlayPort,
-} from "../underlay.ts";
+import { AF_INET } from "../../uapi/socket.ts";
+import type { ReceiveUnderlay, Route, RouteQuery, Underlay, UnderlayPort } from "../underlay.ts";
 
 const IPPROTO_UDP = 17;
 

@@ -1,13 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { Packet } from "../../packet/packet.ts";
-import {
-  AF_INET,
-  type ReceiveUnderlay,
-  type Route,
-  type RouteQuery,
-  type Underlay,
-  type UnderlayPort,
-} from "../underlay.ts";
+import { AF_INET } from "../../uapi/socket.ts";
+import type { ReceiveUnderlay, Route, RouteQuery, Underlay, UnderlayPort } from "../underlay.ts";
 import { attempt, errnoOf } from "./attempt.ts";
 import { TX_BATCH, Tx } from "./packet-io.ts";
 import type { TransmitQueue } from "./port.ts";

@@ -4,7 +4,7 @@ import { Op } from "../program.ts";
 import { pushMplsEntry } from "./push-mpls.ts";
 
 /** ADD_MPLS: a label behind the L2 header or before the packet. */
-export const addMpls: ActionKind = {
+export const addMplsKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_ADD_MPLS,
   operands: { [Op.PUSH_MPLS]: 3 },
   compile(compiler, reader, state, draft) {

@@ -1,11 +1,12 @@
 import { Errno } from "../../../core/errors.ts";
 import { EINVAL, ERANGE } from "../../../uapi/errno.ts";
+import { NLA_HDRLEN } from "../../../uapi/netlink.ts";
 import * as ovs from "../../../uapi/openvswitch.ts";
-import { type ActionKind, NLA_HDRLEN, nestedFlags } from "../draft.ts";
+import { type ActionKind, nestedFlags } from "../draft.ts";
 import { Op } from "../program.ts";
 
 /** CHECK_PKT_LEN: one of two lists, by the length of the packet. */
-export const checkPktLen: ActionKind = {
+export const checkPktLenKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_CHECK_PKT_LEN,
   operands: { [Op.CHECK_PKT_LEN]: 5 },
   compile(compiler, reader, state, draft, last) {

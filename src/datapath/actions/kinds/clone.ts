@@ -1,11 +1,12 @@
 import { Errno } from "../../../core/errors.ts";
 import { EINVAL } from "../../../uapi/errno.ts";
+import { NLA_HDRLEN } from "../../../uapi/netlink.ts";
 import * as ovs from "../../../uapi/openvswitch.ts";
-import { type ActionKind, NLA_HDRLEN, nestedFlags } from "../draft.ts";
+import { type ActionKind, nestedFlags } from "../draft.ts";
 import { Op } from "../program.ts";
 
 /** CLONE: a list that runs on a copy of the packet. */
-export const clone: ActionKind = {
+export const cloneKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_CLONE,
   operands: { [Op.CLONE]: 2 },
   compile(compiler, reader, state, draft, last) {

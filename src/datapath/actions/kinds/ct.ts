@@ -2,13 +2,14 @@ import { Errno } from "../../../core/errors.ts";
 import { ETH_P_IP, ETH_P_IPV6 } from "../../../packet/ethernet.ts";
 import { EINVAL } from "../../../uapi/errno.ts";
 import * as ovs from "../../../uapi/openvswitch.ts";
+import { AF_INET, AF_INET6 } from "../../../uapi/socket.ts";
 import { parseCt, putCt } from "../ct.ts";
 import type { ActionKind } from "../draft.ts";
 import { Fact } from "../facts.ts";
 import { Op } from "../program.ts";
 
 /** CT: connection tracking; its attributes are parsed in actions/ct.ts. */
-export const ct: ActionKind = {
+export const ctKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_CT,
   operands: { [Op.CT]: 1 },
   compile(compiler, reader, _state, draft) {
@@ -26,7 +27,5 @@ export const ct: ActionKind = {
   },
 };
 
-const AF_INET = 2;
-const AF_INET6 = 10;
 /** Its size in the kernel's own form of the list (spec/actions A-035). */
 const KERNEL_CT = 4 + 160;

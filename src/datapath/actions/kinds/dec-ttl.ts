@@ -1,11 +1,12 @@
 import { Errno } from "../../../core/errors.ts";
 import { EINVAL } from "../../../uapi/errno.ts";
+import { NLA_HDRLEN } from "../../../uapi/netlink.ts";
 import * as ovs from "../../../uapi/openvswitch.ts";
-import { type ActionKind, endsExactly, NLA_HDRLEN } from "../draft.ts";
+import { type ActionKind, endsExactly } from "../draft.ts";
 import { Op } from "../program.ts";
 
 /** DEC_TTL: lowers TTL or hop limit; a list for packets that expire. */
-export const decTtl: ActionKind = {
+export const decTtlKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_DEC_TTL,
   operands: { [Op.DEC_TTL]: 1 },
   compile(compiler, reader, state, draft) {

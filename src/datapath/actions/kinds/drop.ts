@@ -6,7 +6,7 @@ import type { ActionKind } from "../draft.ts";
 import { Op } from "../program.ts";
 
 /** DROP: ends a list (kernels from 6.6 on). */
-export const drop: ActionKind = {
+export const dropKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_DROP,
   operands: { [Op.DROP]: 1 },
   compile(compiler, reader, _state, draft, last) {

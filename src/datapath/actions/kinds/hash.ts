@@ -5,7 +5,7 @@ import type { ActionKind } from "../draft.ts";
 import { Op } from "../program.ts";
 
 /** HASH: computes dp_hash. */
-export const hash: ActionKind = {
+export const hashKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_HASH,
   operands: { [Op.HASH]: 2 },
   compile(compiler, reader, _state, draft) {

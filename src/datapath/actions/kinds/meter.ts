@@ -3,7 +3,7 @@ import type { ActionKind } from "../draft.ts";
 import { Op } from "../program.ts";
 
 /** METER. */
-export const meter: ActionKind = {
+export const meterKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_METER,
   operands: { [Op.METER]: 1 },
   compile(compiler, reader, _state, draft) {

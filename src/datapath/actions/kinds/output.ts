@@ -5,7 +5,7 @@ import type { ActionKind } from "../draft.ts";
 import { Op } from "../program.ts";
 
 /** OUTPUT: a port number (spec/actions A-039). */
-export const output: ActionKind = {
+export const outputKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_OUTPUT,
   operands: { [Op.OUTPUT]: 1, [Op.OUTPUT_LAST]: 1 },
   compile(compiler, reader, _state, draft, last) {

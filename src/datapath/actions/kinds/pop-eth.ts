@@ -5,7 +5,7 @@ import type { ActionKind } from "../draft.ts";
 import { Op } from "../program.ts";
 
 /** POP_ETH. */
-export const popEth: ActionKind = {
+export const popEthKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_POP_ETH,
   operands: { [Op.POP_ETH]: 0 },
   compile(compiler, reader, state, draft) {

@@ -6,7 +6,7 @@ import type { ActionKind } from "../draft.ts";
 import { Op } from "../program.ts";
 
 /** POP_MPLS. */
-export const popMpls: ActionKind = {
+export const popMplsKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_POP_MPLS,
   operands: { [Op.POP_MPLS]: 1 },
   compile(compiler, reader, state, draft) {

@@ -8,7 +8,7 @@ import { Fact } from "../facts.ts";
 import { Op } from "../program.ts";
 
 /** POP_NSH. */
-export const popNsh: ActionKind = {
+export const popNshKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_POP_NSH,
   operands: { [Op.POP_NSH]: 0 },
   compile(compiler, reader, state, draft) {

@@ -5,7 +5,7 @@ import type { ActionKind } from "../draft.ts";
 import { Op } from "../program.ts";
 
 /** POP_VLAN. */
-export const popVlan: ActionKind = {
+export const popVlanKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_POP_VLAN,
   operands: { [Op.POP_VLAN]: 0 },
   compile(compiler, reader, state, draft) {

@@ -1,12 +1,13 @@
 import { Errno } from "../../../core/errors.ts";
 import type { AttributeReader } from "../../../netlink/reader.ts";
 import { EINVAL, ERANGE } from "../../../uapi/errno.ts";
+import { NLA_F_NESTED } from "../../../uapi/netlink.ts";
 import * as ovs from "../../../uapi/openvswitch.ts";
 import type { ActionKind, Draft } from "../draft.ts";
 import { Op } from "../program.ts";
 
 /** PSAMPLE: a sample (spec/actions; kernels from 6.11 on). */
-export const psample: ActionKind = {
+export const psampleKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_PSAMPLE,
   operands: { [Op.PSAMPLE]: 2, [Op.CONSUME]: 0 },
   compile(compiler, reader, _state, draft, last) {
@@ -15,8 +16,6 @@ export const psample: ActionKind = {
     compiler.copy(reader, draft);
   },
 };
-
-const NLA_F_NESTED = 0x8000;
 
 /** Parsed strictly. */
 function emitPsample(reader: AttributeReader, draft: Draft): void {

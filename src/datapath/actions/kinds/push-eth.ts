@@ -5,7 +5,7 @@ import { type ActionKind, ethernetWords } from "../draft.ts";
 import { Op } from "../program.ts";
 
 /** PUSH_ETH. */
-export const pushEth: ActionKind = {
+export const pushEthKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_PUSH_ETH,
   operands: { [Op.PUSH_ETH]: 3 },
   compile(compiler, reader, state, draft) {

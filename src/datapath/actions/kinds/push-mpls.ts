@@ -7,7 +7,7 @@ import type { ActionKind, Draft, State } from "../draft.ts";
 import { Op } from "../program.ts";
 
 /** PUSH_MPLS: a label behind the L2 header. */
-export const pushMpls: ActionKind = {
+export const pushMplsKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_PUSH_MPLS,
   operands: { [Op.PUSH_MPLS]: 3 },
   compile(compiler, reader, state, draft) {

@@ -1,4 +1,5 @@
 import { Errno } from "../../../core/errors.ts";
+import { NSH_KEY_LENGTHS } from "../../../flow/codec.ts";
 import type { AttributeReader } from "../../../netlink/reader.ts";
 import { ETH_P_IP, ETH_P_IPV6, ETH_P_MPLS_UC, ETH_P_NSH, ETH_P_TEB } from "../../../packet/ethernet.ts";
 import * as nsh from "../../../packet/nsh.ts";
@@ -8,7 +9,7 @@ import { type ActionKind, attributeSize, expectLength } from "../draft.ts";
 import { Op } from "../program.ts";
 
 /** PUSH_NSH. */
-export const pushNsh: ActionKind = {
+export const pushNshKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_PUSH_NSH,
   operands: { [Op.PUSH_NSH]: 1 },
   compile(compiler, reader, state, draft) {
@@ -42,11 +43,11 @@ function nshHeader(reader: AttributeReader): Uint8Array {
     const { type, length, offset } = attributes;
     switch (type) {
       case ovs.OVS_NSH_KEY_ATTR_BASE:
-        expectLength(length, 8);
+        expectLength(length, NSH_KEY_LENGTHS[type]);
         base = offset;
         break;
       case ovs.OVS_NSH_KEY_ATTR_MD1:
-        expectLength(length, 16);
+        expectLength(length, NSH_KEY_LENGTHS[type]);
         md1 = true;
         break;
       case ovs.OVS_NSH_KEY_ATTR_MD2:

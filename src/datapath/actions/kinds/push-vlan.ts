@@ -7,7 +7,7 @@ import type { ActionKind } from "../draft.ts";
 import { Op } from "../program.ts";
 
 /** PUSH_VLAN. */
-export const pushVlan: ActionKind = {
+export const pushVlanKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_PUSH_VLAN,
   operands: { [Op.PUSH_VLAN]: 3 },
   compile(compiler, reader, state, draft) {

@@ -3,7 +3,7 @@ import type { ActionKind } from "../draft.ts";
 import { Op } from "../program.ts";
 
 /** RECIRC: looks the packet up again. */
-export const recirc: ActionKind = {
+export const recircKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_RECIRC,
   operands: { [Op.RECIRC]: 1, [Op.RECIRC_LAST]: 1 },
   compile(compiler, reader, _state, draft, last) {

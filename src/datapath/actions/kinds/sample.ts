@@ -1,11 +1,12 @@
 import { Errno } from "../../../core/errors.ts";
 import { EINVAL } from "../../../uapi/errno.ts";
+import { NLA_HDRLEN } from "../../../uapi/netlink.ts";
 import * as ovs from "../../../uapi/openvswitch.ts";
-import { type ActionKind, endsExactly, NLA_HDRLEN, nestedFlags } from "../draft.ts";
+import { type ActionKind, endsExactly, nestedFlags } from "../draft.ts";
 import { Op } from "../program.ts";
 
 /** SAMPLE: a list that runs with a probability. */
-export const sample: ActionKind = {
+export const sampleKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_SAMPLE,
   operands: { [Op.SAMPLE]: 3 },
   compile(compiler, reader, state, draft, last) {

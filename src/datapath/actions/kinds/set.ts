@@ -1,11 +1,14 @@
 import { Errno } from "../../../core/errors.ts";
-import { parseTunnel, putTunnel } from "../../../flow/codec.ts";
+import { KEY_LENGTHS, parseTunnel, putTunnel } from "../../../flow/codec.ts";
 import { K, newKey } from "../../../flow/key.ts";
 import type { AttributeReader } from "../../../netlink/reader.ts";
 import { ETH_P_IP, ETH_P_IPV6, isMpls } from "../../../packet/ethernet.ts";
 import { IpProto } from "../../../packet/ip.ts";
+import { LSE_LEN } from "../../../packet/mpls.ts";
 import { EINVAL } from "../../../uapi/errno.ts";
+import { NLA_HDRLEN } from "../../../uapi/netlink.ts";
 import * as ovs from "../../../uapi/openvswitch.ts";
+import { AF_INET } from "../../../uapi/socket.ts";
 import {
   type ActionKind,
   attributeSize,
@@ -13,7 +16,6 @@ import {
   ethernetWords,
   expectLength,
   type ListCompiler,
-  NLA_HDRLEN,
   type State,
 } from "../draft.ts";
 import { Fact, type KeyFacts } from "../facts.ts";
@@ -35,7 +37,7 @@ export const SET_OPERANDS = {
 };
 
 /** SET: writes a whole field, or chooses the tunnel. */
-export const set: ActionKind = {
+export const setKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_SET,
   operands: SET_OPERANDS,
   compile(compiler, reader, state, draft) {
@@ -43,7 +45,6 @@ export const set: ActionKind = {
   },
 };
 
-const AF_INET = 2;
 const IPV6_LABEL_MASK = 0x000fffff;
 /** The size of SET(TUNNEL) in the kernel's own form of the list (spec/actions A-035). */
 const KERNEL_SET_TUNNEL = 16;
@@ -116,10 +117,11 @@ function setTunnel(compiler: ListCompiler, reader: AttributeReader, draft: Draft
 
 function setField(type: number, field: MaskedField, state: State, draft: Draft, facts: KeyFacts): void {
   const { bytes, length, masked } = field;
+  // A label stack, the only field of variable length, is set one entry at a time.
+  expectLength(length, type === ovs.OVS_KEY_ATTR_MPLS ? LSE_LEN : KEY_LENGTHS[type]);
   switch (type) {
     case ovs.OVS_KEY_ATTR_PRIORITY:
     case ovs.OVS_KEY_ATTR_SKB_MARK:
-      expectLength(length, 4);
       draft.emit(
         type === ovs.OVS_KEY_ATTR_PRIORITY ? Op.SET_PRIORITY : Op.SET_MARK,
         bytes.getInt32(0, true),
@@ -127,30 +129,31 @@ function setField(type: number, field: MaskedField, state: State, draft: Draft, 
       );
       break;
     case ovs.OVS_KEY_ATTR_CT_MARK:
-      expectLength(length, 4);
       draft.emit(Op.FAIL, EINVAL);
       break;
     case ovs.OVS_KEY_ATTR_CT_LABELS:
-      expectLength(length, 16);
       draft.emit(Op.FAIL, EINVAL);
       break;
     case ovs.OVS_KEY_ATTR_ETHERNET:
-      expectLength(length, 12);
       if (!state.ethernet) throw new Errno(EINVAL);
       draft.emit(Op.SET_ETHERNET, ...ethernetWords(bytes, 0), ...ethernetWords(bytes, 12));
       break;
     case ovs.OVS_KEY_ATTR_IPV4:
-      expectLength(length, 12);
       if (state.ethType !== ETH_P_IP) throw new Errno(EINVAL);
       expectReadOnly(facts, field, 8, 11);
       draft.emit(
         Op.SET_IPV4,
-        ...[bytes.getInt32(0), bytes.getInt32(12), bytes.getInt32(4), bytes.getInt32(16)],
-        ...[bytes.getUint8(9), bytes.getUint8(21), bytes.getUint8(10), bytes.getUint8(22)],
+        bytes.getInt32(0),
+        bytes.getInt32(12),
+        bytes.getInt32(4),
+        bytes.getInt32(16),
+        bytes.getUint8(9),
+        bytes.getUint8(21),
+        bytes.getUint8(10),
+        bytes.getUint8(22),
       );
       break;
     case ovs.OVS_KEY_ATTR_IPV6: {
-      expectLength(length, 40);
       if (state.ethType !== ETH_P_IPV6) throw new Errno(EINVAL);
       expectReadOnly(facts, field, 36, 39);
       if (masked && (bytes.getUint32(72) & ~IPV6_LABEL_MASK) !== 0) throw new Errno(EINVAL);
@@ -177,7 +180,6 @@ function setField(type: number, field: MaskedField, state: State, draft: Draft, 
       setPorts(Op.SET_SCTP, IpProto.SCTP, field, state, draft, facts);
       break;
     case ovs.OVS_KEY_ATTR_MPLS:
-      expectLength(length, 4);
       if (!isMpls(state.ethType)) throw new Errno(EINVAL);
       draft.emit(Op.SET_MPLS, bytes.getInt32(0), bytes.getInt32(4));
       break;
@@ -187,7 +189,6 @@ function setField(type: number, field: MaskedField, state: State, draft: Draft, 
 }
 
 function setPorts(op: Op, proto: number, field: MaskedField, state: State, draft: Draft, facts: KeyFacts): void {
-  expectLength(field.length, 4);
   if (state.ethType !== ETH_P_IP && state.ethType !== ETH_P_IPV6) throw new Errno(EINVAL);
   if (facts[Fact.IP_PROTO] !== proto) throw new Errno(EINVAL);
   draft.emit(op, field.bytes.getInt32(0), field.bytes.getInt32(4));

@@ -5,7 +5,7 @@ import type { ActionKind } from "../draft.ts";
 import { Op } from "../program.ts";
 
 /** TRUNC: the most bytes of the next output. */
-export const trunc: ActionKind = {
+export const truncKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_TRUNC,
   operands: { [Op.TRUNC]: 1 },
   compile(compiler, reader, _state, draft) {

@@ -6,7 +6,7 @@ import type { ActionKind, Draft } from "../draft.ts";
 import { Op, type Program, type UserspaceUpcall } from "../program.ts";
 
 /** USERSPACE: an upcall (spec/actions ). */
-export const userspace: ActionKind = {
+export const userspaceKind: ActionKind = {
   type: ovs.OVS_ACTION_ATTR_USERSPACE,
   operands: { [Op.USERSPACE]: 1, [Op.CONSUME]: 0 },
   compile(compiler, reader, _state, draft, last) {
