@@ -3,7 +3,7 @@ import { NokmodError } from "../../core/errors.ts";
 import { print, printJson } from "../output.ts";
 
 /** Options of `nokmod conntrack`. */
-export interface ConntrackOptions {
+interface ConntrackOptions {
   readonly socket?: string;
   readonly json?: boolean;
   readonly zone?: number;
