@@ -102,7 +102,7 @@ function run(options: StartOptions, rules: readonly string[], log: Log): { path:
     const made = make();
     for (const setting of options.sysctl ?? []) set(made, setting);
     return made;
-  });
+  }, log);
   let state: StateFile | undefined;
   let complete = false;
   // Undone in the reverse order.
