@@ -43,11 +43,12 @@ Outcome Supervisor::Bind(const Call& call, Target& target) {
 }
 
 Outcome Supervisor::Connect(const Call& call, Target& target) {
-  sa_family_t family;
-  if (static_cast<uint32_t>(call.args[2]) < sizeof family) return -EINVAL;
-  int error = ReadMemory(call.tid, call.args[1], &family, sizeof family);
+  sockaddr_storage any;
+  const auto length = static_cast<uint32_t>(call.args[2]);
+  if (length < sizeof any.ss_family || length > sizeof any) return -EINVAL;
+  int error = ReadMemory(call.tid, call.args[1], &any, length);
   if (error != 0) return error;
-  if (family == AF_UNSPEC) {
+  if (any.ss_family == AF_UNSPEC) {
     target.socket->destination = 0;
     return 0;
   }
@@ -118,7 +119,8 @@ Outcome Supervisor::PutInt(const Call& call, uint32_t room, int number) {
 Outcome Supervisor::GetOption(const Call& call, const NetlinkSocket& socket) {
   const int level = static_cast<int>(call.args[1]), name = static_cast<int>(call.args[2]);
   uint32_t room;
-  if (ReadMemory(call.tid, call.args[4], &room, sizeof room) != 0) return Outcome::kContinue;
+  if (level != SOL_SOCKET && level != SOL_NETLINK) return Outcome::kContinue;
+  if (ReadMemory(call.tid, call.args[4], &room, sizeof room) != 0) return -EFAULT;
   if (level == SOL_SOCKET) {
     if (name == SO_DOMAIN) return PutInt(call, room, AF_NETLINK);
     if (name == SO_PROTOCOL) return PutInt(call, room, socket.protocol);
@@ -126,7 +128,6 @@ Outcome Supervisor::GetOption(const Call& call, const NetlinkSocket& socket) {
     if (name == SO_RCVBUF && socket.receive_buffer_reported != 0) return PutInt(call, room, socket.receive_buffer_reported);
     return Outcome::kContinue;
   }
-  if (level != SOL_NETLINK) return Outcome::kContinue;
   if (name == NETLINK_LIST_MEMBERSHIPS) {
     // A bitmap of u32 words up to the last group that was joined; the length written is that of all of it.
     size_t words = socket.groups.size();

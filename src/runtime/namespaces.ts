@@ -1,20 +1,35 @@
 import { closeSync, openSync } from "node:fs";
 import { Errno } from "../core/errors.ts";
+import type { Log } from "../core/log.ts";
 import { withNetns } from "../native/netns.ts";
 import type { NetlinkBus } from "../netlink/bus.ts";
 import type { LinkHost, NetlinkHost } from "../netlink/host.ts";
 import { EOPNOTSUPP, EPERM } from "../uapi/errno.ts";
+import { isNetnsUsed } from "./netns-users.ts";
 import type { Nokmod } from "./nokmod.ts";
+
+/** Default of the milliseconds between looks at namespaces without a program. */
+const CHECK_INTERVAL = 1000;
 
 /**
  * Datapaths and connections of the network namespaces that programs come from: as with the module, each has its own. One
- * is made at its first program's first request, and goes with its last program unless something is left in it.
+ * is made at its first program's first request, and goes with its last program unless something is left in it. What is left
+ * goes when the namespace does: nothing but this process keeps it alive.
  */
 export class Namespaces {
   private readonly members = new Map<number, Member>();
+  private timer: NodeJS.Timeout | undefined;
 
-  /** @param create makes the Nokmod of the namespace that the thread is in */
-  constructor(private readonly create: () => Nokmod) {}
+  /**
+   * @param create makes the Nokmod of the namespace that the thread is in
+   * @param log gets failures to look at /proc
+   * @param checkInterval milliseconds between looks whether namespaces without a program are still used
+   */
+  constructor(
+    private readonly create: () => Nokmod,
+    private readonly log?: Log,
+    private readonly checkInterval = CHECK_INTERVAL,
+  ) {}
 
   /**
    * For NetlinkServerOptions.foreign: the namespace's own side of netlink.
@@ -39,15 +54,44 @@ export class Namespaces {
 
   /** Takes all of them down. */
   close(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
     for (const member of this.members.values()) member.close();
     this.members.clear();
+  }
+
+  /** Looks from time to time whether namespaces that no program has connections in are used still. */
+  private watch(): void {
+    this.timer ??= setTimeout(() => void this.check(), this.checkInterval).unref();
+  }
+
+  private async check(): Promise<void> {
+    for (const [inode, member] of this.members) {
+      if (member.users > 0) continue;
+      try {
+        const used = await isNetnsUsed(inode);
+        // A program may have come meanwhile; or everything has been closed.
+        if (used || member.users > 0 || this.members.get(inode) !== member) continue;
+        this.members.delete(inode);
+        member.close();
+      } catch (error) {
+        this.log?.limited("namespaces", "error", "looking for the users of a network namespace", error);
+      }
+    }
+    if (this.timer === undefined) return;
+    this.timer = undefined;
+    if ([...this.members.values()].some(({ users }) => users === 0)) this.watch();
   }
 
   private make(inode: number, path: string): Member {
     let fd = -1;
     try {
       fd = openSync(path, "r");
-      return new Member(withNetns(path, this.create), fd, (member) => {
+      return new Member(withNetns(path, this.create), fd, (member, empty) => {
+        if (!empty) {
+          this.watch();
+          return;
+        }
         this.members.delete(inode);
         member.close();
       });
@@ -69,7 +113,7 @@ class Member implements NetlinkHost {
   constructor(
     private readonly nokmod: Nokmod,
     private readonly fd: number,
-    private readonly onUnused: (member: Member) => void,
+    private readonly onUnused: (member: Member, empty: boolean) => void,
   ) {
     const { bus, links, datapaths } = nokmod.kernel;
     this.bus = bus;
@@ -91,8 +135,8 @@ class Member implements NetlinkHost {
   release(): void {
     if (--this.users > 0) return;
     const { kernel, conntrack } = this.nokmod;
-    if (kernel.datapaths.list.length === 0 && conntrack.count === 0 && [...kernel.tunnelDevices].length === 0)
-      this.onUnused(this);
+    const { length: tunnels } = [...kernel.tunnelDevices];
+    this.onUnused(this, kernel.datapaths.list.length === 0 && conntrack.count === 0 && tunnels === 0);
   }
 
   close(): void {

@@ -19,8 +19,14 @@ export class Channel {
   socket: ServerSocket | undefined = undefined;
   /** Its client had CAP_NET_ADMIN over the network namespace of `host` when it connected. */
   privileged = false;
+  /** What it counts for against the bounds of its user (ConnectionLimits). */
+  cost = 0;
+  /** Its hello is to be refused: its user has too many connections. */
+  refused = false;
   constructor(
     readonly peer: Peer,
     public host: NetlinkHost,
+    /** performance.now() when it was accepted. */
+    readonly since: number,
   ) {}
 }

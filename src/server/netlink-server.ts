@@ -37,6 +37,7 @@ import {
   EPROTONOSUPPORT,
 } from "../uapi/errno.ts";
 import { Channel, type Peer } from "./channel.ts";
+import { type ConnectionLimitOptions, ConnectionLimits, defaultLimits, NAMESPACE_COST } from "./connection-limits.ts";
 import { type NativeHandlers, type NativeServer, Output, Packet, type SeqpacketAddon } from "./native-server.ts";
 import { RecordSender } from "./record-sender.ts";
 import { ServerSocket } from "./server-socket.ts";
@@ -56,7 +57,16 @@ export interface NetlinkServerOptions {
    */
   readonly foreign?: (inode: number, path: string) => NetlinkHost;
   readonly random?: Random;
+  /** Most connections of clients without CAP_NET_ADMIN. Default: by this process's RLIMIT_NOFILE. */
+  readonly limits?: ConnectionLimitOptions;
+  /** Milliseconds in which a connection has to send its hello. Default 30 000. */
+  readonly helloTimeout?: number;
+  /** Called when a connection is refused or closed because of those two. */
+  readonly onRefused?: (message: string) => void;
 }
+
+/** The default of NetlinkServerOptions.helloTimeout. */
+const HELLO_TIMEOUT = 30_000;
 
 /** Counters of a server. */
 export interface NetlinkServerStats {
@@ -65,6 +75,8 @@ export interface NetlinkServerStats {
   requests: number;
   posted: number;
   malformed: number;
+  /** Connections refused because their user had too many, or closed because no hello came. */
+  refused: number;
 }
 
 /**
@@ -73,7 +85,7 @@ export interface NetlinkServerStats {
  */
 export class NetlinkServer {
   readonly path: string;
-  readonly stats: NetlinkServerStats = { connections: 0, requests: 0, posted: 0, malformed: 0 };
+  readonly stats: NetlinkServerStats = { connections: 0, requests: 0, posted: 0, malformed: 0, refused: 0 };
   private readonly server: NativeServer;
   private readonly input = new Uint8Array(REQUEST_MAX);
   private readonly view = new DataView(this.input.buffer);
@@ -83,6 +95,9 @@ export class NetlinkServer {
   private readonly sockets = new Map<number, ServerSocket>();
   private readonly random: Random;
   private readonly foreign: NetlinkServerOptions["foreign"];
+  private readonly onRefused: NetlinkServerOptions["onRefused"];
+  private readonly limits: ConnectionLimits;
+  private readonly helloTimer: NodeJS.Timeout;
   private readonly inode = netnsInode();
   private readonly sender = new RecordSender(() => this.server);
 
@@ -95,14 +110,13 @@ export class NetlinkServer {
     options: NetlinkServerOptions = {},
   ) {
     this.foreign = options.foreign;
+    this.onRefused = options.onRefused;
+    this.limits = new ConnectionLimits(options.limits ?? defaultLimits());
     this.path = options.path ?? defaultSocketPath();
     this.random = options.random ?? new SystemRandom();
     const { SeqpacketServer } = native<SeqpacketAddon>();
     const handlers: NativeHandlers = {
-      accept: (id, pid, uid, gid, netns) => {
-        this.stats.connections++;
-        this.channels.set(id, new Channel({ pid, uid, gid, netns }, this.host));
-      },
+      accept: (id, pid, uid, gid, netns) => this.onAccept(id, { pid, uid, gid, netns }),
       packet: (id, length, flags) => {
         if ((flags & Packet.Posted) !== 0) this.stats.posted++;
         this.sender.begin((flags & Packet.Trusted) !== 0);
@@ -125,6 +139,8 @@ export class NetlinkServer {
       }
       throw new NokmodError("ERR_SOCKET_PATH", `cannot listen on ${this.path}: ${message}`, { cause });
     }
+    const { helloTimeout = HELLO_TIMEOUT } = options;
+    this.helloTimer = setInterval(() => this.closeSilent(performance.now() - helloTimeout), helloTimeout / 2).unref();
   }
 
   /** Open netlink sockets. */
@@ -134,8 +150,58 @@ export class NetlinkServer {
 
   /** Closes all sockets and connections and removes the path. */
   close(): void {
+    clearInterval(this.helloTimer);
     for (const id of [...this.channels.keys()]) this.forget(id);
     this.server.close();
+  }
+
+  private onAccept(id: number, peer: Peer): void {
+    this.stats.connections++;
+    const channel = new Channel(peer, this.host, performance.now());
+    this.channels.set(id, channel);
+    // What uid 0 may do shows with its hello.
+    if (peer.uid === 0) return;
+    this.count(channel, 1);
+    if (!this.limits.isFlooding(peer.uid)) return;
+    this.forget(id);
+    this.server.disconnect(id);
+  }
+
+  /** Counts a connection against the bounds of its user. */
+  private count(channel: Channel, cost: number): void {
+    const { uid } = channel.peer;
+    channel.cost += cost;
+    if (this.limits.add(uid, cost)) return;
+    channel.refused = true;
+    this.stats.refused++;
+    this.onRefused?.(`user ${uid} has ${this.limits.countOf(uid)} connections: no more are taken`);
+  }
+
+  /**
+   * Counts a connection by what its hello has shown. Who may administer the server's namespace, or is root with
+   * CAP_NET_ADMIN elsewhere, has no bound.
+   */
+  private isWithinLimits(channel: Channel): boolean {
+    const { peer, privileged, host } = channel;
+    const own = host !== this.host;
+    if (privileged && (!own || peer.uid === 0)) {
+      this.uncount(channel);
+      return true;
+    }
+    const cost = (own ? NAMESPACE_COST : 1) - channel.cost;
+    if (cost > 0) this.count(channel, cost);
+    return !channel.refused;
+  }
+
+  /** Closes connections that were accepted before `deadline` and have sent no hello. */
+  private closeSilent(deadline: number): void {
+    for (const [id, { kind, since, peer }] of this.channels) {
+      if (kind !== undefined || since > deadline) continue;
+      this.stats.refused++;
+      this.onRefused?.(`a connection of process ${peer.pid}, user ${peer.uid}, sent no hello and is closed`);
+      this.forget(id);
+      this.server.disconnect(id);
+    }
   }
 
   /** @returns length of the answer, which lies in the output; 0: there is none */
@@ -159,6 +225,7 @@ export class NetlinkServer {
     }
     if (view.getUint16(HelloAt.Version, true) !== TRANSPORT_VERSION) return this.reject(id, EPROTONOSUPPORT);
     const flags = view.getUint32(HelloAt.Flags, true);
+    if (channel.refused && (flags & HELLO_PROOF) === 0) return this.reject(id, EMFILE);
     // Without its proof a privileged client would be taken for an unprivileged one.
     if ((arrival & Packet.Truncated) !== 0 && (flags & (HELLO_PROOF | HELLO_SELF)) !== 0)
       return this.reject(id, EMFILE);
@@ -170,6 +237,7 @@ export class NetlinkServer {
     }
     channel.kind = kind;
     channel.privileged = this.server.privileged(id, channel.host !== this.host);
+    if (!this.isWithinLimits(channel)) return this.reject(id, EMFILE);
     if (kind === ChannelKind.Control) {
       this.server.prompt(id, (flags & HELLO_MAILBOX) !== 0);
       return this.answer(0, 0, TRANSPORT_VERSION, 0);
@@ -344,11 +412,17 @@ export class NetlinkServer {
     this.channels.delete(id);
     if (channel === undefined) return;
     const { socket, host } = channel;
+    this.uncount(channel);
     if (socket !== undefined) {
       this.sockets.delete(socket.idLow);
       socket.close();
     }
     if (channel.kind !== undefined) host.release?.();
+  }
+
+  private uncount(channel: Channel): void {
+    if (channel.cost > 0) this.limits.remove(channel.peer.uid, channel.cost);
+    channel.cost = 0;
   }
 
   private freeId(): number {

@@ -26,8 +26,13 @@ describe.skipIf(!root)("who may do what", () => {
   });
 
   /** Runs an attack. Lines that are no JSON ask for something: `asked` does it. @returns what the intruder saw */
-  async function attack(name: string, args: string[] = [], asked: (line: string) => void = () => {}): Promise<unknown> {
-    const child = spawn(PYTHON, [INTRUDER, name, path, ...args], { stdio: ["pipe", "pipe", "inherit"] });
+  async function attack(
+    name: string,
+    args: string[] = [],
+    asked: (line: string) => unknown = () => {},
+    target = path,
+  ): Promise<unknown> {
+    const child = spawn(PYTHON, [INTRUDER, name, target, ...args], { stdio: ["pipe", "pipe", "inherit"] });
     let last = "";
     let text = "";
     child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
@@ -36,8 +41,8 @@ describe.skipIf(!root)("who may do what", () => {
         last = text.slice(0, end);
         text = text.slice(end + 1);
         if (last.startsWith("{")) continue;
-        asked(last);
-        child.stdin.write("\n");
+        const answered = (): unknown => child.stdin.write("\n");
+        Promise.resolve(asked(last)).then(answered, answered);
       }
     });
     const [status] = (await once(child, "close")) as [number];
@@ -95,6 +100,40 @@ describe.skipIf(!root)("who may do what", () => {
       "held by another user": "ENOENT",
       "held by root without capabilities": "ENOENT",
     });
+  });
+
+  /** Runs an attack on a server of its own. @returns what the intruder saw, and the server's statistics afterwards */
+  async function attackOwn(options: object, name: string, args: string[] = []) {
+    const target = directory.file(`${name}.sock`);
+    const own = forkScript("./echo-server.ts", [target, JSON.stringify(options)]);
+    try {
+      expect(await message(own)).toBe("ready");
+      let rootServed: unknown;
+      const asked = async (): Promise<void> => {
+        rootServed = await attack("root", [], undefined, target);
+      };
+      const seen = await attack(name, args, asked, target);
+      const stats = message<{ refused: number; sockets: number }>(own);
+      own.send("stats");
+      return { seen, rootServed, stats: await stats };
+    } finally {
+      const exit = once(own, "exit");
+      own.send("stop");
+      await exit;
+    }
+  }
+
+  it("nobody may hold so many connections and no more; root is served meanwhile", async () => {
+    const { seen, rootServed, stats } = await attackOwn({ limits: { perUser: 20, total: 30 } }, "crowd", ["20"]);
+    expect(seen).toEqual({ nobody: [20, "EMFILE", "room again"], root: "OK" });
+    expect(rootServed).toMatchObject({ "root without capabilities": "EPERM" });
+    expect(stats.refused).toBeGreaterThan(0);
+  });
+
+  it("a connection that sends no hello is closed after a while; the others stay", async () => {
+    const { seen, stats } = await attackOwn({ helloTimeout: 50 }, "silent");
+    expect(seen).toEqual({ silent: "", held: true });
+    expect(stats.refused).toBe(1);
   });
 
   it("a server without a descriptor to spare says so; it takes nobody for less than it is", async () => {

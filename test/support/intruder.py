@@ -282,6 +282,39 @@ def no_room(server):
     return {"no room": refused, "afterwards": proved().privileged()}
 
 
+def crowd(bound):
+    """Nobody opens as many connections as there are; with a bound of so many for a user."""
+    def nobody():
+        become_nobody()
+        held, refused = [], None
+        while refused is None and len(held) < 4 * int(bound):
+            s = dial()
+            try:
+                answer = name(greet(s, DATA)[0])
+            except (ConnectionError, struct.error) as problem:
+                answer = repr(problem)
+            if answer == "OK":
+                held.append(s)
+            else:
+                refused = answer
+        # Root is served meanwhile, by a process that nobody cannot keep away.
+        print("root?", flush=True)
+        sys.stdin.readline()
+        held.pop().close()
+        for _ in range(1000):
+            with dial() as s:
+                if greet(s, DATA)[0] == 0:
+                    return [len(held) + 1, refused, "room again"]
+        return [len(held) + 1, refused, "no room"]
+    return {"nobody": in_child(nobody), "root": proved().privileged()}
+
+
+def silent():
+    """A connection without a hello is closed by the server; nobody's hello that comes in time is not."""
+    s, held = dial(), Channels()
+    return {"silent": s.recv(64).hex(), "held": held.privileged() is not None}
+
+
 def root():
     """Root that brings no proof."""
     return {"root": Channels().privileged(), "root without capabilities": in_child(powerless)}

@@ -102,7 +102,7 @@ function run(options: StartOptions, rules: readonly string[], log: Log): { path:
     const made = make();
     for (const setting of options.sysctl ?? []) set(made, setting);
     return made;
-  });
+  }, log);
   let state: StateFile | undefined;
   let complete = false;
   // Undone in the reverse order.
@@ -114,7 +114,11 @@ function run(options: StartOptions, rules: readonly string[], log: Log): { path:
   };
   try {
     for (const setting of options.sysctl ?? []) set(nokmod, setting);
-    const server = new NetlinkServer(nokmod.kernel, { path: options.socket, foreign: namespaces.enter });
+    const server = new NetlinkServer(nokmod.kernel, {
+      path: options.socket,
+      foreign: namespaces.enter,
+      onRefused: (message) => log.limited("refused", "warn", message),
+    });
     undo.push(() => server.close());
     if (options.state !== undefined) {
       state = new StateFile(nokmod, options.state, log);
