@@ -7,8 +7,9 @@ import { EOPNOTSUPP, EPERM } from "../uapi/errno.ts";
 import type { Nokmod } from "./nokmod.ts";
 
 /**
- * Datapaths and connections of the network namespaces that programs come from: as with the module, each has its own. One
- * is made at its first program's first request, and goes with its last program unless something is left in it.
+ * One Nokmod for each network namespace that clients come from: as with the module, datapaths and connections belong to a
+ * namespace. It is made when the first client connects, and closed after the last one has left if it has no datapath,
+ * connection and tunnel device.
  */
 export class Namespaces {
   private readonly members = new Map<number, Member>();
@@ -17,7 +18,7 @@ export class Namespaces {
   constructor(private readonly create: () => Nokmod) {}
 
   /**
-   * For NetlinkServerOptions.foreign: the namespace's own side of netlink.
+   * The netlink bus and links of a namespace, for NetlinkServerOptions.foreign.
    * @param inode of the namespace
    * @param path of it, valid during the call
    * @throws Errno EPERM: this process may not enter it
@@ -32,12 +33,12 @@ export class Namespaces {
     return member;
   };
 
-  /** How many there are. */
+  /** Number of namespaces. */
   get size(): number {
     return this.members.size;
   }
 
-  /** Takes all of them down. */
+  /** Closes all of them. */
   close(): void {
     for (const member of this.members.values()) member.close();
     this.members.clear();
@@ -53,7 +54,7 @@ export class Namespaces {
       });
     } catch (error) {
       if (fd >= 0) closeSync(fd);
-      // The namespace could not be opened or entered. Anything else, an Errno or a fault of ours, is as it is.
+      // openSync() or setns() failed: the namespace cannot be entered. Any other error is Nokmod's own.
       const { code } = error as { code?: unknown };
       if (fd < 0 || code === "ERR_NETNS") throw new Errno(EPERM);
       throw error;
@@ -74,7 +75,7 @@ class Member implements NetlinkHost {
     const { bus, links, datapaths } = nokmod.kernel;
     this.bus = bus;
     this.links = {
-      // Where there is no datapath a tunnel device is not for one: the kernel's can be used by routes, too (encap ip).
+      // Without a datapath the device is made by the kernel, whose routes can use it (encap ip).
       create: (message) => {
         if (datapaths.list.length === 0) throw new Errno(EOPNOTSUPP);
         links.create(message);
@@ -83,7 +84,7 @@ class Member implements NetlinkHost {
     };
   }
 
-  /** Devices and sockets that a request makes belong into the namespace. */
+  /** Runs an action in the namespace, so that its devices and sockets are made there. */
   run(action: () => void): void {
     withNetns(`/proc/self/fd/${this.fd}`, action);
   }
