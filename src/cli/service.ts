@@ -53,7 +53,7 @@ export function runService(
     const made = make();
     for (const setting of options.sysctl ?? []) set(made, setting);
     return made;
-  });
+  }, log);
   let state: StateFile | undefined;
   let complete = false;
   // Undone in the reverse order.

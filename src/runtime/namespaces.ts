@@ -1,21 +1,35 @@
 import { closeSync, openSync } from "node:fs";
 import { Errno } from "../core/errors.ts";
+import type { Log } from "../core/log.ts";
 import { withNetns } from "../native/netns.ts";
 import type { NetlinkBus } from "../netlink/bus.ts";
 import type { LinkHost, NetlinkHost } from "../netlink/host.ts";
 import { EOPNOTSUPP, EPERM } from "../uapi/errno.ts";
+import { isNetnsUsed } from "./netns-users.ts";
 import type { Nokmod } from "./nokmod.ts";
+
+/** Default of `checkInterval`. */
+const CHECK_INTERVAL = 1000;
 
 /**
  * One Nokmod for each network namespace that clients come from: as with the module, datapaths and connections belong to a
  * namespace. It is made when the first client connects, and closed after the last one has left if it has no datapath,
- * connection and tunnel device.
+ * connection and tunnel device; else when no process, mount or descriptor keeps the namespace any more.
  */
 export class Namespaces {
   private readonly members = new Map<number, Member>();
+  private timer: NodeJS.Timeout | undefined;
 
-  /** @param create makes the Nokmod of the namespace that the thread is in */
-  constructor(private readonly create: () => Nokmod) {}
+  /**
+   * @param create makes the Nokmod of the namespace that the thread is in
+   * @param log gets failures to read /proc
+   * @param checkInterval milliseconds between checks whether namespaces without a client are in use
+   */
+  constructor(
+    private readonly create: () => Nokmod,
+    private readonly log?: Log,
+    private readonly checkInterval = CHECK_INTERVAL,
+  ) {}
 
   /**
    * The netlink bus and links of a namespace, for NetlinkServerOptions.foreign.
@@ -40,15 +54,44 @@ export class Namespaces {
 
   /** Closes all of them. */
   close(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
     for (const member of this.members.values()) member.close();
     this.members.clear();
+  }
+
+  /** Starts the periodic check of namespaces without a client. */
+  private watch(): void {
+    this.timer ??= setTimeout(() => void this.check(), this.checkInterval).unref();
+  }
+
+  private async check(): Promise<void> {
+    for (const [inode, member] of this.members) {
+      if (member.users > 0) continue;
+      try {
+        const used = await isNetnsUsed(inode);
+        // A client may have connected meanwhile, or close() was called.
+        if (used || member.users > 0 || this.members.get(inode) !== member) continue;
+        this.members.delete(inode);
+        member.close();
+      } catch (error) {
+        this.log?.limited("namespaces", "error", "looking for the users of a network namespace", error);
+      }
+    }
+    if (this.timer === undefined) return;
+    this.timer = undefined;
+    if ([...this.members.values()].some(({ users }) => users === 0)) this.watch();
   }
 
   private make(inode: number, path: string): Member {
     let fd = -1;
     try {
       fd = openSync(path, "r");
-      return new Member(withNetns(path, this.create), fd, (member) => {
+      return new Member(withNetns(path, this.create), fd, (member, empty) => {
+        if (!empty) {
+          this.watch();
+          return;
+        }
         this.members.delete(inode);
         member.close();
       });
@@ -70,7 +113,7 @@ class Member implements NetlinkHost {
   constructor(
     private readonly nokmod: Nokmod,
     private readonly fd: number,
-    private readonly onUnused: (member: Member) => void,
+    private readonly onUnused: (member: Member, empty: boolean) => void,
   ) {
     const { bus, links, datapaths } = nokmod.kernel;
     this.bus = bus;
@@ -92,8 +135,8 @@ class Member implements NetlinkHost {
   release(): void {
     if (--this.users > 0) return;
     const { kernel, conntrack } = this.nokmod;
-    if (kernel.datapaths.list.length === 0 && conntrack.count === 0 && [...kernel.tunnelDevices].length === 0)
-      this.onUnused(this);
+    const { length: tunnels } = [...kernel.tunnelDevices];
+    this.onUnused(this, kernel.datapaths.list.length === 0 && conntrack.count === 0 && tunnels === 0);
   }
 
   close(): void {

@@ -12,11 +12,11 @@ import { type Encapsulation, Pull } from "../encapsulation.ts";
 import type { TunnelKind } from "../kind.ts";
 import { fixed, type LinkAttribute } from "../link-info.ts";
 import {
-  BASE_LEN,
   checkGre,
   ETH_P_ERSPAN,
   ETH_P_ERSPAN2,
   GRE_ATTRIBUTES,
+  GRE_BASE_LEN,
   GRE_BEHAVIOUR,
   GRE_COMMON,
   GRE_CSUM,
@@ -99,7 +99,7 @@ class Erspan implements Encapsulation {
     const truncated = isTruncated(packet, inner, etherType) ? 1 : 0;
     view.setUint16(off, GRE_SEQ);
     view.setUint16(off + 2, v1 ? ETH_P_ERSPAN : ETH_P_ERSPAN2);
-    view.setInt32(off + BASE_LEN, this.sequence++);
+    view.setInt32(off + GRE_BASE_LEN, this.sequence++);
     const header = off + GRE_LEN;
     view.setUint16(header, ((v1 ? 1 : 2) << 12) | (tci & 0xfff));
     view.setUint16(

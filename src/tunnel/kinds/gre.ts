@@ -23,7 +23,7 @@ import { bool, fixed, type LinkAttribute, optional } from "../link-info.ts";
  * |                      sequence number (if S)                   |
  * ```
  */
-export const BASE_LEN = 4;
+export const GRE_BASE_LEN = 4;
 export const ETH_P_ERSPAN = 0x88be;
 export const ETH_P_ERSPAN2 = 0x22eb;
 
@@ -36,7 +36,7 @@ const GRE_VERSION = 0x0007;
 /** Length in bytes of a header with these flags. */
 function headerLength(flags: number): number {
   return (
-    BASE_LEN +
+    GRE_BASE_LEN +
     ((flags & GRE_CSUM) !== 0 ? 4 : 0) +
     ((flags & GRE_KEY) !== 0 ? 4 : 0) +
     ((flags & GRE_SEQ) !== 0 ? 4 : 0)
@@ -49,14 +49,14 @@ function headerLength(flags: number): number {
  */
 export function checkGre(packet: Packet): number {
   const { off, len } = packet;
-  if (len < BASE_LEN) return -1;
+  if (len < GRE_BASE_LEN) return -1;
   const { view } = packet.memory;
   const flags = view.getUint16(off);
   if ((flags & (GRE_VERSION | GRE_ROUTING)) !== 0) return -1;
   const length = headerLength(flags);
   if (len < length) return -1;
   // The sender on this machine may have left the checksum to the device: then the field is 0.
-  if ((flags & GRE_CSUM) !== 0 && view.getUint16(off + BASE_LEN) !== 0 && checksum(view, off, len) !== 0) return -1;
+  if ((flags & GRE_CSUM) !== 0 && view.getUint16(off + GRE_BASE_LEN) !== 0 && checksum(view, off, len) !== 0) return -1;
   return length;
 }
 
@@ -85,7 +85,7 @@ class Gre implements Encapsulation {
 
   length(tunnel: Int32Array): number {
     const flags = tunnel[K.TUN_FLAGS] >>> 16;
-    return BASE_LEN + ((flags & TunnelFlag.CSUM) !== 0 ? 4 : 0) + ((flags & TunnelFlag.KEY) !== 0 ? 4 : 0);
+    return GRE_BASE_LEN + ((flags & TunnelFlag.CSUM) !== 0 ? 4 : 0) + ((flags & TunnelFlag.KEY) !== 0 ? 4 : 0);
   }
 
   push(packet: Packet, length: number, tunnel: Int32Array, etherType: number): void {
@@ -101,8 +101,8 @@ class Gre implements Encapsulation {
     view.setUint16(off, flags);
     view.setUint16(off + 2, this.l3 ? etherType : ETH_P_TEB);
     if ((flags & GRE_CSUM) !== 0) {
-      view.setInt32(off + BASE_LEN, 0);
-      view.setUint16(off + BASE_LEN, checksum(view, off, packet.len));
+      view.setInt32(off + GRE_BASE_LEN, 0);
+      view.setUint16(off + GRE_BASE_LEN, checksum(view, off, packet.len));
     }
   }
 
