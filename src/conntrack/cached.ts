@@ -6,7 +6,7 @@ import type { CtAction } from "./action.ts";
 import { findExisting } from "./existing.ts";
 import { E, Ext } from "./layout.ts";
 import type { ConntrackState } from "./state.ts";
-import { zoneOf } from "./tuple.ts";
+import { tupleZone } from "./tuple.ts";
 
 /**
  * Tells whether the packet's entry can be used without tracking it again (spec/conntrack section 5). A packet that comes
@@ -23,7 +23,7 @@ export function isCached(ct: ConntrackState, packet: Packet, key: Int32Array, ac
   }
   const { words } = ct.table;
   const entry = packet.ct * E.WORDS;
-  if (zoneOf(words, entry) !== action.zone && zoneOf(words, entry + E.REPLY) !== action.zone) return false;
+  if (tupleZone(words, entry) !== action.zone && tupleZone(words, entry + E.REPLY) !== action.zone) return false;
   const ext = words[entry + E.EXT];
   if (action.helper !== undefined && (ext & Ext.HELPER_MASK) !== 0) {
     if ((ext & Ext.HELPER_MASK) >>> Ext.HELPER_SHIFT !== ct.helpers.of(action)) return false;

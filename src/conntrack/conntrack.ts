@@ -2,10 +2,10 @@ import { CtRef, type Packet } from "../packet/packet.ts";
 import type { CtAction } from "./action.ts";
 import { insert } from "./confirm.ts";
 import type { ConntrackPort } from "./conntrack-port.ts";
-import { create, idOf, walk } from "./control.ts";
+import { createEntry, idOf, walkEntries } from "./control.ts";
 import { clearKey } from "./ct-key.ts";
 import { deliverEvents } from "./events.ts";
-import { execute } from "./execute.ts";
+import { executeCt } from "./execute.ts";
 import { GarbageCollector } from "./gc.ts";
 import { builtinHelpers } from "./helpers/builtin.ts";
 import { FOLLOW_MASTER, type Helper } from "./helpers/helper.ts";
@@ -38,7 +38,7 @@ export class Conntrack extends ConntrackState implements ConntrackPort {
       this.readClock();
       this.clockRead = true;
     }
-    return execute(this, packet, key, action);
+    return executeCt(this, packet, key, action);
   }
 
   clear(packet: Packet, key: Int32Array): void {
@@ -107,7 +107,7 @@ export class Conntrack extends ConntrackState implements ConntrackPort {
    * @returns where to go on, -1 at the end
    */
   walk(cursor: number, visit: (slot: number) => boolean): number {
-    return walk(this, cursor, visit);
+    return walkEntries(this, cursor, visit);
   }
 
   /** Milliseconds until the entry expires. */
@@ -130,7 +130,7 @@ export class Conntrack extends ConntrackState implements ConntrackPort {
    * @returns slot, or -ENOMEM when the table is full (spec/ctnetlink N-093)
    */
   create(original: Int32Array, reply: Int32Array): number {
-    return create(this, original, reply);
+    return createEntry(this, original, reply);
   }
 
   /** Inserts an entry of create(). @returns 0; -EEXIST or -ENOSPC, and the entry is freed (spec/ctnetlink N-093) */

@@ -6,7 +6,7 @@ import type { ConntrackState } from "./state.ts";
 
 /** What the control plane (ctnetlink) does with entries; Conntrack's methods of the same names say how to use them. */
 
-export function walk(ct: ConntrackState, cursor: number, visit: (slot: number) => boolean): number {
+export function walkEntries(ct: ConntrackState, cursor: number, visit: (slot: number) => boolean): number {
   ct.readClock();
   for (let slot = cursor; slot < ct.table.top; slot++) {
     if (!isListed(ct, slot)) continue;
@@ -24,7 +24,7 @@ function isListed(ct: ConntrackState, slot: number): boolean {
   return (status & (IPS_CONFIRMED | IPS_DYING | IPS_NAT_CLASH)) === IPS_CONFIRMED && !ct.expired(slot);
 }
 
-export function create(ct: ConntrackState, original: Int32Array, reply: Int32Array): number {
+export function createEntry(ct: ConntrackState, original: Int32Array, reply: Int32Array): number {
   ct.readClock();
   const slot = allocateEntry(ct, original, reply, ct.table.hash(original, 0));
   return slot < 0 ? -ENOMEM : slot;

@@ -1,5 +1,5 @@
 import { E } from "./layout.ts";
-import { setZone, zoneOf } from "./tuple.ts";
+import { setZone, tupleZone } from "./tuple.ts";
 
 /**
  * Connections whose original and reply tuples are in different zones (NOKMOD_NAT_ATTR_DST_ZONE): which reply zones the
@@ -10,7 +10,7 @@ export class ReplyZones {
 
   /** Moves the reply tuple of a new entry into another zone. */
   set(words: Int32Array, entry: number, replyZone: number): void {
-    const zone = zoneOf(words, entry);
+    const zone = tupleZone(words, entry);
     setZone(words, entry + E.REPLY, replyZone);
     const known = this.byZone.get(zone);
     if (known === undefined) this.byZone.set(zone, new Set([replyZone]));

@@ -23,7 +23,7 @@ import { newTuple } from "./tuple.ts";
 const tuple = newTuple();
 
 /** ConntrackPort.execute() once the clock has been read. HOT PATH. */
-export function execute(ct: ConntrackState, packet: Packet, key: Int32Array, action: CtAction): number {
+export function executeCt(ct: ConntrackState, packet: Packet, key: Int32Array, action: CtAction): number {
   let error = trimToIpLength(packet, action.family === AF_INET ? ETH_P_IP : ETH_P_IPV6);
   if (error !== 0) return error;
   if ((key[K.IP] & 0xff) !== 0) {

@@ -6,7 +6,7 @@ import { E } from "./layout.ts";
 import { readTuple } from "./packet-tuple.ts";
 import type { ConntrackState } from "./state.ts";
 import { infoOf } from "./track.ts";
-import { invert, newTuple, setZone, zoneOf } from "./tuple.ts";
+import { invert, newTuple, setZone, tupleZone } from "./tuple.ts";
 
 const tuple = newTuple();
 const inverse = newTuple();
@@ -35,7 +35,7 @@ function findInReplyZones(ct: ConntrackState, zone: number): number {
   for (const replyZone of replyZones) {
     setZone(inverse, 0, replyZone);
     const link = ct.findLive(inverse);
-    if (link >= 0 && zoneOf(ct.table.words, (link >> 1) * E.WORDS) === zone) return link;
+    if (link >= 0 && tupleZone(ct.table.words, (link >> 1) * E.WORDS) === zone) return link;
   }
   return -1;
 }

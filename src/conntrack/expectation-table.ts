@@ -2,7 +2,7 @@ import { IPS_CONFIRMED, IPS_DYING, NF_CT_EXPECT_INACTIVE, NF_CT_EXPECT_PERMANENT
 import { AddResult, clash, covers, type Expectation, type ExpectPolicy, equal, expired, mayExpect } from "./expect.ts";
 import { E, T } from "./layout.ts";
 import type { ConnectionTable } from "./table.ts";
-import { setZone, zoneOf } from "./tuple.ts";
+import { setZone, tupleZone } from "./tuple.ts";
 
 /** Receives the creation and deletion of expectations: ctnetlink (spec/ctnetlink N-122). */
 export interface ExpectListener {
@@ -71,9 +71,9 @@ export class ExpectationTable {
     const { words } = this.table;
     const entry = master * E.WORDS;
     const reply = entry + E.REPLY;
-    if (zoneOf(words, entry) === zoneOf(words, reply)) return;
+    if (tupleZone(words, entry) === tupleZone(words, reply)) return;
     const back = sameAddress(tuple, T.DST, words, reply + T.DST) || sameAddress(tuple, T.DST, words, entry + T.SRC);
-    setZone(tuple, 0, zoneOf(words, back ? reply : entry));
+    setZone(tuple, 0, tupleZone(words, back ? reply : entry));
   }
 
   /**

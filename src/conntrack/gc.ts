@@ -5,7 +5,7 @@ import { IPPROTO_DCCP } from "./options.ts";
 import type { ConntrackState } from "./state.ts";
 import { isDccpClosing } from "./trackers/dccp.ts";
 import { isShuttingDown } from "./trackers/sctp.ts";
-import { isClosing } from "./trackers/tcp.ts";
+import { isClosing } from "./trackers/tcp/states.ts";
 import { protoOf } from "./tuple.ts";
 
 /**

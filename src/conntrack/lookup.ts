@@ -11,7 +11,7 @@ import { attachHelper, callHelper } from "./help.ts";
 import { E, Ext } from "./layout.ts";
 import type { ConntrackState } from "./state.ts";
 import { track } from "./track.ts";
-import { isEstablished, setLiberal } from "./trackers/tcp.ts";
+import { isEstablished, setLiberal } from "./trackers/tcp/states.ts";
 import { translate } from "./translate.ts";
 import { protoOf } from "./tuple.ts";
 

@@ -4,12 +4,12 @@ import type { Expectation } from "./expect.ts";
 import { attachHelper } from "./help.ts";
 import { E, Ext, T } from "./layout.ts";
 import type { ConntrackState } from "./state.ts";
-import { copyTuple, invert, newTuple, zoneOf } from "./tuple.ts";
+import { copyTuple, invert, newTuple, tupleZone } from "./tuple.ts";
 
 /** Creation of entries: init_conntrack, with its extensions, its expectation and early drop. */
 
 /** newEntry() without a slot: no room, or no tuple for the replies. */
-export const NO_ROOM = -1;
+export const TABLE_FULL = -1;
 export const NO_INVERSE = -2;
 
 /** Buckets that early drop looks into (spec/conntrack C-258). */
@@ -20,12 +20,12 @@ const replyTuple = newTuple();
 /**
  * Makes an unconfirmed entry for the original tuple of a packet (spec/conntrack C-246).
  * @param hash of `tuple` in ct.table
- * @returns slot, NO_ROOM or NO_INVERSE
+ * @returns slot, TABLE_FULL or NO_INVERSE
  */
 export function newEntry(ct: ConntrackState, tuple: Int32Array, hash: number, action: CtAction): number {
   if (!invert(tuple, 0, replyTuple, 0)) return NO_INVERSE;
   const slot = allocateEntry(ct, tuple, replyTuple, hash);
-  if (slot < 0) return NO_ROOM;
+  if (slot < 0) return TABLE_FULL;
   const { words } = ct.table;
   const entry = slot * E.WORDS;
   if (action.nat !== undefined && action.nat.replyZone >= 0) ct.replyZones.set(words, entry, action.nat.replyZone);
@@ -94,9 +94,9 @@ function applyExpectation(ct: ConntrackState, slot: number, expectation: Expecta
   const master = expectation.master * E.WORDS;
   words[entry + E.MARK] = words[master + E.MARK];
   // A child of a connection between two zones is between them too, whichever end began it.
-  const zone = zoneOf(words, master);
-  const replyZone = zoneOf(words, master + E.REPLY);
-  if (zone !== replyZone) ct.replyZones.set(words, entry, zoneOf(words, entry) === zone ? replyZone : zone);
+  const zone = tupleZone(words, master);
+  const replyZone = tupleZone(words, master + E.REPLY);
+  if (zone !== replyZone) ct.replyZones.set(words, entry, tupleZone(words, entry) === zone ? replyZone : zone);
   words[entry + E.EXT] |= expectation.assignHelper << Ext.HELPER_SHIFT;
   expectation.expectFunction?.(slot, expectation);
 }

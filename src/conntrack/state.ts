@@ -15,7 +15,7 @@ import { E, Ext, Slot } from "./layout.ts";
 import { type NatHost, NatMapper } from "./nat.ts";
 import { type ConntrackOptions, defaultOptions, TimeoutTable } from "./options.ts";
 import { ConnectionTable } from "./table.ts";
-import { TimeoutPolicies } from "./timeout-policies.ts";
+import { TimeoutPolicyTable } from "./timeout-policies.ts";
 import { protoOf } from "./tuple.ts";
 import { ZoneLimits } from "./zone-limits.ts";
 
@@ -53,7 +53,7 @@ export class ConntrackState implements NatHost, HelperContext {
   readonly options: ConntrackOptions;
   /** Default timeouts by protocol. */
   readonly timeouts = new TimeoutTable();
-  readonly timeoutPolicies = new TimeoutPolicies(this.timeouts);
+  readonly timeoutPolicies = new TimeoutPolicyTable(this.timeouts);
   readonly limits = new ZoneLimits();
   readonly helpers = new HelperRegistry();
   readonly expectations: ExpectationTable;

@@ -14,7 +14,7 @@ export interface TimeoutPolicy {
 const GENERIC = 255;
 
 /** The timeout policies of a namespace, by name and by number; 0 is "none". */
-export class TimeoutPolicies {
+export class TimeoutPolicyTable {
   /** By number. A deleted policy leaves a hole: entries fall back to the defaults (spec/conntrack C-369). */
   private readonly policies: (TimeoutPolicy | undefined)[] = [undefined];
 

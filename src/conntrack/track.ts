@@ -19,12 +19,14 @@ import { cacheEvents } from "./events.ts";
 import { checksumValid, headerValid, udpValid } from "./header-check.ts";
 import { trackIcmpError } from "./icmp-error.ts";
 import { E, Ext, Tcp } from "./layout.ts";
-import { NO_ROOM, newEntry } from "./new-entry.ts";
+import { newEntry, TABLE_FULL } from "./new-entry.ts";
 import { addGreSource } from "./packet-tuple.ts";
 import { seqOffset } from "./seqadj.ts";
 import type { ConntrackState } from "./state.ts";
 import { trackOther, trackUdp } from "./trackers/protocols.ts";
-import { isFinished, tcpHeaderValid, trackTcp } from "./trackers/tcp.ts";
+import { tcpHeaderValid } from "./trackers/tcp/segment.ts";
+import { isFinished } from "./trackers/tcp/states.ts";
+import { trackTcp } from "./trackers/tcp/track.ts";
 import { Tracked, Verdict } from "./trackers/verdict.ts";
 import { findTransport, newTuple, Transport, tupleOf } from "./tuple.ts";
 
@@ -64,7 +66,7 @@ export function track(ct: ConntrackState, packet: Packet, action: CtAction): boo
     let link = ct.findLiveByHash(tuple, hash);
     if (link < 0) {
       const slot = newEntry(ct, tuple, hash, action);
-      if (slot === NO_ROOM) {
+      if (slot === TABLE_FULL) {
         ct.stats.drop++;
         return false;
       }

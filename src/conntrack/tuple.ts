@@ -186,8 +186,8 @@ export function copyTuple(words: Int32Array, at: number, out: Int32Array, to: nu
 }
 
 export const protoOf = (words: Int32Array, at: number): number => (words[at + T.META] >>> 8) & 0xff;
-export const familyOf = (words: Int32Array, at: number): number => words[at + T.META] & 0xff;
-export const zoneOf = (words: Int32Array, at: number): number => words[at + T.META] >>> 16;
+export const tupleFamily = (words: Int32Array, at: number): number => words[at + T.META] & 0xff;
+export const tupleZone = (words: Int32Array, at: number): number => words[at + T.META] >>> 16;
 
 /** Moves a tuple to another zone. */
 export function setZone(words: Int32Array, at: number, zone: number): void {

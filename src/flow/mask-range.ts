@@ -3,7 +3,7 @@
  * bytes are still two masks when the ranges of bytes that their attributes cover differ (spec/keys K-074), and masks
  * are counted in OVS_DP_ATTR_MEGAFLOW_STATS.
  */
-export const enum Field {
+export const enum MaskField {
   /** Option bytes end here, and their length follows. */
   TUN_OPTS_LEN = 255,
   TUN_ID = 256,
@@ -48,7 +48,7 @@ export class MaskRange {
 
   /** A whole tunnel key, with fields that no attribute sets (flow label, next hop): a mask of its own. */
   addTunnel(): void {
-    this.add(Field.TUN_ID, Field.TUN_END - Field.TUN_ID);
+    this.add(MaskField.TUN_ID, MaskField.TUN_END - MaskField.TUN_ID);
     this.tunnel = 0x8000;
   }
 

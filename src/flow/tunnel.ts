@@ -28,7 +28,7 @@ import {
 import { AF_INET, AF_INET6 } from "../uapi/socket.ts";
 import { NSH_KEY_LENGTHS, TUNNEL_KEY_LENGTHS, VXLAN_EXT_LENGTHS } from "./attrs.ts";
 import { K, TunnelFlag } from "./key.ts";
-import { Field, type MaskRange } from "./mask-range.ts";
+import { MaskField, type MaskRange } from "./mask-range.ts";
 
 const MAX_OPTIONS = 255;
 /** sizeof(struct erspan_metadata): what a key holds of ERSPAN_OPTS, however long the attribute is. */
@@ -106,40 +106,40 @@ export function parseTunnel(
         words[K.TUN_ID] = view.getInt32(reader.offset);
         words[K.TUN_ID + 1] = view.getInt32(reader.offset + 4);
         flags |= TunnelFlag.KEY;
-        range?.add(Field.TUN_ID, 8);
+        range?.add(MaskField.TUN_ID, 8);
         break;
       case OVS_TUNNEL_KEY_ATTR_IPV4_SRC:
         if (isMask) maskAddress(reader, words, keyIs6);
         else words[K.TUN_SRC] = reader.be32();
         ipv4 = true;
-        range?.add(Field.TUN_ADDRESSES, 4);
+        range?.add(MaskField.TUN_ADDRESSES, 4);
         break;
       case OVS_TUNNEL_KEY_ATTR_IPV4_DST:
         if (isMask) maskAddress(reader, words, keyIs6);
         else words[K.TUN_DST] = reader.be32();
         ipv4 = true;
-        range?.add(Field.TUN_ADDRESSES + 4, 4);
+        range?.add(MaskField.TUN_ADDRESSES + 4, 4);
         break;
       case OVS_TUNNEL_KEY_ATTR_IPV6_SRC:
         if (isMask) maskAddress(reader, words, keyIs6);
         else address6(reader, words, K.TUN_SRC);
         ipv6 = true;
-        range?.add(Field.TUN_ADDRESSES, 16);
+        range?.add(MaskField.TUN_ADDRESSES, 16);
         break;
       case OVS_TUNNEL_KEY_ATTR_IPV6_DST:
         if (isMask) maskAddress(reader, words, keyIs6);
         else address6(reader, words, K.TUN_DST);
         ipv6 = true;
-        range?.add(Field.TUN_ADDRESSES + 16, 16);
+        range?.add(MaskField.TUN_ADDRESSES + 16, 16);
         break;
       case OVS_TUNNEL_KEY_ATTR_TOS:
         tos = reader.u8();
-        range?.add(Field.TUN_TOS, 1);
+        range?.add(MaskField.TUN_TOS, 1);
         break;
       case OVS_TUNNEL_KEY_ATTR_TTL:
         ttl = reader.u8();
         ttlSeen = true;
-        range?.add(Field.TUN_TTL, 1);
+        range?.add(MaskField.TUN_TTL, 1);
         break;
       case OVS_TUNNEL_KEY_ATTR_DONT_FRAGMENT:
         flags |= TunnelFlag.DONT_FRAGMENT;
@@ -149,11 +149,11 @@ export function parseTunnel(
         break;
       case OVS_TUNNEL_KEY_ATTR_TP_SRC:
         words[K.TUN_TP] = (reader.be16() << 16) | (words[K.TUN_TP] & 0xffff);
-        range?.add(Field.TUN_TP_SRC, 2);
+        range?.add(MaskField.TUN_TP_SRC, 2);
         break;
       case OVS_TUNNEL_KEY_ATTR_TP_DST:
         words[K.TUN_TP] = (words[K.TUN_TP] & ~0xffff) | reader.be16();
-        range?.add(Field.TUN_TP_DST, 2);
+        range?.add(MaskField.TUN_TP_DST, 2);
         break;
       case OVS_TUNNEL_KEY_ATTR_OAM:
         flags |= TunnelFlag.OAM;
@@ -177,8 +177,8 @@ export function parseTunnel(
   words[K.TUN_FLAGS] = (flags << 16) | (tos << 8) | ttl;
   const family = isMask ? 0xff : ipv6 ? AF_INET6 : AF_INET;
   words[K.TUN_PROTO] = (family << 8) | (words[K.TUN_PROTO] & 0xff);
-  range?.add(Field.TUN_FLAGS, 8);
-  range?.add(Field.TUN_PROTO, 1);
+  range?.add(MaskField.TUN_FLAGS, 8);
+  range?.add(MaskField.TUN_PROTO, 1);
   if (reader.rest > 0 || (ipv4 && ipv6)) throw new Errno(EINVAL);
   if (isMask) return optionsType;
   if (!ipv4 && !ipv6) throw new Errno(EINVAL);
@@ -245,8 +245,8 @@ function putOptions(
     const bits = 24 - 8 * (at & 3);
     words[word] = (words[word] & ~(0xff << bits)) | (bytes[i] << bits);
   }
-  range?.add(Field.TUN_OPTS_LEN, 1);
-  range?.add(Field.TUN_OPTS_LEN - length, length);
+  range?.add(MaskField.TUN_OPTS_LEN, 1);
+  range?.add(MaskField.TUN_OPTS_LEN - length, length);
 }
 
 /**
@@ -320,12 +320,12 @@ export function nshFromAttributes(
       case OVS_NSH_KEY_ATTR_BASE:
         words[K.NSH_BASE] = view.getInt32(reader.offset);
         words[K.NSH_PATH] = view.getInt32(reader.offset + 4);
-        range?.add(Field.L3, 8);
+        range?.add(MaskField.L3, 8);
         break;
       case OVS_NSH_KEY_ATTR_MD1:
         for (let i = 0; i < 4; i++) words[K.NSH_CONTEXT + i] = view.getInt32(reader.offset + 4 * i);
         context = true;
-        range?.add(Field.L3 + 8, 16);
+        range?.add(MaskField.L3 + 8, 16);
         break;
       case OVS_NSH_KEY_ATTR_MD2:
         throw new Errno(EINVAL);

@@ -1,23 +1,38 @@
 import { closeSync, openSync } from "node:fs";
 import { Errno } from "../core/errors.ts";
+import type { Log } from "../core/log.ts";
 import { withNetns } from "../native/netns.ts";
 import type { NetlinkBus } from "../netlink/bus.ts";
 import type { LinkHost, NetlinkHost } from "../netlink/host.ts";
 import { EOPNOTSUPP, EPERM } from "../uapi/errno.ts";
+import { isNetnsUsed } from "./netns-users.ts";
 import type { Nokmod } from "./nokmod.ts";
 
+/** Default of `checkInterval`. */
+const CHECK_INTERVAL = 1000;
+
 /**
- * Datapaths and connections of the network namespaces that programs come from: as with the module, each has its own. One
- * is made at its first program's first request, and goes with its last program unless something is left in it.
+ * One Nokmod for each network namespace that clients come from: as with the module, datapaths and connections belong to a
+ * namespace. It is made when the first client connects, and closed after the last one has left if it has no datapath,
+ * connection and tunnel device; else when no process, mount or descriptor keeps the namespace any more.
  */
 export class Namespaces {
   private readonly members = new Map<number, Member>();
-
-  /** @param create makes the Nokmod of the namespace that the thread is in */
-  constructor(private readonly create: () => Nokmod) {}
+  private timer: NodeJS.Timeout | undefined;
 
   /**
-   * For NetlinkServerOptions.foreign: the namespace's own side of netlink.
+   * @param create makes the Nokmod of the namespace that the thread is in
+   * @param log gets failures to read /proc
+   * @param checkInterval milliseconds between checks whether namespaces without a client are in use
+   */
+  constructor(
+    private readonly create: () => Nokmod,
+    private readonly log?: Log,
+    private readonly checkInterval = CHECK_INTERVAL,
+  ) {}
+
+  /**
+   * The netlink bus and links of a namespace, for NetlinkServerOptions.foreign.
    * @param inode of the namespace
    * @param path of it, valid during the call
    * @throws Errno EPERM: this process may not enter it
@@ -32,28 +47,57 @@ export class Namespaces {
     return member;
   };
 
-  /** How many there are. */
+  /** Number of namespaces. */
   get size(): number {
     return this.members.size;
   }
 
-  /** Takes all of them down. */
+  /** Closes all of them. */
   close(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
     for (const member of this.members.values()) member.close();
     this.members.clear();
+  }
+
+  /** Starts the periodic check of namespaces without a client. */
+  private watch(): void {
+    this.timer ??= setTimeout(() => void this.check(), this.checkInterval).unref();
+  }
+
+  private async check(): Promise<void> {
+    for (const [inode, member] of this.members) {
+      if (member.users > 0) continue;
+      try {
+        const used = await isNetnsUsed(inode);
+        // A client may have connected meanwhile, or close() was called.
+        if (used || member.users > 0 || this.members.get(inode) !== member) continue;
+        this.members.delete(inode);
+        member.close();
+      } catch (error) {
+        this.log?.limited("namespaces", "error", "looking for the users of a network namespace", error);
+      }
+    }
+    if (this.timer === undefined) return;
+    this.timer = undefined;
+    if ([...this.members.values()].some(({ users }) => users === 0)) this.watch();
   }
 
   private make(inode: number, path: string): Member {
     let fd = -1;
     try {
       fd = openSync(path, "r");
-      return new Member(withNetns(path, this.create), fd, (member) => {
+      return new Member(withNetns(path, this.create), fd, (member, empty) => {
+        if (!empty) {
+          this.watch();
+          return;
+        }
         this.members.delete(inode);
         member.close();
       });
     } catch (error) {
       if (fd >= 0) closeSync(fd);
-      // The namespace could not be opened or entered. Anything else, an Errno or a fault of ours, is as it is.
+      // openSync() or setns() failed: the namespace cannot be entered. Any other error is Nokmod's own.
       const { code } = error as { code?: unknown };
       if (fd < 0 || code === "ERR_NETNS") throw new Errno(EPERM);
       throw error;
@@ -69,12 +113,12 @@ class Member implements NetlinkHost {
   constructor(
     private readonly nokmod: Nokmod,
     private readonly fd: number,
-    private readonly onUnused: (member: Member) => void,
+    private readonly onUnused: (member: Member, empty: boolean) => void,
   ) {
     const { bus, links, datapaths } = nokmod.kernel;
     this.bus = bus;
     this.links = {
-      // Where there is no datapath a tunnel device is not for one: the kernel's can be used by routes, too (encap ip).
+      // Without a datapath the device is made by the kernel, whose routes can use it (encap ip).
       create: (message) => {
         if (datapaths.list.length === 0) throw new Errno(EOPNOTSUPP);
         links.create(message);
@@ -83,7 +127,7 @@ class Member implements NetlinkHost {
     };
   }
 
-  /** Devices and sockets that a request makes belong into the namespace. */
+  /** Runs an action in the namespace, so that its devices and sockets are made there. */
   run(action: () => void): void {
     withNetns(`/proc/self/fd/${this.fd}`, action);
   }
@@ -91,8 +135,8 @@ class Member implements NetlinkHost {
   release(): void {
     if (--this.users > 0) return;
     const { kernel, conntrack } = this.nokmod;
-    if (kernel.datapaths.list.length === 0 && conntrack.count === 0 && [...kernel.tunnelDevices].length === 0)
-      this.onUnused(this);
+    const { length: tunnels } = [...kernel.tunnelDevices];
+    this.onUnused(this, kernel.datapaths.list.length === 0 && conntrack.count === 0 && tunnels === 0);
   }
 
   close(): void {

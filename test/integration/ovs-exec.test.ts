@@ -1,5 +1,6 @@
 /** The rough sides of `nokmod exec`: bad clients, links, namespaces, a nokmod that dies. */
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { preloadEnvironment } from "../../src/exec/preload.ts";
@@ -285,6 +286,41 @@ describe.skipIf(!root)("links and namespaces", () => {
     // The server sees the end of the last connection a moment after the program's.
     await until(() => descriptors() === before, "descriptors as before");
     expect(held()).toEqual(namespacesHeld);
+  });
+
+  it("a namespace that ends takes its datapath with it: the other end of its veth goes", async () => {
+    const other = await Namespace.create();
+    try {
+      lab.namespace.run("ip", "link", "add", "here", "type", "veth", "peer", "name", "v0", "netns", String(other.pid));
+      expect(await on(lab, other, "ovs-dpctl", "add-dp", "dp0")).toMatchObject({ status: 0 });
+      expect(await on(lab, other, "ovs-dpctl", "add-if", "dp0", "v0")).toMatchObject({ status: 0 });
+    } finally {
+      await other.close();
+    }
+    await until(() => lab.namespace.try("ip", "link", "show", "here").status !== 0, "the veth pair gone");
+  });
+
+  it("a namespace that only a descriptor keeps alive keeps its datapath", async () => {
+    const other = await Namespace.create();
+    const fd = openSync(`/proc/${other.pid}/ns/net`, "r");
+    expect(await on(lab, other, "ovs-dpctl", "add-dp", "kept")).toMatchObject({ status: 0 });
+    const path = `/proc/${process.pid}/fd/${fd}`;
+    await other.close();
+    try {
+      const { LD_PRELOAD } = preloadEnvironment(lab.socket, {});
+      const show = ["env", `LD_PRELOAD=${LD_PRELOAD}`, `NOKMOD_SOCKET=${lab.socket}`, "ovs-dpctl", "show"];
+      // nokmod looks at it several times before the namespace in `until` below has gone.
+      const probe = await Namespace.create();
+      lab.namespace.run("ip", "link", "add", "clock", "type", "veth", "peer", "name", "v0", "netns", String(probe.pid));
+      expect(await on(lab, probe, "ovs-dpctl", "add-dp", "dp0")).toMatchObject({ status: 0 });
+      expect(await on(lab, probe, "ovs-dpctl", "add-if", "dp0", "v0")).toMatchObject({ status: 0 });
+      await probe.close();
+      await until(() => lab.namespace.try("ip", "link", "show", "clock").status !== 0, "the other namespace gone");
+      const shown = spawnSync("nsenter", [`--net=${path}`, ...show], { encoding: "utf8" });
+      expect(shown.stdout).toContain("kept");
+    } finally {
+      closeSync(fd);
+    }
   });
 
   it("other generic families and nftables are the kernel's under the library too", async () => {

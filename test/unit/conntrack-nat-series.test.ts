@@ -8,7 +8,7 @@ import type { callHelper } from "../../src/conntrack/help.ts";
 import { E } from "../../src/conntrack/layout.ts";
 import type { lookup } from "../../src/conntrack/lookup.ts";
 import type { track } from "../../src/conntrack/track.ts";
-import type { trackTcp } from "../../src/conntrack/trackers/tcp.ts";
+import type { trackTcp } from "../../src/conntrack/trackers/tcp/track.ts";
 import { Verdict } from "../../src/conntrack/trackers/verdict.ts";
 import type { translate } from "../../src/conntrack/translate.ts";
 import { Errno } from "../../src/core/errors.ts";
@@ -58,7 +58,7 @@ vi.mock("../../src/conntrack/existing.ts", replaceable("findExisting"));
 vi.mock("../../src/conntrack/help.ts", replaceable("callHelper"));
 vi.mock("../../src/conntrack/lookup.ts", replaceable("lookup"));
 vi.mock("../../src/conntrack/track.ts", replaceable("track"));
-vi.mock("../../src/conntrack/trackers/tcp.ts", replaceable("trackTcp"));
+vi.mock("../../src/conntrack/trackers/tcp/track.ts", replaceable("trackTcp"));
 vi.mock("../../src/conntrack/translate.ts", replaceable("translate"));
 afterEach(() => {
   Object.assign(steps, real);

@@ -2,16 +2,16 @@ import { describe, expect, it } from "vitest";
 import { h323UserInformation, rasMessage } from "../../src/conntrack/helpers/h323/h225-syntax.ts";
 import { multimediaSystemControlMessage } from "../../src/conntrack/helpers/h323/h245-syntax.ts";
 import {
+  asnOptional,
+  asnSequence,
   BOOLEAN,
   bmpString,
   choice,
-  decode,
+  decodePer,
   integer,
   NULL,
   octets,
-  optional,
   REST,
-  sequence,
   sequenceOf,
   type Type,
   UNREAD,
@@ -35,14 +35,14 @@ const A = "10.0.0.1";
 const B = "10.0.0.2";
 const read = (type: Type, text: string): Value | undefined => {
   const bytes = unhex(text.replaceAll(" ", ""));
-  return decode(type, bytes, 0, bytes.length, 0);
+  return decodePer(type, bytes, 0, bytes.length, 0);
 };
 
 describe("aligned packed encoding", () => {
   it("whole numbers: bits, a byte, two bytes, a length before", () => {
     const tail = wanted(octets(4));
     const at = (type: Type, text: string): number | undefined =>
-      read(sequence({ first: type, tail }), text)?.at("tail")?.offset;
+      read(asnSequence({ first: type, tail }), text)?.at("tail")?.offset;
     expect(at(integer(1, 4), "c0 01020304")).toBe(1);
     expect(at(integer(0, 255), "ff 01020304")).toBe(1);
     expect(at(integer(1, 65535), "ffff 01020304")).toBe(2);
@@ -52,7 +52,7 @@ describe("aligned packed encoding", () => {
   });
 
   it("a number that is kept; at the very end it is cut off, as to Linux", () => {
-    const type = sequence({ number: wanted(integer(1, 4294967295)) });
+    const type = asnSequence({ number: wanted(integer(1, 4294967295)) });
     expect(read(type, "40 0102 0000")?.at("number")?.number).toBe(0x103);
     expect(read(type, "40 0102")).toBeUndefined();
   });
@@ -60,7 +60,7 @@ describe("aligned packed encoding", () => {
   it("strings: fixed, by bits, by byte, any size; short fixed ones are not aligned", () => {
     const tail = wanted(octets(3));
     const at = (type: Type, text: string): number | undefined =>
-      read(sequence({ flag: BOOLEAN, first: type, tail }), text)?.at("tail")?.offset;
+      read(asnSequence({ flag: BOOLEAN, first: type, tail }), text)?.at("tail")?.offset;
     expect(at(octets(2), "80 0000 010203")).toBe(3);
     expect(at(octets(3), "80 000000 010203")).toBe(4);
     expect(at(octets(1, 20), "04 0000 010203")).toBe(3);
@@ -70,8 +70,8 @@ describe("aligned packed encoding", () => {
   });
 
   it("sequences: optional components, extensions known and unknown, where decoding ends", () => {
-    const type = sequence(
-      { a: optional(integer(0, 255)), b: wanted(octets(4)) },
+    const type = asnSequence(
+      { a: asnOptional(integer(0, 255)), b: wanted(octets(4)) },
       { c: UNREAD, d: wanted(octets(4)), e: REST },
     );
     expect(read(type, "00 01020304")?.at("b")?.offset).toBe(1);
@@ -98,7 +98,7 @@ describe("aligned packed encoding", () => {
   });
 
   it("lists keep so many items, and look at all", () => {
-    const type = sequence({ list: sequenceOf(wanted(octets(4)), 2), tail: wanted(octets(4)) });
+    const type = asnSequence({ list: sequenceOf(wanted(octets(4)), 2), tail: wanted(octets(4)) });
     const value = read(type, "03 01020304 01020304 01020304 05060708");
     expect(value?.at("list")?.items.map(({ offset }) => offset)).toEqual([1, 5]);
     expect(value?.at("tail")?.offset).toBe(13);

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { AddResult, type Expectation } from "../../src/conntrack/expect.ts";
 import { builtinHelpers } from "../../src/conntrack/helpers/builtin.ts";
 import { expectationOf, type Helper } from "../../src/conntrack/helpers/helper.ts";
-import { decimal, tcpPayload, text } from "../../src/conntrack/helpers/payload.ts";
+import { parseDecimal, tcpPayload, text } from "../../src/conntrack/helpers/payload.ts";
 import { E, Ext, T } from "../../src/conntrack/layout.ts";
 import { IpProto } from "../../src/packet/ip.ts";
 import { Nokmod } from "../../src/runtime/nokmod.ts";
@@ -102,7 +102,7 @@ describe("a helper of one's own", () => {
       if (data < 0) return true;
       const payload = text(packet, data);
       if (!payload.startsWith("OPEN ")) return true;
-      const port = decimal(payload, 5) & 0xffff;
+      const port = parseDecimal(payload, 5) & 0xffff;
       if (port === 0) return true;
       const { words } = context.table;
       const entry = slot * E.WORDS;

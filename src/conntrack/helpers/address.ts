@@ -7,7 +7,7 @@ import { AF_INET } from "../../uapi/socket.ts";
 export const MAX_IPV6 = 45;
 
 /** Reads a whole IPv6 address into `words`. @returns false if it is none: `words` are as before */
-export function parseIpv6(text: string, words: Int32Array): boolean {
+export function readIpv6Words(text: string, words: Int32Array): boolean {
   const bytes = text.length > MAX_IPV6 ? null : ipv6Bytes(text);
   if (bytes === null) return false;
   bytesToWords(bytes, words);
@@ -31,7 +31,7 @@ export function scanAddress(text: string, at: number, family: number, words: Int
   }
   IPV6.lastIndex = at;
   const found = IPV6.exec(text);
-  if (found === null || !parseIpv6(found[0], words)) return -1;
+  if (found === null || !readIpv6Words(found[0], words)) return -1;
   return at + found[0].length;
 }
 

@@ -4,7 +4,7 @@ import { IP_CT_IS_REPLY, IPS_NAT_MASK } from "../../uapi/nfnetlink.ts";
 import { AddResult } from "../expect.ts";
 import { E, T } from "../layout.ts";
 import { expectationOf, FOLLOW_MASTER, type Helper, type HelperContext } from "./helper.ts";
-import { addAtFreePort, decimal, digitsEnd, replace, text, udpPayload } from "./payload.ts";
+import { addAtFreePort, digitsEnd, parseDecimal, replace, text, udpPayload } from "./payload.ts";
 
 /** Streams that the answer "CONNECT DATA 1 MESG 2 INDEX 3\n" gives ports for. */
 const STREAMS = ["DATA ", "MESG ", "INDEX ", "STATE "];
@@ -38,7 +38,7 @@ export const amandaHelper: Helper = {
       let at = payload.indexOf(stream, start);
       if (at < 0 || at + stream.length > stop) continue;
       at += stream.length;
-      const port = decimal(payload.slice(0, Math.min(at + MAX_DIGITS, stop)), at) & 0xffff;
+      const port = parseDecimal(payload.slice(0, Math.min(at + MAX_DIGITS, stop)), at) & 0xffff;
       const length = digitsEnd - at;
       if (port === 0) break;
       const expectation = expectationOf(context, slot, IpProto.TCP)

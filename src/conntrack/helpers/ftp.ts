@@ -6,7 +6,7 @@ import { IP_CT_ESTABLISHED, IP_CT_ESTABLISHED_REPLY, IPS_NAT_MASK } from "../../
 import { AF_INET } from "../../uapi/socket.ts";
 import { AddResult } from "../expect.ts";
 import { E, T } from "../layout.ts";
-import { dotted, MAX_IPV6, parseIpv6 } from "./address.ts";
+import { dotted, MAX_IPV6, readIpv6Words } from "./address.ts";
 import { expectationOf, FOLLOW_MASTER, type Helper, type HelperContext } from "./helper.ts";
 import { addAtFreePort, replaceInStream, tcpPayload } from "./payload.ts";
 
@@ -291,7 +291,7 @@ function readIpv6(bytes: Uint8Array, start: number, end: number, delimiter: numb
   let at = start;
   while (at < end && bytes[at] !== delimiter) at++;
   if (at === end || at - start > MAX_IPV6) return 0;
-  return parseIpv6(String.fromCharCode(...bytes.subarray(start, at)), match.address) ? at - start : 0;
+  return readIpv6Words(String.fromCharCode(...bytes.subarray(start, at)), match.address) ? at - start : 0;
 }
 
 /** Address and port as the command or answer has them. */

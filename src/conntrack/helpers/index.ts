@@ -4,7 +4,7 @@ export { E as EntryWord, T as TupleWord } from "../layout.ts";
 export { expectationOf, FOLLOW_MASTER, type Helper, type HelperContext } from "./helper.ts";
 export {
   addAtFreePort,
-  decimal,
+  parseDecimal,
   replace,
   replaceInStream,
   tcpPayload,

@@ -5,7 +5,7 @@ import { AF_INET } from "../../uapi/socket.ts";
 import { AddResult } from "../expect.ts";
 import { E, T } from "../layout.ts";
 import { expectationOf, FOLLOW_MASTER, type Helper, type HelperContext } from "./helper.ts";
-import { addAtFreePort, decimal, digitsEnd, replaceInStream, tcpPayload, text } from "./payload.ts";
+import { addAtFreePort, digitsEnd, parseDecimal, replaceInStream, tcpPayload, text } from "./payload.ts";
 
 /** Bytes of a segment that are looked at. */
 const MAX_SEARCH = 4095;
@@ -85,10 +85,10 @@ function parseOffer(payload: string, start: number): boolean {
   while (payload[at++] !== " ") if (at > payload.length - MIN_ADDRESS) return false;
   if (!payload.includes("\n", at)) return false;
   offerStart = at;
-  offer[0] = decimal(payload, at);
+  offer[0] = parseDecimal(payload, at);
   at = digitsEnd;
   while (payload[at] === " ") at++;
-  offerPort = decimal(payload, at) & 0xffff;
+  offerPort = parseDecimal(payload, at) & 0xffff;
   offerEnd = digitsEnd;
   return true;
 }

@@ -123,7 +123,7 @@ export function addAtFreePort(context: HelperContext, expectation: Expectation, 
 }
 
 /** What decimal digits at `at` are worth, modulo 2^32, as the kernel's simple_strtoul() sees them; sets `digitsEnd`. */
-export function decimal(source: string, at: number): number {
+export function parseDecimal(source: string, at: number): number {
   let value = 0;
   let i = at;
   for (; i < source.length; i++) {
@@ -135,5 +135,5 @@ export function decimal(source: string, at: number): number {
   return value >>> 0;
 }
 
-/** Where the digits that decimal() read end. */
+/** Where the digits that parseDecimal() read end. */
 export let digitsEnd = 0;

@@ -94,7 +94,7 @@ function userEndpoint(text: string, at: number, family: number): number {
 const bareAddress = (text: string, at: number, family: number): number =>
   Math.max(scanAddress(text, at, family, address), at) - at;
 
-export const SIP = {
+export const SIP_HEADERS = {
   CSEQ: { name: "cseq", measure: digits },
   FROM: { name: "from", compact: "f", search: "sip:", measure: userEndpoint },
   TO: { name: "to", compact: "t", search: "sip:", measure: userEndpoint },

@@ -37,7 +37,7 @@ import {
   port,
   Result,
   readNumber,
-  SIP,
+  SIP_HEADERS,
   sdpHeaders,
   standsAt,
   Walk,
@@ -156,7 +156,7 @@ const METHODS: readonly { readonly name: string; readonly request?: Handler; rea
 /** CSeq's number and where the method behind it stands; -1 if it has none. */
 function cseqMethod(message: Message): number {
   const { text, family } = message;
-  if (findHeader(text, 0, SIP.CSEQ, family) !== Result.FOUND) return -1;
+  if (findHeader(text, 0, SIP_HEADERS.CSEQ, family) !== Result.FOUND) return -1;
   return readNumber(text, found.offset) === found.offset ? -1 : found.offset + found.length + 1;
 }
 
@@ -176,7 +176,7 @@ function response(message: Message): boolean {
 function request(message: Message): boolean {
   const { text, family, words, own } = message;
   // Some telephones send from a high port but listen on what their Via says.
-  if (findUri(text, SIP.VIA_UDP, family) === Result.FOUND) {
+  if (findUri(text, SIP_HEADERS.VIA_UDP, family) === Result.FOUND) {
     if (port !== message.sourcePort(own) && sameAddress(address, 0, words, own + T.SRC)) {
       words[message.entry + LISTEN_PORT] = port;
     }
@@ -230,7 +230,7 @@ function transportOf(message: Message, from: number): number {
 
 function expiresHeader(message: Message): number {
   const { text, family } = message;
-  if (findHeader(text, 0, SIP.EXPIRES, family) !== Result.FOUND) return 0;
+  if (findHeader(text, 0, SIP_HEADERS.EXPIRES, family) !== Result.FOUND) return 0;
   readNumber(text, found.offset);
   return number;
 }
@@ -241,7 +241,7 @@ function register(message: Message, cseq: number): boolean {
   // An expected connection registers nothing.
   if ((words[entry + E.STATUS] & IPS_EXPECTED) !== 0) return true;
   let expires = expiresHeader(message);
-  const contact = findUri(text, SIP.CONTACT, family);
+  const contact = findUri(text, SIP_HEADERS.CONTACT, family);
   if (contact === Result.BAD) return false;
   if (contact === Result.NONE) return true;
   if (!sameAddress(words, own + T.SRC, address, 0)) return true;
@@ -274,7 +274,7 @@ function registered(message: Message, cseq: number, code: number): boolean {
     const common = expiresHeader(message);
     const walk = new Walk();
     for (;;) {
-      const contact = findUri(text, SIP.CONTACT, family, walk);
+      const contact = findUri(text, SIP_HEADERS.CONTACT, family, walk);
       if (contact === Result.BAD) return false;
       if (contact === Result.NONE) break;
       if (!sameAddress(words, own + T.DST, address, 0)) continue;
@@ -482,7 +482,7 @@ function mangleLength(message: Message): boolean {
   const { text, family } = message;
   if (findSdp(text, 0, sdpHeaders(family).VERSION, undefined, family) !== Result.FOUND) return false;
   const length = text.length - found.offset + "v=".length;
-  if (findHeader(text, 0, SIP.CONTENT_LENGTH, family) !== Result.FOUND) return false;
+  if (findHeader(text, 0, SIP_HEADERS.CONTENT_LENGTH, family) !== Result.FOUND) return false;
   return message.mangle(found.offset, found.length, String(length));
 }
 
@@ -515,12 +515,12 @@ function translate(message: Message): boolean {
   if (isRequest && findRequestUri(message.text, family) === Result.FOUND && !mapEndpoint(message)) return false;
   if (!translateVia(message, isRequest)) return false;
   const walk = new Walk();
-  while (findUri(message.text, SIP.CONTACT, family, walk) === Result.FOUND) {
+  while (findUri(message.text, SIP_HEADERS.CONTACT, family, walk) === Result.FOUND) {
     const before = message.text.length;
     if (!mapEndpoint(message)) return false;
     walk.at += message.text.length - before;
   }
-  for (const header of [SIP.FROM, SIP.TO]) {
+  for (const header of [SIP_HEADERS.FROM, SIP_HEADERS.TO]) {
     if (findUri(message.text, header, family) === Result.FOUND && !mapEndpoint(message)) return false;
   }
   const listens = words[entry + LISTEN_PORT];
@@ -533,7 +533,7 @@ function translate(message: Message): boolean {
 /** The topmost Via of this connection, and its parameters. */
 function translateVia(message: Message, isRequest: boolean): boolean {
   const { words, own, other, family } = message;
-  const header = message.proto === IpProto.TCP ? SIP.VIA_TCP : SIP.VIA_UDP;
+  const header = message.proto === IpProto.TCP ? SIP_HEADERS.VIA_TCP : SIP_HEADERS.VIA_UDP;
   if (findUri(message.text, header, family) !== Result.FOUND) return true;
   const at = own + (isRequest ? T.SRC : T.DST);
   const atPort = isRequest ? message.sourcePort(own) : message.destinationPort(own);
@@ -645,7 +645,7 @@ export const sipTcpHelper: Helper = {
 
 /** Length of the message at the beginning of a stream by its Content-Length; -1 if that cannot be told. */
 function messageLength(stream: string, family: number): number {
-  if (findHeader(stream, 0, SIP.CONTENT_LENGTH, family) !== Result.FOUND) return -1;
+  if (findHeader(stream, 0, SIP_HEADERS.CONTENT_LENGTH, family) !== Result.FOUND) return -1;
   const at = readNumber(stream, found.offset);
   if (at === found.offset || number > stream.length) return -1;
   const end = stream.indexOf(HEADERS_END, at);

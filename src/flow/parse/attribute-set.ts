@@ -15,7 +15,7 @@ export const attrBit = (type: number): number => 1 << (type & 31);
  * The attributes of one key or mask: which there are and where. Positions of a level stay when the next level is read,
  * as the module leaves them.
  */
-export class AttributeSet {
+export class FlowAttributes {
   present = 0;
   private readonly at = new Int32Array(KEY_LENGTHS.length);
   private readonly size = new Int32Array(KEY_LENGTHS.length);
@@ -95,7 +95,7 @@ export class AttributeSet {
 }
 
 /** One message is parsed at a time. */
-export const scratchSet = new AttributeSet(new DataView(new ArrayBuffer(0)));
+export const scratchSet = new FlowAttributes(new DataView(new ArrayBuffer(0)));
 
 function isZero(view: DataView, offset: number, length: number): boolean {
   for (let i = 0; i < length; i++) if (view.getUint8(offset + i) !== 0) return false;
@@ -104,7 +104,7 @@ function isZero(view: DataView, offset: number, length: number): boolean {
 
 /** Copies `count` big-endian words of an attribute. */
 export function loadWords(
-  set: AttributeSet,
+  set: FlowAttributes,
   type: number,
   words: Int32Array,
   to: number,

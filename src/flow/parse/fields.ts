@@ -19,9 +19,9 @@ import {
   OVS_KEY_ATTR_VLAN,
 } from "../../uapi/openvswitch.ts";
 import { K } from "../key.ts";
-import { Field, type MaskRange } from "../mask-range.ts";
+import { MaskField, type MaskRange } from "../mask-range.ts";
 import { nshFromAttributes } from "../tunnel.ts";
-import { type AttributeSet, invalid, loadWords } from "./attribute-set.ts";
+import { type FlowAttributes, invalid, loadWords } from "./attribute-set.ts";
 import { parseEtherType, parseMetadataAttrs } from "./metadata.ts";
 
 /** Largest OVS_FRAG_TYPE_*. */
@@ -33,7 +33,7 @@ const MPLS_DEPTH = 3;
  * (spec/keys K-043).
  */
 export function parseFields(
-  set: AttributeSet,
+  set: FlowAttributes,
   words: Int32Array,
   key: Int32Array | undefined,
   range: MaskRange | undefined,
@@ -48,7 +48,7 @@ export function parseFields(
     words[K.ETH_DST] = view.getInt32(at + 6);
     words[K.ETH_MID] = (view.getUint16(at + 10) << 16) | view.getUint16(at);
     words[K.ETH_SRC] = view.getInt32(at + 2);
-    range?.add(Field.ETH_SRC, 12);
+    range?.add(MaskField.ETH_SRC, 12);
     if (set.has(OVS_KEY_ATTR_VLAN)) throw invalid();
     if (set.has(OVS_KEY_ATTR_ETHERTYPE)) parseEtherType(set, words, isMask, range);
     else if (!isMask) words[K.ETH_TYPE] |= ETH_P_802_2 << 16;
@@ -60,19 +60,19 @@ export function parseFields(
     loadWords(set, OVS_KEY_ATTR_IPV4, words, K.IPV4_SRC, 2);
     loadWords(set, OVS_KEY_ATTR_IPV4, words, K.IP, 1, 8);
     if (!isMask && (words[K.IP] & 0xff) > MAX_FRAG) throw invalid();
-    range?.add(Field.IP, 4);
-    range?.add(Field.L3, 8);
+    range?.add(MaskField.IP, 4);
+    range?.add(MaskField.L3, 8);
   }
   if (set.take(OVS_KEY_ATTR_IPV6)) {
     loadWords(set, OVS_KEY_ATTR_IPV6, words, K.IPV6_SRC, 9);
     loadWords(set, OVS_KEY_ATTR_IPV6, words, K.IP, 1, 36);
     if (!isMask && ((words[K.IP] & 0xff) > MAX_FRAG || words[K.IPV6_LABEL] >>> 20 !== 0)) throw invalid();
-    range?.add(Field.IP, 4);
-    range?.add(Field.L3, 36);
+    range?.add(MaskField.IP, 4);
+    range?.add(MaskField.L3, 36);
   }
   if (set.take(OVS_KEY_ATTR_IPV6_EXTHDRS)) {
     words[K.IPV6_EXTHDRS] = set.u16(OVS_KEY_ATTR_IPV6_EXTHDRS);
-    range?.add(Field.IPV6_EXTHDRS, 2);
+    range?.add(MaskField.IPV6_EXTHDRS, 2);
   }
   if (set.take(OVS_KEY_ATTR_ARP)) {
     const at = set.offset(OVS_KEY_ATTR_ARP);
@@ -84,8 +84,8 @@ export function parseFields(
     words[K.ARP_SHA] = view.getInt32(at + 10);
     words[K.ARP_MID] = view.getInt32(at + 14);
     words[K.ARP_THA] = view.getInt32(at + 18);
-    range?.add(Field.L3, 20);
-    range?.add(Field.IP, 1);
+    range?.add(MaskField.L3, 20);
+    range?.add(MaskField.IP, 1);
   }
   if (set.take(OVS_KEY_ATTR_NSH)) {
     const at = set.offset(OVS_KEY_ATTR_NSH);
@@ -96,12 +96,12 @@ export function parseFields(
     if (length === 0 || length % 4 !== 0 || length > 4 * MPLS_DEPTH) throw invalid();
     loadWords(set, OVS_KEY_ATTR_MPLS, words, K.MPLS_LSE, length / 4);
     words[K.MPLS_LABELS] = (1 << (length / 4)) - 1;
-    range?.add(Field.L3, 4 + length);
+    range?.add(MaskField.L3, 4 + length);
   }
   if (set.take(OVS_KEY_ATTR_TCP)) ports(set, OVS_KEY_ATTR_TCP, words, range);
   if (set.take(OVS_KEY_ATTR_TCP_FLAGS)) {
     words[K.TCP_FLAGS] = set.be16(OVS_KEY_ATTR_TCP_FLAGS);
-    range?.add(Field.TCP_FLAGS, 2);
+    range?.add(MaskField.TCP_FLAGS, 2);
   }
   if (set.take(OVS_KEY_ATTR_UDP)) ports(set, OVS_KEY_ATTR_UDP, words, range);
   if (set.take(OVS_KEY_ATTR_SCTP)) ports(set, OVS_KEY_ATTR_SCTP, words, range);
@@ -109,18 +109,18 @@ export function parseFields(
   if (set.take(OVS_KEY_ATTR_ICMPV6)) icmp(set, OVS_KEY_ATTR_ICMPV6, words, range);
   if (set.take(OVS_KEY_ATTR_ND)) {
     loadWords(set, OVS_KEY_ATTR_ND, words, K.ND_TARGET, 7);
-    range?.add(Field.IPV6_ND, 28);
+    range?.add(MaskField.IPV6_ND, 28);
   }
   if (set.present !== 0 || set.unspec) throw invalid();
 }
 
-function ports(set: AttributeSet, type: number, words: Int32Array, range: MaskRange | undefined): void {
+function ports(set: FlowAttributes, type: number, words: Int32Array, range: MaskRange | undefined): void {
   loadWords(set, type, words, K.TP, 1);
-  range?.add(Field.TP, 4);
+  range?.add(MaskField.TP, 4);
 }
 
-function icmp(set: AttributeSet, type: number, words: Int32Array, range: MaskRange | undefined): void {
+function icmp(set: FlowAttributes, type: number, words: Int32Array, range: MaskRange | undefined): void {
   const typeAndCode = set.be16(type);
   words[K.TP] = ((typeAndCode >>> 8) << 16) | (typeAndCode & 0xff);
-  range?.add(Field.TP, 4);
+  range?.add(MaskField.TP, 4);
 }

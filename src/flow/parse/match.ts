@@ -1,7 +1,7 @@
 import { ETH_P_IP, ETH_P_IPV6 } from "../../packet/ethernet.ts";
 import { K } from "../key.ts";
-import { Field, MaskRange } from "../mask-range.ts";
-import { type AttributeSet, scratchSet } from "./attribute-set.ts";
+import { MaskField, MaskRange } from "../mask-range.ts";
+import { type FlowAttributes, scratchSet } from "./attribute-set.ts";
 import { exactMask } from "./exact-mask.ts";
 import { parseFields } from "./fields.ts";
 import { validateAttrs } from "./validate.ts";
@@ -46,8 +46,8 @@ export function parseMatch(
   set.read(start, end, true);
   mask[K.VLAN] = 0xffff0000;
   mask[K.CVLAN] = 0xffff0000;
-  range.add(Field.VLAN + 2, 2);
-  range.add(Field.CVLAN + 2, 2);
+  range.add(MaskField.VLAN + 2, 2);
+  range.add(MaskField.CVLAN + 2, 2);
   if (descendMask(set, key, mask, false, range) && key[K.VLAN] >>> 16 !== 0) descendMask(set, key, mask, true, range);
   const maskAttrs = set.present;
   parseFields(set, mask, key, range);
@@ -66,7 +66,7 @@ export function parseKey(view: DataView, start: number, end: number, key: Int32A
 }
 
 /** Reads a KEY with its VLAN levels; returns the set of attributes behind the tags. */
-function readKey(set: AttributeSet, start: number, end: number, key: Int32Array): number {
+function readKey(set: FlowAttributes, start: number, end: number, key: Int32Array): number {
   set.read(start, end, false);
   if (descendKey(set, key, K.VLAN) && key[K.VLAN] >>> 16 !== 0) descendKey(set, key, K.CVLAN);
   const attrs = set.present;

@@ -6,8 +6,8 @@ import {
   OVS_KEY_ATTR_VLAN,
 } from "../../uapi/openvswitch.ts";
 import { K } from "../key.ts";
-import { Field, type MaskRange } from "../mask-range.ts";
-import { type AttributeSet, attrBit, invalid } from "./attribute-set.ts";
+import { MaskField, type MaskRange } from "../mask-range.ts";
+import { attrBit, type FlowAttributes, invalid } from "./attribute-set.ts";
 
 /** Of a TCI in an attribute: there is a tag. */
 const VLAN_PRESENT = 0x1000;
@@ -17,7 +17,7 @@ const VLAN_PRESENT = 0x1000;
  * @param word K.VLAN or K.CVLAN
  * @returns false when there is no tag
  */
-export function descendKey(set: AttributeSet, key: Int32Array, word: number): boolean {
+export function descendKey(set: FlowAttributes, key: Int32Array, word: number): boolean {
   if (!set.has(OVS_KEY_ATTR_ETHERNET) || !set.has(OVS_KEY_ATTR_ETHERTYPE)) return false;
   const tpid = set.be16(OVS_KEY_ATTR_ETHERTYPE);
   if (!isVlan(tpid)) return false;
@@ -32,7 +32,7 @@ export function descendKey(set: AttributeSet, key: Int32Array, word: number): bo
 
 /** The same for a mask (spec/keys K-118 to K-121). */
 export function descendMask(
-  set: AttributeSet,
+  set: FlowAttributes,
   key: Int32Array,
   mask: Int32Array,
   inner: boolean,
@@ -45,12 +45,12 @@ export function descendMask(
   const tpid = set.lastBe16(OVS_KEY_ATTR_ETHERTYPE);
   if (tpid !== 0xffff || (tci & VLAN_PRESENT) === 0) throw invalid();
   mask[word] = (tci << 16) | tpid;
-  range.add(inner ? Field.CVLAN : Field.VLAN, 4);
+  range.add(inner ? MaskField.CVLAN : MaskField.VLAN, 4);
   descend(set, true);
   return true;
 }
 
-function descend(set: AttributeSet, isMask: boolean): void {
+function descend(set: FlowAttributes, isMask: boolean): void {
   set.present &= ~(attrBit(OVS_KEY_ATTR_ENCAP) | attrBit(OVS_KEY_ATTR_VLAN) | attrBit(OVS_KEY_ATTR_ETHERTYPE));
   const start = set.offset(OVS_KEY_ATTR_ENCAP);
   set.read(start, start + set.length(OVS_KEY_ATTR_ENCAP), isMask);

@@ -2,7 +2,7 @@ import { E2BIG, EINPROGRESS, EINVAL, ENOMEM } from "../../uapi/errno.ts";
 import * as ipv4 from "../ipv4.ts";
 import { Csum, type Packet } from "../packet.ts";
 import { combinedEcn, joinFragments } from "./join.ts";
-import { DUPLICATE, F, NONE, OVERLAP, Q } from "./layout.ts";
+import { DUPLICATE, FragmentColumn, NONE, OVERLAP, QueueColumn } from "./layout.ts";
 import type { FragmentTable } from "./table.ts";
 
 /**
@@ -39,7 +39,7 @@ function queueIpv4(table: FragmentTable, queue: number, packet: Packet): number 
   const { view } = table.memory;
   const { l3 } = packet;
   const { queues } = table;
-  const q = queue * Q.WORDS;
+  const q = queue * QueueColumn.WORDS;
   const flags = ipv4.frag(view, l3);
   const offset = (flags & ipv4.OFFSET_MASK) << 3;
   const headerLength = ipv4.headerLength(view, l3);
@@ -64,10 +64,10 @@ function queueIpv4(table: FragmentTable, queue: number, packet: Packet): number 
     table.discard(queue);
     return -ENOMEM;
   }
-  queues[q + Q.ECN] |= 1 << (ipv4.tos(view, l3) & 3);
+  queues[q + QueueColumn.ECN] |= 1 << (ipv4.tos(view, l3) & 3);
   const size = end - offset + headerLength;
-  if (size > queues[q + Q.MAX_SIZE]) queues[q + Q.MAX_SIZE] = size;
-  if ((flags & ipv4.DF) !== 0 && size > queues[q + Q.MAX_DF_SIZE]) queues[q + Q.MAX_DF_SIZE] = size;
+  if (size > queues[q + QueueColumn.MAX_SIZE]) queues[q + QueueColumn.MAX_SIZE] = size;
+  if ((flags & ipv4.DF) !== 0 && size > queues[q + QueueColumn.MAX_DF_SIZE]) queues[q + QueueColumn.MAX_DF_SIZE] = size;
   if (!table.complete(q)) return -EINPROGRESS;
   return assembleIpv4(table, queue, packet);
 }
@@ -75,15 +75,17 @@ function queueIpv4(table: FragmentTable, queue: number, packet: Packet): number 
 /** Makes the datagram of a complete queue and removes the queue. @returns 0 or a negative errno */
 function assembleIpv4(table: FragmentTable, queue: number, packet: Packet): number {
   const { view } = table.memory;
-  const q = queue * Q.WORDS;
+  const q = queue * QueueColumn.WORDS;
   const { queues } = table;
-  const ecn = combinedEcn(queues[q + Q.ECN]);
-  const first = queues[q + Q.HEAD] * F.WORDS;
+  const ecn = combinedEcn(queues[q + QueueColumn.ECN]);
+  const first = queues[q + QueueColumn.HEAD] * FragmentColumn.WORDS;
   const headerLength =
-    table.fragments[first + F.DATA] - table.fragments[first + F.BUFFER] - table.fragments[first + F.L3];
-  const length = headerLength + queues[q + Q.LEN];
-  const maxSize = queues[q + Q.MAX_SIZE];
-  const keepDf = queues[q + Q.MAX_DF_SIZE] === maxSize;
+    table.fragments[first + FragmentColumn.DATA] -
+    table.fragments[first + FragmentColumn.BUFFER] -
+    table.fragments[first + FragmentColumn.L3];
+  const length = headerLength + queues[q + QueueColumn.LEN];
+  const maxSize = queues[q + QueueColumn.MAX_SIZE];
+  const keepDf = queues[q + QueueColumn.MAX_DF_SIZE] === maxSize;
   let error = 0;
   if (ecn < 0) error = -EINVAL;
   else if (length > 0xffff) error = -E2BIG;

@@ -3,7 +3,7 @@ import { IpProto } from "../ip.ts";
 import * as ipv6 from "../ipv6.ts";
 import type { Packet } from "../packet.ts";
 import { combinedEcn, joinFragments } from "./join.ts";
-import { DUPLICATE, F, NONE, Q } from "./layout.ts";
+import { DUPLICATE, FragmentColumn, NONE, QueueColumn } from "./layout.ts";
 import type { FragmentTable } from "./table.ts";
 
 /** Result of the walks over extension headers: one object for the module, so that no packet allocates one. */
@@ -48,7 +48,7 @@ function queueIpv6(
   const { view } = table.memory;
   const { l3 } = packet;
   const { queues } = table;
-  const q = queue * Q.WORDS;
+  const q = queue * QueueColumn.WORDS;
   const payload = ipv6.payloadLength(view, l3);
   const word = view.getUint16(fragmentAt + ipv6.FRAG_OFFSET);
   const offset = word & ipv6.FRAG_OFFSET_MASK;
@@ -79,11 +79,11 @@ function queueIpv6(
     table.remove(queue);
     return -ENOMEM;
   }
-  queues[q + Q.ECN] |= 1 << (ipv6.trafficClass(view, l3) & 3);
-  if (payload > queues[q + Q.MAX_SIZE]) queues[q + Q.MAX_SIZE] = payload;
+  queues[q + QueueColumn.ECN] |= 1 << (ipv6.trafficClass(view, l3) & 3);
+  if (payload > queues[q + QueueColumn.MAX_SIZE]) queues[q + QueueColumn.MAX_SIZE] = payload;
   if (offset === 0) {
-    queues[q + Q.NEXT_HEADER_AT] = nextHeaderAt - l3;
-    queues[q + Q.FRAGMENT_AT] = fragmentAt - l3;
+    queues[q + QueueColumn.NEXT_HEADER_AT] = nextHeaderAt - l3;
+    queues[q + QueueColumn.FRAGMENT_AT] = fragmentAt - l3;
   }
   if (!table.complete(q)) return -EINPROGRESS;
   return assembleIpv6(table, queue, packet);
@@ -92,14 +92,15 @@ function queueIpv6(
 /** Makes the datagram of a complete queue and removes the queue. @returns 0 or -EINPROGRESS */
 function assembleIpv6(table: FragmentTable, queue: number, packet: Packet): number {
   const { view } = table.memory;
-  const q = queue * Q.WORDS;
+  const q = queue * QueueColumn.WORDS;
   const { queues } = table;
-  const ecn = combinedEcn(queues[q + Q.ECN]);
-  const fragmentAt = queues[q + Q.FRAGMENT_AT];
-  const nextHeaderAt = queues[q + Q.NEXT_HEADER_AT];
-  const payload = fragmentAt - ipv6.HEADER_LEN + queues[q + Q.LEN];
-  const mru = ipv6.HEADER_LEN + queues[q + Q.MAX_SIZE];
-  const first = table.fragments[queues[q + Q.HEAD] * F.WORDS + F.DATA] - ipv6.FRAG_LEN;
+  const ecn = combinedEcn(queues[q + QueueColumn.ECN]);
+  const fragmentAt = queues[q + QueueColumn.FRAGMENT_AT];
+  const nextHeaderAt = queues[q + QueueColumn.NEXT_HEADER_AT];
+  const payload = fragmentAt - ipv6.HEADER_LEN + queues[q + QueueColumn.LEN];
+  const mru = ipv6.HEADER_LEN + queues[q + QueueColumn.MAX_SIZE];
+  const first =
+    table.fragments[queues[q + QueueColumn.HEAD] * FragmentColumn.WORDS + FragmentColumn.DATA] - ipv6.FRAG_LEN;
   const nextHeader = view.getUint8(first);
   // A failure from here on is not returned: the fragments belong to the queue, the packet counts as queued.
   const ok = ecn >= 0 && payload <= 0xffff && joinFragments(table, queue, packet, ipv6.FRAG_LEN);

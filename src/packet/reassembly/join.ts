@@ -1,6 +1,6 @@
 import { HEADROOM } from "../memory.ts";
 import { Csum, CtRef, Gso, type Packet } from "../packet.ts";
-import { F, NONE, Q } from "./layout.ts";
+import { FragmentColumn, NONE, QueueColumn } from "./layout.ts";
 import type { FragmentTable } from "./table.ts";
 
 /**
@@ -12,29 +12,29 @@ import type { FragmentTable } from "./table.ts";
 export function joinFragments(table: FragmentTable, queue: number, packet: Packet, skip: number): boolean {
   const { queues, fragments, memory } = table;
   const { view, bytes } = memory;
-  const q = queue * Q.WORDS;
-  const first = queues[q + Q.HEAD];
-  const f = first * F.WORDS;
-  const frame = fragments[f + F.BUFFER];
-  const prefix = fragments[f + F.DATA] - frame - skip;
-  const length = prefix + queues[q + Q.LEN];
-  const count = queues[q + Q.COUNT];
+  const q = queue * QueueColumn.WORDS;
+  const first = queues[q + QueueColumn.HEAD];
+  const f = first * FragmentColumn.WORDS;
+  const frame = fragments[f + FragmentColumn.BUFFER];
+  const prefix = fragments[f + FragmentColumn.DATA] - frame - skip;
+  const length = prefix + queues[q + QueueColumn.LEN];
+  const count = queues[q + QueueColumn.COUNT];
   const base = memory.scratch(HEADROOM + length + 2 + 2 * (count + 1));
   if (base < 0) return false;
   const off = base + HEADROOM;
   const list = (off + length + 1) & ~1;
   bytes.copyWithin(off, frame, frame + prefix);
   let to = off + prefix;
-  let csum = fragments[f + F.CSUM];
+  let csum = fragments[f + FragmentColumn.CSUM];
   let index = 0;
-  for (let row = first; row !== NONE; row = fragments[row * F.WORDS + F.NEXT]) {
-    const at = row * F.WORDS;
-    const size = fragments[at + F.LEN];
-    bytes.copyWithin(to, fragments[at + F.DATA], fragments[at + F.DATA] + size);
+  for (let row = first; row !== NONE; row = fragments[row * FragmentColumn.WORDS + FragmentColumn.NEXT]) {
+    const at = row * FragmentColumn.WORDS;
+    const size = fragments[at + FragmentColumn.LEN];
+    bytes.copyWithin(to, fragments[at + FragmentColumn.DATA], fragments[at + FragmentColumn.DATA] + size);
     to += size;
     index++;
     view.setUint16(list + 2 * index, size);
-    if (fragments[at + F.CSUM] !== csum) csum = Csum.NONE;
+    if (fragments[at + FragmentColumn.CSUM] !== csum) csum = Csum.NONE;
   }
   view.setUint16(list, index);
 
@@ -42,21 +42,21 @@ export function joinFragments(table: FragmentTable, queue: number, packet: Packe
   packet.len = length;
   packet.head = base;
   packet.end = off + length;
-  packet.l3 = off + fragments[f + F.L3];
+  packet.l3 = off + fragments[f + FragmentColumn.L3];
   packet.l4 = 0;
   if (table.lastRow !== first) {
-    packet.mark = fragments[f + F.MARK];
-    packet.priority = fragments[f + F.PRIORITY];
-    packet.vlanTci = fragments[f + F.VLAN_TCI];
-    packet.vlanTpid = fragments[f + F.VLAN_TPID];
-    packet.protocol = fragments[f + F.PROTOCOL];
-    packet.macNone = fragments[f + F.MAC_NONE] !== 0;
+    packet.mark = fragments[f + FragmentColumn.MARK];
+    packet.priority = fragments[f + FragmentColumn.PRIORITY];
+    packet.vlanTci = fragments[f + FragmentColumn.VLAN_TCI];
+    packet.vlanTpid = fragments[f + FragmentColumn.VLAN_TPID];
+    packet.protocol = fragments[f + FragmentColumn.PROTOCOL];
+    packet.macNone = fragments[f + FragmentColumn.MAC_NONE] !== 0;
     packet.ct = CtRef.NONE;
     packet.ctInfo = 0;
   }
   packet.csum = csum;
-  packet.csumStart = csum === Csum.PARTIAL ? off + fragments[f + F.CSUM_START] - skip : 0;
-  packet.csumOffset = csum === Csum.PARTIAL ? fragments[f + F.CSUM_OFFSET] : 0;
+  packet.csumStart = csum === Csum.PARTIAL ? off + fragments[f + FragmentColumn.CSUM_START] - skip : 0;
+  packet.csumOffset = csum === Csum.PARTIAL ? fragments[f + FragmentColumn.CSUM_OFFSET] : 0;
   packet.gsoType = Gso.NONE;
   packet.gsoSize = 0;
   packet.hash = 0;

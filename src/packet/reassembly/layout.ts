@@ -1,7 +1,7 @@
 /** Columns of the rows that a FragmentTable keeps, and the outcomes of its insert(). */
 
 /** Columns of a queue. */
-export const enum Q {
+export const enum QueueColumn {
   /** Next in the hash chain, or next free row. */
   NEXT = 0,
   BUCKET = 1,
@@ -43,7 +43,7 @@ export const enum QueueFlag {
 }
 
 /** Columns of a fragment. */
-export const enum F {
+export const enum FragmentColumn {
   /** Next by offset, or next free row. */
   NEXT = 0,
   OFFSET = 1,

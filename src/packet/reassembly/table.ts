@@ -2,7 +2,7 @@ import type { Clock } from "../../core/clock.ts";
 import { EINVAL } from "../../uapi/errno.ts";
 import type { PacketMemory } from "../memory.ts";
 import type { Packet } from "../packet.ts";
-import { DUPLICATE, F, FULL, NONE, OVERLAP, Q, QueueFlag } from "./layout.ts";
+import { DUPLICATE, FragmentColumn, FULL, NONE, OVERLAP, QueueColumn, QueueFlag } from "./layout.ts";
 
 /** How long a family's queues live, and how much they may hold. */
 export interface ReassemblyLimits {
@@ -48,9 +48,9 @@ export class FragmentTable {
   ];
   /** ipfrag_max_dist: so many fragments of the same IPv4 source may come in between two of one datagram; 0 = any. */
   maxDistance = 64;
-  readonly queues = new Int32Array(MAX_QUEUES * Q.WORDS);
+  readonly queues = new Int32Array(MAX_QUEUES * QueueColumn.WORDS);
   private readonly deadlines = new Float64Array(MAX_QUEUES);
-  readonly fragments = new Int32Array(MAX_FRAGMENTS * F.WORDS);
+  readonly fragments = new Int32Array(MAX_FRAGMENTS * FragmentColumn.WORDS);
   private readonly buckets = new Int32Array(BUCKETS).fill(NONE);
   private freeQueue = 0;
   private freeFragment = 0;
@@ -70,9 +70,9 @@ export class FragmentTable {
     private readonly clock: Clock,
   ) {
     for (let row = 0; row < MAX_QUEUES; row++)
-      this.queues[row * Q.WORDS + Q.NEXT] = row + 1 < MAX_QUEUES ? row + 1 : NONE;
+      this.queues[row * QueueColumn.WORDS + QueueColumn.NEXT] = row + 1 < MAX_QUEUES ? row + 1 : NONE;
     for (let row = 0; row < MAX_FRAGMENTS; row++) {
-      this.fragments[row * F.WORDS + F.NEXT] = row + 1 < MAX_FRAGMENTS ? row + 1 : NONE;
+      this.fragments[row * FragmentColumn.WORDS + FragmentColumn.NEXT] = row + 1 < MAX_FRAGMENTS ? row + 1 : NONE;
     }
   }
 
@@ -113,19 +113,19 @@ export class FragmentTable {
   /** Notes the end of the datagram. @returns false if it contradicts what is known */
   endsHere(q: number, end: number): boolean {
     const { queues } = this;
-    const known = queues[q + Q.LEN];
-    if (end < known || ((queues[q + Q.FLAGS] & QueueFlag.LAST_IN) !== 0 && end !== known)) return false;
-    queues[q + Q.FLAGS] |= QueueFlag.LAST_IN;
-    queues[q + Q.LEN] = end;
+    const known = queues[q + QueueColumn.LEN];
+    if (end < known || ((queues[q + QueueColumn.FLAGS] & QueueFlag.LAST_IN) !== 0 && end !== known)) return false;
+    queues[q + QueueColumn.FLAGS] |= QueueFlag.LAST_IN;
+    queues[q + QueueColumn.LEN] = end;
     return true;
   }
 
   /** Notes that the datagram reaches to `end` at least. @returns false if it is known to end before */
   reaches(q: number, end: number): boolean {
     const { queues } = this;
-    if (end <= queues[q + Q.LEN]) return true;
-    if ((queues[q + Q.FLAGS] & QueueFlag.LAST_IN) !== 0) return false;
-    queues[q + Q.LEN] = end;
+    if (end <= queues[q + QueueColumn.LEN]) return true;
+    if ((queues[q + QueueColumn.FLAGS] & QueueFlag.LAST_IN) !== 0) return false;
+    queues[q + QueueColumn.LEN] = end;
     return true;
   }
 
@@ -133,31 +133,33 @@ export class FragmentTable {
   complete(q: number): boolean {
     const { queues } = this;
     const both = QueueFlag.FIRST_IN | QueueFlag.LAST_IN;
-    return (queues[q + Q.FLAGS] & both) === both && queues[q + Q.MEAT] === queues[q + Q.LEN];
+    return (
+      (queues[q + QueueColumn.FLAGS] & both) === both && queues[q + QueueColumn.MEAT] === queues[q + QueueColumn.LEN]
+    );
   }
 
   /** Whether more than maxDistance fragments of this source came since this queue's last one. Counts the fragment. */
   tooFar(queue: number, source: number): boolean {
     if (this.maxDistance === 0) return false;
-    const q = queue * Q.WORDS;
+    const q = queue * QueueColumn.WORDS;
     const { queues, sources } = this;
-    const start = queues[q + Q.RID];
+    const start = queues[q + QueueColumn.RID];
     if (sources.size >= MAX_SOURCES) sources.clear();
     const now = ((sources.get(source) ?? 0) + 1) & 0x7fffffff;
     sources.set(source, now);
-    queues[q + Q.RID] = now;
-    return queues[q + Q.TAIL] !== NONE && now - start > this.maxDistance;
+    queues[q + QueueColumn.RID] = now;
+    return queues[q + QueueColumn.TAIL] !== NONE && now - start > this.maxDistance;
   }
 
   /** Empties the queue and gives it a full time to live again. */
   restart(queue: number): void {
-    const q = queue * Q.WORDS;
+    const q = queue * QueueColumn.WORDS;
     const { queues } = this;
     this.releaseFragments(q);
-    queues[q + Q.FLAGS] &= QueueFlag.V6;
-    queues[q + Q.LEN] = 0;
-    queues[q + Q.MEAT] = 0;
-    queues[q + Q.ECN] = 0;
+    queues[q + QueueColumn.FLAGS] &= QueueFlag.V6;
+    queues[q + QueueColumn.LEN] = 0;
+    queues[q + QueueColumn.MEAT] = 0;
+    queues[q + QueueColumn.ECN] = 0;
     this.unlinkAge(queue);
     this.linkAge(queue);
   }
@@ -169,13 +171,17 @@ export class FragmentTable {
     for (let i = 0; i < 8; i++) hash = Math.imul(hash ^ wanted[i], 0x85ebca6b) ^ (hash >>> 15);
     const bucket = (hash ^ (hash >>> 13)) & (BUCKETS - 1);
     const familyFlag = family === 0 ? 0 : QueueFlag.V6;
-    for (let queue = this.buckets[bucket]; queue !== NONE; queue = queues[queue * Q.WORDS + Q.NEXT]) {
-      const q = queue * Q.WORDS;
+    for (
+      let queue = this.buckets[bucket];
+      queue !== NONE;
+      queue = queues[queue * QueueColumn.WORDS + QueueColumn.NEXT]
+    ) {
+      const q = queue * QueueColumn.WORDS;
       if (
-        queues[q + Q.ID] === id &&
-        queues[q + Q.ZONE] === zone &&
-        queues[q + Q.PROTO] === proto &&
-        (queues[q + Q.FLAGS] & QueueFlag.V6) === familyFlag &&
+        queues[q + QueueColumn.ID] === id &&
+        queues[q + QueueColumn.ZONE] === zone &&
+        queues[q + QueueColumn.PROTO] === proto &&
+        (queues[q + QueueColumn.FLAGS] & QueueFlag.V6) === familyFlag &&
         this.sameAddresses(q)
       ) {
         return queue;
@@ -183,19 +189,19 @@ export class FragmentTable {
     }
     const queue = this.freeQueue;
     if (queue === NONE) return NONE;
-    const q = queue * Q.WORDS;
-    this.freeQueue = queues[q + Q.NEXT];
-    queues.fill(0, q, q + Q.WORDS);
-    queues[q + Q.NEXT] = this.buckets[bucket];
+    const q = queue * QueueColumn.WORDS;
+    this.freeQueue = queues[q + QueueColumn.NEXT];
+    queues.fill(0, q, q + QueueColumn.WORDS);
+    queues[q + QueueColumn.NEXT] = this.buckets[bucket];
     this.buckets[bucket] = queue;
-    queues[q + Q.BUCKET] = bucket;
-    queues[q + Q.FLAGS] = familyFlag;
-    queues[q + Q.ZONE] = zone;
-    for (let i = 0; i < 8; i++) queues[q + Q.SRC + i] = wanted[i];
-    queues[q + Q.ID] = id;
-    queues[q + Q.PROTO] = proto;
-    queues[q + Q.HEAD] = NONE;
-    queues[q + Q.TAIL] = NONE;
+    queues[q + QueueColumn.BUCKET] = bucket;
+    queues[q + QueueColumn.FLAGS] = familyFlag;
+    queues[q + QueueColumn.ZONE] = zone;
+    for (let i = 0; i < 8; i++) queues[q + QueueColumn.SRC + i] = wanted[i];
+    queues[q + QueueColumn.ID] = id;
+    queues[q + QueueColumn.PROTO] = proto;
+    queues[q + QueueColumn.HEAD] = NONE;
+    queues[q + QueueColumn.TAIL] = NONE;
     this.held[family] += QUEUE_OVERHEAD;
     this.stats.queues++;
     this.linkAge(queue);
@@ -204,73 +210,74 @@ export class FragmentTable {
 
   /** Whether the queue's addresses are those of `wanted`. */
   private sameAddresses(q: number): boolean {
-    for (let i = 0; i < 8; i++) if (this.queues[q + Q.SRC + i] !== this.wanted[i]) return false;
+    for (let i = 0; i < 8; i++) if (this.queues[q + QueueColumn.SRC + i] !== this.wanted[i]) return false;
     return true;
   }
 
   /** Appends the queue to its family's list by age and sets its deadline. */
   private linkAge(queue: number): void {
     const { queues } = this;
-    const q = queue * Q.WORDS;
-    const family = (queues[q + Q.FLAGS] & QueueFlag.V6) === 0 ? 0 : 1;
+    const q = queue * QueueColumn.WORDS;
+    const family = (queues[q + QueueColumn.FLAGS] & QueueFlag.V6) === 0 ? 0 : 1;
     this.deadlines[queue] = this.clock.monotonic() + this.limits[family].timeout;
     const last = this.newest[family];
-    queues[q + Q.OLDER] = last;
-    queues[q + Q.NEWER] = NONE;
+    queues[q + QueueColumn.OLDER] = last;
+    queues[q + QueueColumn.NEWER] = NONE;
     if (last === NONE) this.oldest[family] = queue;
-    else queues[last * Q.WORDS + Q.NEWER] = queue;
+    else queues[last * QueueColumn.WORDS + QueueColumn.NEWER] = queue;
     this.newest[family] = queue;
   }
 
   /** Takes the queue out of its family's list by age. */
   private unlinkAge(queue: number): void {
     const { queues } = this;
-    const q = queue * Q.WORDS;
-    const family = (queues[q + Q.FLAGS] & QueueFlag.V6) === 0 ? 0 : 1;
-    const older = queues[q + Q.OLDER];
-    const newer = queues[q + Q.NEWER];
+    const q = queue * QueueColumn.WORDS;
+    const family = (queues[q + QueueColumn.FLAGS] & QueueFlag.V6) === 0 ? 0 : 1;
+    const older = queues[q + QueueColumn.OLDER];
+    const newer = queues[q + QueueColumn.NEWER];
     if (older === NONE) this.oldest[family] = newer;
-    else queues[older * Q.WORDS + Q.NEWER] = newer;
+    else queues[older * QueueColumn.WORDS + QueueColumn.NEWER] = newer;
     if (newer === NONE) this.newest[family] = older;
-    else queues[newer * Q.WORDS + Q.OLDER] = older;
+    else queues[newer * QueueColumn.WORDS + QueueColumn.OLDER] = older;
   }
 
   /** Takes the queue out of hash and list and frees all it holds. */
   remove(queue: number): void {
     const { queues } = this;
-    const q = queue * Q.WORDS;
-    const bucket = queues[q + Q.BUCKET];
+    const q = queue * QueueColumn.WORDS;
+    const bucket = queues[q + QueueColumn.BUCKET];
     if (this.buckets[bucket] === queue) {
-      this.buckets[bucket] = queues[q + Q.NEXT];
+      this.buckets[bucket] = queues[q + QueueColumn.NEXT];
     } else {
-      let before = this.buckets[bucket] * Q.WORDS;
-      while (queues[before + Q.NEXT] !== queue) before = queues[before + Q.NEXT] * Q.WORDS;
-      queues[before + Q.NEXT] = queues[q + Q.NEXT];
+      let before = this.buckets[bucket] * QueueColumn.WORDS;
+      while (queues[before + QueueColumn.NEXT] !== queue)
+        before = queues[before + QueueColumn.NEXT] * QueueColumn.WORDS;
+      queues[before + QueueColumn.NEXT] = queues[q + QueueColumn.NEXT];
     }
     this.unlinkAge(queue);
     this.releaseFragments(q);
-    this.held[(queues[q + Q.FLAGS] & QueueFlag.V6) === 0 ? 0 : 1] -= QUEUE_OVERHEAD;
+    this.held[(queues[q + QueueColumn.FLAGS] & QueueFlag.V6) === 0 ? 0 : 1] -= QUEUE_OVERHEAD;
     this.stats.queues--;
-    queues[q + Q.NEXT] = this.freeQueue;
+    queues[q + QueueColumn.NEXT] = this.freeQueue;
     this.freeQueue = queue;
   }
 
   /** Frees the fragments of a queue, their buffers included. */
   private releaseFragments(q: number): void {
     const { queues, fragments } = this;
-    const family = (queues[q + Q.FLAGS] & QueueFlag.V6) === 0 ? 0 : 1;
-    for (let row = queues[q + Q.HEAD]; row !== NONE; ) {
-      const f = row * F.WORDS;
-      const next = fragments[f + F.NEXT];
-      if (fragments[f + F.BUFFER] !== NONE) this.memory.free(fragments[f + F.BUFFER]);
-      this.held[family] -= fragments[f + F.SIZE];
-      fragments[f + F.NEXT] = this.freeFragment;
+    const family = (queues[q + QueueColumn.FLAGS] & QueueFlag.V6) === 0 ? 0 : 1;
+    for (let row = queues[q + QueueColumn.HEAD]; row !== NONE; ) {
+      const f = row * FragmentColumn.WORDS;
+      const next = fragments[f + FragmentColumn.NEXT];
+      if (fragments[f + FragmentColumn.BUFFER] !== NONE) this.memory.free(fragments[f + FragmentColumn.BUFFER]);
+      this.held[family] -= fragments[f + FragmentColumn.SIZE];
+      fragments[f + FragmentColumn.NEXT] = this.freeFragment;
       this.freeFragment = row;
       row = next;
     }
-    queues[q + Q.HEAD] = NONE;
-    queues[q + Q.TAIL] = NONE;
-    queues[q + Q.COUNT] = 0;
+    queues[q + QueueColumn.HEAD] = NONE;
+    queues[q + QueueColumn.TAIL] = NONE;
+    queues[q + QueueColumn.COUNT] = 0;
   }
 
   /**
@@ -280,23 +287,31 @@ export class FragmentTable {
    */
   insert(queue: number, offset: number, end: number, length: number): number {
     const { queues, fragments } = this;
-    const q = queue * Q.WORDS;
-    const tail = queues[q + Q.TAIL];
+    const q = queue * QueueColumn.WORDS;
+    const tail = queues[q + QueueColumn.TAIL];
     let before = NONE;
     let run = NONE;
     if (tail !== NONE) {
-      const t = tail * F.WORDS;
-      const tailEnd = fragments[t + F.OFFSET] + fragments[t + F.LEN];
+      const t = tail * FragmentColumn.WORDS;
+      const tailEnd = fragments[t + FragmentColumn.OFFSET] + fragments[t + FragmentColumn.LEN];
       if (tailEnd < end) {
         if (offset < tailEnd) return OVERLAP;
         before = tail;
-        if (offset === tailEnd) run = fragments[t + F.RUN];
+        if (offset === tailEnd) run = fragments[t + FragmentColumn.RUN];
       } else {
-        for (let row = queues[q + Q.HEAD]; row !== NONE; row = fragments[row * F.WORDS + F.NEXT]) {
-          const f = row * F.WORDS;
-          const start = fragments[f + F.OFFSET];
-          if (fragments[f + F.RUN] === row && end > start && offset < fragments[f + F.RUN_END]) {
-            return offset >= start && end <= fragments[f + F.RUN_END] ? DUPLICATE : OVERLAP;
+        for (
+          let row = queues[q + QueueColumn.HEAD];
+          row !== NONE;
+          row = fragments[row * FragmentColumn.WORDS + FragmentColumn.NEXT]
+        ) {
+          const f = row * FragmentColumn.WORDS;
+          const start = fragments[f + FragmentColumn.OFFSET];
+          if (
+            fragments[f + FragmentColumn.RUN] === row &&
+            end > start &&
+            offset < fragments[f + FragmentColumn.RUN_END]
+          ) {
+            return offset >= start && end <= fragments[f + FragmentColumn.RUN_END] ? DUPLICATE : OVERLAP;
           }
           if (start <= offset) before = row;
         }
@@ -304,30 +319,30 @@ export class FragmentTable {
     }
     const row = this.freeFragment;
     if (row === NONE) return FULL;
-    const f = row * F.WORDS;
-    this.freeFragment = fragments[f + F.NEXT];
-    fragments.fill(0, f, f + F.WORDS);
-    fragments[f + F.OFFSET] = offset;
-    fragments[f + F.LEN] = length;
-    fragments[f + F.BUFFER] = NONE;
+    const f = row * FragmentColumn.WORDS;
+    this.freeFragment = fragments[f + FragmentColumn.NEXT];
+    fragments.fill(0, f, f + FragmentColumn.WORDS);
+    fragments[f + FragmentColumn.OFFSET] = offset;
+    fragments[f + FragmentColumn.LEN] = length;
+    fragments[f + FragmentColumn.BUFFER] = NONE;
     if (run === NONE) {
-      fragments[f + F.RUN] = row;
-      fragments[f + F.RUN_END] = offset + length;
+      fragments[f + FragmentColumn.RUN] = row;
+      fragments[f + FragmentColumn.RUN_END] = offset + length;
     } else {
-      fragments[f + F.RUN] = run;
-      fragments[run * F.WORDS + F.RUN_END] += length;
+      fragments[f + FragmentColumn.RUN] = run;
+      fragments[run * FragmentColumn.WORDS + FragmentColumn.RUN_END] += length;
     }
     if (before === NONE) {
-      fragments[f + F.NEXT] = queues[q + Q.HEAD];
-      queues[q + Q.HEAD] = row;
+      fragments[f + FragmentColumn.NEXT] = queues[q + QueueColumn.HEAD];
+      queues[q + QueueColumn.HEAD] = row;
     } else {
-      fragments[f + F.NEXT] = fragments[before * F.WORDS + F.NEXT];
-      fragments[before * F.WORDS + F.NEXT] = row;
+      fragments[f + FragmentColumn.NEXT] = fragments[before * FragmentColumn.WORDS + FragmentColumn.NEXT];
+      fragments[before * FragmentColumn.WORDS + FragmentColumn.NEXT] = row;
     }
-    if (before === tail) queues[q + Q.TAIL] = row;
-    queues[q + Q.COUNT]++;
-    queues[q + Q.MEAT] += length;
-    if (offset === 0) queues[q + Q.FLAGS] |= QueueFlag.FIRST_IN;
+    if (before === tail) queues[q + QueueColumn.TAIL] = row;
+    queues[q + QueueColumn.COUNT]++;
+    queues[q + QueueColumn.MEAT] += length;
+    if (offset === 0) queues[q + QueueColumn.FLAGS] |= QueueFlag.FIRST_IN;
     return row;
   }
 
@@ -338,25 +353,25 @@ export class FragmentTable {
    */
   keep(row: number, packet: Packet, data: number, csum: number, family: number): boolean {
     const { fragments, memory } = this;
-    const f = row * F.WORDS;
-    const size = data - packet.off + fragments[f + F.LEN];
+    const f = row * FragmentColumn.WORDS;
+    const size = data - packet.off + fragments[f + FragmentColumn.LEN];
     const buffer = memory.alloc(size);
     if (buffer < 0) return false;
     memory.bytes.copyWithin(buffer, packet.off, packet.off + size);
-    fragments[f + F.BUFFER] = buffer;
-    fragments[f + F.DATA] = buffer + data - packet.off;
-    fragments[f + F.SIZE] = size + FRAGMENT_OVERHEAD;
+    fragments[f + FragmentColumn.BUFFER] = buffer;
+    fragments[f + FragmentColumn.DATA] = buffer + data - packet.off;
+    fragments[f + FragmentColumn.SIZE] = size + FRAGMENT_OVERHEAD;
     this.held[family] += size + FRAGMENT_OVERHEAD;
-    fragments[f + F.CSUM] = csum;
-    fragments[f + F.L3] = packet.l3 - packet.off;
-    fragments[f + F.CSUM_START] = packet.csumStart - packet.off;
-    fragments[f + F.CSUM_OFFSET] = packet.csumOffset;
-    fragments[f + F.MARK] = packet.mark;
-    fragments[f + F.PRIORITY] = packet.priority;
-    fragments[f + F.VLAN_TCI] = packet.vlanTci;
-    fragments[f + F.VLAN_TPID] = packet.vlanTpid;
-    fragments[f + F.PROTOCOL] = packet.protocol;
-    fragments[f + F.MAC_NONE] = packet.macNone ? 1 : 0;
+    fragments[f + FragmentColumn.CSUM] = csum;
+    fragments[f + FragmentColumn.L3] = packet.l3 - packet.off;
+    fragments[f + FragmentColumn.CSUM_START] = packet.csumStart - packet.off;
+    fragments[f + FragmentColumn.CSUM_OFFSET] = packet.csumOffset;
+    fragments[f + FragmentColumn.MARK] = packet.mark;
+    fragments[f + FragmentColumn.PRIORITY] = packet.priority;
+    fragments[f + FragmentColumn.VLAN_TCI] = packet.vlanTci;
+    fragments[f + FragmentColumn.VLAN_TPID] = packet.vlanTpid;
+    fragments[f + FragmentColumn.PROTOCOL] = packet.protocol;
+    fragments[f + FragmentColumn.MAC_NONE] = packet.macNone ? 1 : 0;
     this.lastRow = row;
     return true;
   }

@@ -5,7 +5,7 @@ import { Manip } from "../../manip.ts";
 import { NatRange } from "../../nat-range.ts";
 import { FOLLOW_MASTER, type HelperContext } from "../helper.ts";
 import { control, openChannel } from "./control.ts";
-import { address, type Message, port } from "./message.ts";
+import { h323Address, h323Port, type Message } from "./message.ts";
 import type { Value } from "./per.ts";
 
 /** Call signalling of H.225.0: where the H.245 connection goes, whom a call is forwarded to, and channels of a fast start. */
@@ -65,7 +65,7 @@ function translateSetup(message: Message, setup: Value): boolean {
 function expectControl(message: Message, at: Value | undefined): boolean {
   if (!message.readSignal(at) || !message.isOwn) return true;
   const { context, words, other, direction } = message;
-  const said = port;
+  const said = h323Port;
   const expectation = message.expectation(IpProto.TCP, words, other + T.DST, said);
   expectation.assignHelper = message.helper(CONTROL_HELPER, IpProto.UDP);
   if (!message.isSenderTranslated) return message.expect(expectation);
@@ -98,16 +98,16 @@ export function expectSignal(
  * datapath has no routes, so that only the caller himself is left out.
  */
 function expectForwarded(message: Message, at: Value | undefined): boolean {
-  if (!message.readSignal(at) || port === 0) return true;
+  if (!message.readSignal(at) || h323Port === 0) return true;
   const { context, words, other, direction } = message;
   if (message.isAt(other + T.SRC)) return true;
-  const expectation = message.expectation(IpProto.TCP, address, 0, port);
+  const expectation = message.expectation(IpProto.TCP, h323Address, 0, h323Port);
   expectation.assignHelper = message.helper(CALL_HELPER, IpProto.TCP);
   if (!message.isSenderTranslated) return message.expect(expectation);
-  expectation.savedAddress.set(address);
-  expectation.to(words, other + T.DST, port);
-  expectation.translate(1 - direction, port, CALL_FORWARDING, context.expectFunctions.get(CALL_FORWARDING));
-  return message.expectTranslated(expectation, port, (free) => message.writeSignal(at, other + T.DST, free));
+  expectation.savedAddress.set(h323Address);
+  expectation.to(words, other + T.DST, h323Port);
+  expectation.translate(1 - direction, h323Port, CALL_FORWARDING, context.expectFunctions.get(CALL_FORWARDING));
+  return message.expectTranslated(expectation, h323Port, (free) => message.writeSignal(at, other + T.DST, free));
 }
 
 const range = new NatRange();

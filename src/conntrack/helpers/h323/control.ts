@@ -3,7 +3,7 @@ import { NF_CT_EXPECT_PERMANENT } from "../../../uapi/nfnetlink.ts";
 import { AddResult } from "../../expect.ts";
 import { T } from "../../layout.ts";
 import { FOLLOW_MASTER } from "../helper.ts";
-import { type Message, port, RTP_CHANNELS } from "./message.ts";
+import { h323Port, type Message, RTP_CHANNELS } from "./message.ts";
 import type { Value } from "./per.ts";
 
 /** H.245: an end opens a logical channel, or acknowledges one, and says where it wants the media. */
@@ -44,7 +44,7 @@ function media(message: Message, at: Value | undefined): boolean {
   if (!message.readMedia(at) || !message.isOwn) return true;
   const { context, words, other } = message;
   const { expectations, now } = context;
-  const even = port & 0xfffe;
+  const even = h323Port & 0xfffe;
   const rtp = message.expectation(IpProto.UDP, words, other + T.DST, even);
   const rtcp = message.expectation(IpProto.UDP, words, other + T.DST, even + 1);
   if (!message.isSenderTranslated) {
@@ -53,7 +53,7 @@ function media(message: Message, at: Value | undefined): boolean {
     expectations.giveUp(rtp);
     return false;
   }
-  const named = port;
+  const named = h323Port;
   const index = channelOf(message, even);
   if (index < 0) return true;
   for (const expectation of [rtp, rtcp]) {
@@ -93,9 +93,9 @@ function conference(message: Message, access: Value | undefined): boolean {
   const at = access?.at("networkAddress", "localAreaAddress");
   if (!message.readMedia(at) || !message.isOwn) return true;
   const { context, words, other } = message;
-  const expectation = message.expectation(IpProto.TCP, words, other + T.DST, port);
+  const expectation = message.expectation(IpProto.TCP, words, other + T.DST, h323Port);
   expectation.flags = NF_CT_EXPECT_PERMANENT;
   if (!message.isSenderTranslated) return message.expect(expectation);
-  expectation.translate(1 - message.direction, port, FOLLOW_MASTER, context.followMaster);
-  return message.expectTranslated(expectation, port, (free) => message.writeMedia(at, other + T.DST, free));
+  expectation.translate(1 - message.direction, h323Port, FOLLOW_MASTER, context.followMaster);
+  return message.expectTranslated(expectation, h323Port, (free) => message.writeMedia(at, other + T.DST, free));
 }

@@ -1,6 +1,8 @@
 import { multimediaSystemControlMessage, openLogicalChannel } from "./h245-syntax.ts";
 import {
   anyOctets,
+  asnOptional,
+  asnSequence,
   BOOLEAN,
   bitString,
   bmpString,
@@ -11,9 +13,7 @@ import {
   NULL,
   OBJECT_ID,
   octets,
-  optional,
   REST,
-  sequence,
   sequenceOf,
   UNREAD,
   wanted,
@@ -40,25 +40,25 @@ const nulls = (...names: readonly string[]) => each(NULL, ...names);
 
 // Parts that many messages share
 
-const h221NonStandard = sequence(
+const h221NonStandard = asnSequence(
   { t35CountryCode: integer(0, 255), t35Extension: integer(0, 255), manufacturerCode: word },
   {},
 );
 
-const nonStandardParameter = sequence({
+const nonStandardParameter = asnSequence({
   nonStandardIdentifier: choice({ object: OBJECT_ID, h221NonStandard }, {}),
   data: anyOctets(),
 });
 
 const transportAddress = choice(
   {
-    ipAddress: sequence({ ip: wanted(octets(4)), port: word }),
-    ipSourceRoute: sequence(
+    ipAddress: asnSequence({ ip: wanted(octets(4)), port: word }),
+    ipSourceRoute: asnSequence(
       { ip: octets(4), port: word, route: sequenceOf(octets(4)), routing: choice(nulls("strict", "loose"), {}) },
       {},
     ),
-    ipxAddress: sequence({ node: octets(6), netnum: octets(4), port: octets(2) }),
-    ip6Address: sequence({ ip: wanted(octets(16)), port: word }, {}),
+    ipxAddress: asnSequence({ node: octets(6), netnum: octets(4), port: octets(2) }),
+    ip6Address: asnSequence({ ip: wanted(octets(16)), port: word }, {}),
     netBios: octets(16),
     nsap: octets(1, 20),
     nonStandardAddress: nonStandardParameter,
@@ -73,13 +73,13 @@ const aliasAddress = choice(
 );
 const aliases = sequenceOf(aliasAddress);
 
-const vendorIdentifier = sequence(
-  { vendor: h221NonStandard, productId: optional(octets(1, 256)), versionId: optional(octets(1, 256)) },
+const vendorIdentifier = asnSequence(
+  { vendor: h221NonStandard, productId: asnOptional(octets(1, 256)), versionId: asnOptional(octets(1, 256)) },
   {},
 );
 
-const nonStandardData = optional(nonStandardParameter);
-const gatewayCaps = sequence({ nonStandardData }, unread("dataRatesSupported", "supportedPrefixes"));
+const nonStandardData = asnOptional(nonStandardParameter);
+const gatewayCaps = asnSequence({ nonStandardData }, unread("dataRatesSupported", "supportedPrefixes"));
 const supportedProtocols = choice(
   {
     nonStandardData: nonStandardParameter,
@@ -88,14 +88,14 @@ const supportedProtocols = choice(
   unread("nonStandardProtocol", "t38FaxAnnexbOnly"),
 );
 
-const endpointType = sequence(
+const endpointType = asnSequence(
   {
     nonStandardData,
-    vendor: optional(vendorIdentifier),
-    gatekeeper: optional(sequence({ nonStandardData }, {})),
-    gateway: optional(sequence({ protocol: optional(sequenceOf(supportedProtocols)), nonStandardData }, {})),
-    mcu: optional(sequence({ nonStandardData }, unread("protocol"))),
-    terminal: optional(sequence({ nonStandardData }, {})),
+    vendor: asnOptional(vendorIdentifier),
+    gatekeeper: asnOptional(asnSequence({ nonStandardData }, {})),
+    gateway: asnOptional(asnSequence({ protocol: asnOptional(sequenceOf(supportedProtocols)), nonStandardData }, {})),
+    mcu: asnOptional(asnSequence({ nonStandardData }, unread("protocol"))),
+    terminal: asnOptional(asnSequence({ nonStandardData }, {})),
     mc: BOOLEAN,
     undefinedNode: BOOLEAN,
   },
@@ -104,13 +104,13 @@ const endpointType = sequence(
 
 const callType = choice(nulls("pointToPoint", "oneToN", "nToOne", "nToN"), {});
 const callModel = choice(nulls("direct", "gatekeeperRouted"), {});
-const callIdentifier = sequence({ guid: octets(16) }, {});
+const callIdentifier = asnSequence({ guid: octets(16) }, {});
 const fastStart = sequenceOf(openLogicalChannel, MAX_FAST_START, true);
 
 // Security (H.235), which stands before the addresses of one message
 
 const securityServiceMode = choice({ nonStandard: nonStandardParameter, ...nulls("none", "default") }, {});
-const securityCapabilities = sequence(
+const securityCapabilities = asnSequence(
   {
     nonStandard: nonStandardData,
     encryption: securityServiceMode,
@@ -125,26 +125,26 @@ const h245Security = choice(
 );
 
 const dhKey = bitString(0, 2048);
-const clearToken = sequence(
+const clearToken = asnSequence(
   {
     tokenOID: OBJECT_ID,
-    timeStamp: optional(integer(1, 4294967295)),
-    password: optional(identifier),
-    dhkey: optional(sequence({ halfkey: dhKey, modSize: dhKey, generator: dhKey }, {})),
-    challenge: optional(octets(8, 128)),
-    random: optional(integer()),
-    certificate: optional(sequence({ type: OBJECT_ID, certificate: anyOctets() }, {})),
-    generalID: optional(identifier),
-    nonStandard: optional(sequence({ nonStandardIdentifier: OBJECT_ID, data: anyOctets() })),
+    timeStamp: asnOptional(integer(1, 4294967295)),
+    password: asnOptional(identifier),
+    dhkey: asnOptional(asnSequence({ halfkey: dhKey, modSize: dhKey, generator: dhKey }, {})),
+    challenge: asnOptional(octets(8, 128)),
+    random: asnOptional(integer()),
+    certificate: asnOptional(asnSequence({ type: OBJECT_ID, certificate: anyOctets() }, {})),
+    generalID: asnOptional(identifier),
+    nonStandard: asnOptional(asnSequence({ nonStandardIdentifier: OBJECT_ID, data: anyOctets() })),
   },
   unread("eckasdhkey", "sendersID"),
 );
 
-const params = sequence({ ranInt: optional(integer()), iv8: optional(octets(8)) }, { iv16: octets(16) });
-const hashed = sequence({ algorithmOID: OBJECT_ID, paramS: params, hash: bitString() });
-const encrypted = sequence({ algorithmOID: OBJECT_ID, paramS: params, encryptedData: anyOctets() });
+const params = asnSequence({ ranInt: asnOptional(integer()), iv8: asnOptional(octets(8)) }, { iv16: octets(16) });
+const hashed = asnSequence({ algorithmOID: OBJECT_ID, paramS: params, hash: bitString() });
+const encrypted = asnSequence({ algorithmOID: OBJECT_ID, paramS: params, encryptedData: anyOctets() });
 /** What is signed is an open type: as long as an OCTET STRING of any size. */
-const signed = sequence({
+const signed = asnSequence({
   toBeSigned: anyOctets(),
   algorithmOID: OBJECT_ID,
   paramS: params,
@@ -154,8 +154,8 @@ const timeStamp = integer(1, 4294967295);
 
 const cryptoH323Token = choice(
   {
-    cryptoEPPwdHash: sequence({ alias: aliasAddress, timeStamp, token: hashed }),
-    cryptoGKPwdHash: sequence({ gatekeeperId: identifier, timeStamp, token: hashed }),
+    cryptoEPPwdHash: asnSequence({ alias: aliasAddress, timeStamp, token: hashed }),
+    cryptoGKPwdHash: asnSequence({ gatekeeperId: identifier, timeStamp, token: hashed }),
     cryptoEPPwdEncr: encrypted,
     cryptoGKPwdEncr: encrypted,
     cryptoEPCert: signed,
@@ -163,9 +163,9 @@ const cryptoH323Token = choice(
     cryptoFastStart: signed,
     nestedcryptoToken: choice(
       {
-        cryptoEncryptedToken: sequence({ tokenOID: OBJECT_ID, token: encrypted }),
-        cryptoSignedToken: sequence({ tokenOID: OBJECT_ID, token: signed }),
-        cryptoHashedToken: sequence({ tokenOID: OBJECT_ID, hashedVals: clearToken, token: hashed }),
+        cryptoEncryptedToken: asnSequence({ tokenOID: OBJECT_ID, token: encrypted }),
+        cryptoSignedToken: asnSequence({ tokenOID: OBJECT_ID, token: signed }),
+        cryptoHashedToken: asnSequence({ tokenOID: OBJECT_ID, hashedVals: clearToken, token: hashed }),
         cryptoPwdEncr: encrypted,
       },
       {},
@@ -176,27 +176,27 @@ const cryptoH323Token = choice(
 
 // Call signalling
 
-const setup = sequence(
+const setup = asnSequence(
   {
     protocolIdentifier: OBJECT_ID,
-    h245Address: optional(transportAddress),
-    sourceAddress: optional(aliases),
+    h245Address: asnOptional(transportAddress),
+    sourceAddress: asnOptional(aliases),
     sourceInfo: endpointType,
-    destinationAddress: optional(aliases),
-    destCallSignalAddress: optional(transportAddress),
-    destExtraCallInfo: optional(aliases),
-    destExtraCRV: optional(sequenceOf(word)),
+    destinationAddress: asnOptional(aliases),
+    destCallSignalAddress: asnOptional(transportAddress),
+    destExtraCallInfo: asnOptional(aliases),
+    destExtraCRV: asnOptional(sequenceOf(word)),
     activeMC: BOOLEAN,
     conferenceID: octets(16),
     conferenceGoal: choice(
       nulls("create", "join", "invite"),
       nulls("capability-negotiation", "callIndependentSupplementaryService"),
     ),
-    callServices: optional(
-      sequence(
+    callServices: asnOptional(
+      asnSequence(
         {
           ...each(BOOLEAN, "q932Full", "q951Full", "q952Full", "q953Full", "q955Full", "q956Full", "q957Full"),
-          q954Info: sequence(each(BOOLEAN, "conferenceCalling", "threePartyService"), {}),
+          q954Info: asnSequence(each(BOOLEAN, "conferenceCalling", "threePartyService"), {}),
         },
         {},
       ),
@@ -212,8 +212,8 @@ const setup = sequence(
   },
 );
 
-const callProceeding = sequence(
-  { protocolIdentifier: OBJECT_ID, destinationInfo: endpointType, h245Address: optional(transportAddress) },
+const callProceeding = asnSequence(
+  { protocolIdentifier: OBJECT_ID, destinationInfo: endpointType, h245Address: asnOptional(transportAddress) },
   {
     ...unread("callIdentifier", "h245SecurityMode", "tokens", "cryptoTokens"),
     fastStart,
@@ -221,10 +221,10 @@ const callProceeding = sequence(
   },
 );
 
-const connect = sequence(
+const connect = asnSequence(
   {
     protocolIdentifier: OBJECT_ID,
-    h245Address: optional(transportAddress),
+    h245Address: asnOptional(transportAddress),
     destinationInfo: endpointType,
     conferenceID: octets(16),
   },
@@ -236,8 +236,8 @@ const connect = sequence(
   },
 );
 
-const alerting = sequence(
-  { protocolIdentifier: OBJECT_ID, destinationInfo: endpointType, h245Address: optional(transportAddress) },
+const alerting = asnSequence(
+  { protocolIdentifier: OBJECT_ID, destinationInfo: endpointType, h245Address: asnOptional(transportAddress) },
   {
     ...unread("callIdentifier", "h245SecurityMode", "tokens", "cryptoTokens"),
     fastStart,
@@ -246,15 +246,15 @@ const alerting = sequence(
   },
 );
 
-const information = sequence(
+const information = asnSequence(
   { protocolIdentifier: OBJECT_ID },
   unread("callIdentifier", "tokens", "cryptoTokens", "fastStart", "fastConnectRefused", "circuitInfo"),
 );
 
-const releaseComplete = sequence(
+const releaseComplete = asnSequence(
   {
     protocolIdentifier: OBJECT_ID,
-    reason: optional(
+    reason: asnOptional(
       choice(
         nulls(
           "noBandwidth",
@@ -287,12 +287,12 @@ const releaseComplete = sequence(
   ),
 );
 
-const facility = sequence(
+const facility = asnSequence(
   {
     protocolIdentifier: OBJECT_ID,
-    alternativeAddress: optional(transportAddress),
-    alternativeAliasAddress: optional(aliases),
-    conferenceID: optional(octets(16)),
+    alternativeAddress: asnOptional(transportAddress),
+    alternativeAliasAddress: asnOptional(aliases),
+    conferenceID: asnOptional(octets(16)),
     reason: wanted(
       choice(
         nulls("routeCallToGatekeeper", "callForwarded", "routeCallToMC", "undefinedReason"),
@@ -317,24 +317,24 @@ const facility = sequence(
   },
 );
 
-const progress = sequence(
+const progress = asnSequence(
   {
     protocolIdentifier: OBJECT_ID,
     destinationInfo: endpointType,
-    h245Address: optional(transportAddress),
+    h245Address: asnOptional(transportAddress),
     callIdentifier,
-    h245SecurityMode: optional(h245Security),
-    tokens: optional(sequenceOf(clearToken)),
-    cryptoTokens: optional(sequenceOf(cryptoH323Token)),
-    fastStart: optional(fastStart),
+    h245SecurityMode: asnOptional(h245Security),
+    tokens: asnOptional(sequenceOf(clearToken)),
+    cryptoTokens: asnOptional(sequenceOf(cryptoH323Token)),
+    fastStart: asnOptional(fastStart),
   },
   unread("multipleCalls", "maintainConnection", "fastConnectRefused"),
 );
 
 /** What the User-user information element of Q.931 holds. */
-export const h323UserInformation = sequence(
+export const h323UserInformation = asnSequence(
   {
-    "h323-uu-pdu": sequence(
+    "h323-uu-pdu": asnSequence(
       {
         "h323-message-body": choice(
           { setup, callProceeding, connect, alerting, information, releaseComplete, facility },
@@ -348,37 +348,37 @@ export const h323UserInformation = sequence(
         nonStandardControl: REST,
       },
     ),
-    "user-data": optional(REST),
+    "user-data": asnOptional(REST),
   },
   {},
 );
 
 // Registration, admission, status
 
-const gatekeeperRequest = sequence(
+const gatekeeperRequest = asnSequence(
   {
     requestSeqNum,
     protocolIdentifier: OBJECT_ID,
     nonStandardData,
     rasAddress: transportAddress,
     endpointType: REST,
-    ...each(optional(REST), "gatekeeperIdentifier", "callServices", "endpointAlias"),
+    ...each(asnOptional(REST), "gatekeeperIdentifier", "callServices", "endpointAlias"),
   },
   {},
 );
 
-const gatekeeperConfirm = sequence(
+const gatekeeperConfirm = asnSequence(
   {
     requestSeqNum,
     protocolIdentifier: OBJECT_ID,
     nonStandardData,
-    gatekeeperIdentifier: optional(identifier),
+    gatekeeperIdentifier: asnOptional(identifier),
     rasAddress: transportAddress,
   },
   rest("alternateGatekeeper"),
 );
 
-const registrationRequest = sequence(
+const registrationRequest = asnSequence(
   {
     requestSeqNum,
     protocolIdentifier: OBJECT_ID,
@@ -387,67 +387,67 @@ const registrationRequest = sequence(
     callSignalAddress: transportAddresses,
     rasAddress: transportAddresses,
     terminalType: endpointType,
-    terminalAlias: optional(aliases),
-    gatekeeperIdentifier: optional(identifier),
+    terminalAlias: asnOptional(aliases),
+    gatekeeperIdentifier: asnOptional(identifier),
     endpointVendor: vendorIdentifier,
   },
   { alternateEndpoints: UNREAD, timeToLive: wanted(timeToLive), tokens: REST },
 );
 
-const registrationConfirm = sequence(
+const registrationConfirm = asnSequence(
   {
     requestSeqNum,
     protocolIdentifier: OBJECT_ID,
     nonStandardData,
     callSignalAddress: transportAddresses,
-    terminalAlias: optional(aliases),
-    gatekeeperIdentifier: optional(identifier),
+    terminalAlias: asnOptional(aliases),
+    gatekeeperIdentifier: asnOptional(identifier),
     endpointIdentifier: identifier,
   },
   { alternateGatekeeper: UNREAD, timeToLive: wanted(timeToLive), tokens: REST },
 );
 
-const unregistrationRequest = sequence(
+const unregistrationRequest = asnSequence(
   {
     requestSeqNum,
     callSignalAddress: transportAddresses,
-    ...each(optional(REST), "endpointAlias", "nonStandardData", "endpointIdentifier"),
+    ...each(asnOptional(REST), "endpointAlias", "nonStandardData", "endpointIdentifier"),
   },
   {},
 );
 
-const admissionRequest = sequence(
+const admissionRequest = asnSequence(
   {
     requestSeqNum,
     callType,
-    callModel: optional(callModel),
+    callModel: asnOptional(callModel),
     endpointIdentifier: identifier,
-    destinationInfo: optional(aliases),
-    destCallSignalAddress: optional(transportAddress),
-    destExtraCallInfo: optional(aliases),
+    destinationInfo: asnOptional(aliases),
+    destCallSignalAddress: asnOptional(transportAddress),
+    destExtraCallInfo: asnOptional(aliases),
     srcInfo: aliases,
-    srcCallSignalAddress: optional(transportAddress),
+    srcCallSignalAddress: asnOptional(transportAddress),
     bandWidth: REST,
-    ...each(optional(REST), "nonStandardData", "callServices"),
+    ...each(asnOptional(REST), "nonStandardData", "callServices"),
   },
   {},
 );
 
-const admissionConfirm = sequence(
+const admissionConfirm = asnSequence(
   {
     requestSeqNum,
     bandWidth: long,
     callModel,
     destCallSignalAddress: transportAddress,
-    ...each(optional(REST), "irrFrequency", "nonStandardData"),
+    ...each(asnOptional(REST), "irrFrequency", "nonStandardData"),
   },
   {},
 );
 
-const locationRequest = sequence(
+const locationRequest = asnSequence(
   {
     requestSeqNum,
-    endpointIdentifier: optional(identifier),
+    endpointIdentifier: asnOptional(identifier),
     destinationInfo: aliases,
     nonStandardData,
     replyAddress: transportAddress,
@@ -455,17 +455,17 @@ const locationRequest = sequence(
   rest("sourceInfo"),
 );
 
-const locationConfirm = sequence(
+const locationConfirm = asnSequence(
   {
     requestSeqNum,
     callSignalAddress: transportAddress,
     rasAddress: transportAddress,
-    nonStandardData: optional(REST),
+    nonStandardData: asnOptional(REST),
   },
   {},
 );
 
-const infoRequestResponse = sequence(
+const infoRequestResponse = asnSequence(
   {
     nonStandardData,
     requestSeqNum,
@@ -473,7 +473,7 @@ const infoRequestResponse = sequence(
     endpointIdentifier: identifier,
     rasAddress: transportAddress,
     callSignalAddress: transportAddresses,
-    ...each(optional(REST), "endpointAlias", "perCallInfo"),
+    ...each(asnOptional(REST), "endpointAlias", "perCallInfo"),
   },
   {},
 );

@@ -1,5 +1,7 @@
 import {
   anyOctets,
+  asnOptional,
+  asnSequence,
   BOOLEAN,
   choice,
   digits,
@@ -8,9 +10,7 @@ import {
   NULL,
   OBJECT_ID,
   octets,
-  optional,
   REST,
-  sequence,
   sequenceOf,
   UNREAD,
   wanted,
@@ -26,10 +26,10 @@ const word = integer(0, 65535);
 const channel = integer(1, 65535);
 const long = integer(0, 4294967295);
 
-const nonStandardParameter = sequence({
+const nonStandardParameter = asnSequence({
   nonStandardIdentifier: choice({
     object: OBJECT_ID,
-    h221NonStandard: sequence({
+    h221NonStandard: asnSequence({
       t35CountryCode: integer(0, 255),
       t35Extension: integer(0, 255),
       manufacturerCode: word,
@@ -44,11 +44,11 @@ const nsap = octets(1, 20);
 
 const unicastAddress = choice(
   {
-    iPAddress: sequence({ network: wanted(octets(4)), tsapIdentifier: word }, {}),
-    iPXAddress: sequence({ node: octets(6), netnum: octets(4), tsapIdentifier: octets(2) }, {}),
-    iP6Address: sequence({ network: wanted(octets(16)), tsapIdentifier: word }, {}),
+    iPAddress: asnSequence({ network: wanted(octets(4)), tsapIdentifier: word }, {}),
+    iPXAddress: asnSequence({ node: octets(6), netnum: octets(4), tsapIdentifier: octets(2) }, {}),
+    iP6Address: asnSequence({ network: wanted(octets(16)), tsapIdentifier: word }, {}),
     netBios: octets(16),
-    iPSourceRouteAddress: sequence(
+    iPSourceRouteAddress: asnSequence(
       {
         routing: choice({ strict: NULL, loose: NULL }),
         network: octets(4),
@@ -63,8 +63,8 @@ const unicastAddress = choice(
 
 const multicastAddress = choice(
   {
-    iPAddress: sequence({ network: octets(4), tsapIdentifier: word }, {}),
-    iP6Address: sequence({ network: octets(16), tsapIdentifier: word }, {}),
+    iPAddress: asnSequence({ network: octets(4), tsapIdentifier: word }, {}),
+    iP6Address: asnSequence({ network: octets(16), tsapIdentifier: word }, {}),
   },
   { nsap, nonStandardAddress: UNREAD },
 );
@@ -75,36 +75,36 @@ const transportAddress = choice({ unicastAddress, multicastAddress }, {});
 
 const flags = (...names: readonly string[]) => each(BOOLEAN, ...names);
 
-const pictureInterval = optional(integer(1, 32));
-const slowInterval = optional(integer(1, 3600));
+const pictureInterval = asnOptional(integer(1, 32));
+const slowInterval = asnOptional(integer(1, 3600));
 
 const videoCapability = choice(
   {
     nonStandard: nonStandardParameter,
-    h261VideoCapability: sequence(
+    h261VideoCapability: asnSequence(
       {
-        qcifMPI: optional(integer(1, 4)),
-        cifMPI: optional(integer(1, 4)),
+        qcifMPI: asnOptional(integer(1, 4)),
+        cifMPI: asnOptional(integer(1, 4)),
         temporalSpatialTradeOffCapability: BOOLEAN,
         maxBitRate: integer(1, 19200),
         stillImageTransmission: BOOLEAN,
       },
       { videoBadMBsCap: BOOLEAN },
     ),
-    h262VideoCapability: sequence(
+    h262VideoCapability: asnSequence(
       {
         ...flags("SPatML", "MPatLL", "MPatML", "MPatH14", "MPatHL", "SNRatLL", "SNRatML", "SpatialatH14"),
         ...flags("HPatML", "HPatH14", "HPatHL"),
-        videoBitRate: optional(integer(0, 1073741823)),
-        vbvBufferSize: optional(integer(0, 262143)),
-        samplesPerLine: optional(integer(0, 16383)),
-        linesPerFrame: optional(integer(0, 16383)),
-        framesPerSecond: optional(integer(0, 15)),
-        luminanceSampleRate: optional(long),
+        videoBitRate: asnOptional(integer(0, 1073741823)),
+        vbvBufferSize: asnOptional(integer(0, 262143)),
+        samplesPerLine: asnOptional(integer(0, 16383)),
+        linesPerFrame: asnOptional(integer(0, 16383)),
+        framesPerSecond: asnOptional(integer(0, 15)),
+        luminanceSampleRate: asnOptional(long),
       },
       { videoBadMBsCap: BOOLEAN },
     ),
-    h263VideoCapability: sequence(
+    h263VideoCapability: asnSequence(
       {
         sqcifMPI: pictureInterval,
         qcifMPI: pictureInterval,
@@ -114,8 +114,8 @@ const videoCapability = choice(
         maxBitRate: integer(1, 192400),
         ...flags("unrestrictedVector", "arithmeticCoding", "advancedPrediction", "pbFrames"),
         temporalSpatialTradeOffCapability: BOOLEAN,
-        "hrd-B": optional(integer(0, 524287)),
-        bppMaxKb: optional(word),
+        "hrd-B": asnOptional(integer(0, 524287)),
+        bppMaxKb: asnOptional(word),
       },
       {
         slowSqcifMPI: slowInterval,
@@ -128,15 +128,15 @@ const videoCapability = choice(
         h263Options: UNREAD,
       },
     ),
-    is11172VideoCapability: sequence(
+    is11172VideoCapability: asnSequence(
       {
         constrainedBitstream: BOOLEAN,
-        videoBitRate: optional(integer(0, 1073741823)),
-        vbvBufferSize: optional(integer(0, 262143)),
-        samplesPerLine: optional(integer(0, 16383)),
-        linesPerFrame: optional(integer(0, 16383)),
-        pictureRate: optional(integer(0, 15)),
-        luminanceSampleRate: optional(long),
+        videoBitRate: asnOptional(integer(0, 1073741823)),
+        vbvBufferSize: asnOptional(integer(0, 262143)),
+        samplesPerLine: asnOptional(integer(0, 16383)),
+        linesPerFrame: asnOptional(integer(0, 16383)),
+        pictureRate: asnOptional(integer(0, 15)),
+        luminanceSampleRate: asnOptional(long),
       },
       { videoBadMBsCap: BOOLEAN },
     ),
@@ -157,18 +157,18 @@ const audioCapability = choice(
     "g722-64k": frames,
     "g722-56k": frames,
     "g722-48k": frames,
-    g7231: sequence({ "maxAl-sduAudioFrames": frames, silenceSuppression: BOOLEAN }),
+    g7231: asnSequence({ "maxAl-sduAudioFrames": frames, silenceSuppression: BOOLEAN }),
     g728: frames,
     g729: frames,
     g729AnnexA: frames,
-    is11172AudioCapability: sequence(
+    is11172AudioCapability: asnSequence(
       {
         ...flags("layer1", "layer2", "layer3", "sampling32k", "sampling44k1", "sampling48k", "single", "two"),
         bitRate: integer(1, 448),
       },
       {},
     ),
-    is13818AudioCapability: sequence(
+    is13818AudioCapability: asnSequence(
       {
         ...flags("layer1", "layer2", "layer3", "sampling16k", "sampling22k05", "sampling24k", "sampling32k"),
         ...flags("sampling44k1", "sampling48k", "single", "two", "three2-1", "three3-0", "four2-0-2-0", "four2-2"),
@@ -213,7 +213,7 @@ const dataProtocolCapability = choice(
 
 const t84Profile = choice({
   t84Unrestricted: NULL,
-  t84Restricted: sequence(
+  t84Restricted: asnSequence(
     {
       ...flags("qcif", "cif", "ccir601Seq", "ccir601Prog", "hdtvSeq", "hdtvProg", "g3FacsMH200x100"),
       ...flags("g3FacsMH200x200", "g4FacsMMR200x100", "g4FacsMMR200x200", "jbig200x200Seq", "jbig200x200Prog"),
@@ -224,7 +224,7 @@ const t84Profile = choice({
   ),
 });
 
-const dataApplicationCapability = sequence(
+const dataApplicationCapability = asnSequence(
   {
     application: choice(
       {
@@ -232,10 +232,10 @@ const dataApplicationCapability = sequence(
         t120: wanted(dataProtocolCapability),
         "dsm-cc": dataProtocolCapability,
         userData: dataProtocolCapability,
-        t84: sequence({ t84Protocol: dataProtocolCapability, t84Profile }),
+        t84: asnSequence({ t84Protocol: dataProtocolCapability, t84Profile }),
         t434: dataProtocolCapability,
         h224: dataProtocolCapability,
-        nlpid: sequence({ nlpidProtocol: dataProtocolCapability, nlpidData: anyOctets() }),
+        nlpid: asnSequence({ nlpidProtocol: dataProtocolCapability, nlpidData: anyOctets() }),
         dsvdControl: NULL,
         h222DataPartitioning: dataProtocolCapability,
       },
@@ -260,18 +260,18 @@ const dataType = choice(
 
 // Logical channels
 
-const h222LogicalChannelParameters = sequence(
+const h222LogicalChannelParameters = asnSequence(
   {
     resourceID: word,
     subChannelID: integer(0, 8191),
-    "pcr-pid": optional(integer(0, 8191)),
-    programDescriptors: optional(anyOctets()),
-    streamDescriptors: optional(anyOctets()),
+    "pcr-pid": asnOptional(integer(0, 8191)),
+    programDescriptors: asnOptional(anyOctets()),
+    streamDescriptors: asnOptional(anyOctets()),
   },
   {},
 );
 
-const h223LogicalChannelParameters = sequence(
+const h223LogicalChannelParameters = asnSequence(
   {
     adaptationLayerType: choice(
       {
@@ -280,7 +280,7 @@ const h223LogicalChannelParameters = sequence(
         al1NotFramed: NULL,
         al2WithoutSequenceNumbers: NULL,
         al2WithSequenceNumbers: NULL,
-        al3: sequence({ controlFieldOctets: integer(0, 2), sendBufferSize: integer(0, 16777215) }),
+        al3: asnSequence({ controlFieldOctets: integer(0, 2), sendBufferSize: integer(0, 16777215) }),
       },
       { al1M: UNREAD, al2M: UNREAD, al3M: UNREAD },
     ),
@@ -289,9 +289,9 @@ const h223LogicalChannelParameters = sequence(
   {},
 );
 
-const v76LogicalChannelParameters = sequence(
+const v76LogicalChannelParameters = asnSequence(
   {
-    hdlcParameters: sequence(
+    hdlcParameters: asnSequence(
       {
         crcLength: choice({ crc8bit: NULL, crc16bit: NULL, crc32bit: NULL }, {}),
         n401: integer(1, 4095),
@@ -303,7 +303,7 @@ const v76LogicalChannelParameters = sequence(
     uIH: BOOLEAN,
     mode: choice(
       {
-        eRM: sequence(
+        eRM: asnSequence(
           { windowSize: integer(1, 127), recovery: choice({ rej: NULL, sREJ: NULL, mSREJ: NULL }, {}) },
           {},
         ),
@@ -311,37 +311,37 @@ const v76LogicalChannelParameters = sequence(
       },
       {},
     ),
-    v75Parameters: sequence({ audioHeaderPresent: BOOLEAN }, {}),
+    v75Parameters: asnSequence({ audioHeaderPresent: BOOLEAN }, {}),
   },
   {},
 );
 
-const h2250LogicalChannelParameters = sequence(
+const h2250LogicalChannelParameters = asnSequence(
   {
-    nonStandard: optional(sequenceOf(nonStandardParameter)),
+    nonStandard: asnOptional(sequenceOf(nonStandardParameter)),
     sessionID: integer(0, 255),
-    associatedSessionID: optional(integer(1, 255)),
-    mediaChannel: optional(transportAddress),
-    mediaGuaranteedDelivery: optional(BOOLEAN),
-    mediaControlChannel: optional(transportAddress),
-    mediaControlGuaranteedDelivery: optional(REST),
-    silenceSuppression: optional(REST),
-    destination: optional(REST),
-    dynamicRTPPayloadType: optional(REST),
-    mediaPacketization: optional(REST),
+    associatedSessionID: asnOptional(integer(1, 255)),
+    mediaChannel: asnOptional(transportAddress),
+    mediaGuaranteedDelivery: asnOptional(BOOLEAN),
+    mediaControlChannel: asnOptional(transportAddress),
+    mediaControlGuaranteedDelivery: asnOptional(REST),
+    silenceSuppression: asnOptional(REST),
+    destination: asnOptional(REST),
+    dynamicRTPPayloadType: asnOptional(REST),
+    mediaPacketization: asnOptional(REST),
   },
   {},
 );
 
-const networkAccessParameters = sequence(
+const networkAccessParameters = asnSequence(
   {
-    distribution: optional(choice({ unicast: NULL, multicast: NULL }, {})),
+    distribution: asnOptional(choice({ unicast: NULL, multicast: NULL }, {})),
     networkAddress: choice(
       {
-        q2931Address: sequence(
+        q2931Address: asnSequence(
           {
             address: choice({ internationalNumber: digits(1, 16), nsapAddress: nsap }, {}),
-            subaddress: optional(octets(1, 20)),
+            subaddress: asnOptional(octets(1, 20)),
           },
           {},
         ),
@@ -351,18 +351,18 @@ const networkAccessParameters = sequence(
       {},
     ),
     associateConference: BOOLEAN,
-    externalReference: optional(octets(1, 255)),
+    externalReference: asnOptional(octets(1, 255)),
   },
   { t120SetupProcedure: UNREAD },
 );
 
 /** H.225.0 carries these in fastStart. */
-export const openLogicalChannel = sequence(
+export const openLogicalChannel = asnSequence(
   {
     forwardLogicalChannelNumber: channel,
-    forwardLogicalChannelParameters: sequence(
+    forwardLogicalChannelParameters: asnSequence(
       {
-        portNumber: optional(word),
+        portNumber: asnOptional(word),
         dataType: wanted(dataType),
         multiplexParameters: choice(
           { h222LogicalChannelParameters, h223LogicalChannelParameters, v76LogicalChannelParameters },
@@ -371,11 +371,11 @@ export const openLogicalChannel = sequence(
       },
       { forwardLogicalChannelDependency: channel, replacementFor: channel },
     ),
-    reverseLogicalChannelParameters: optional(
-      sequence(
+    reverseLogicalChannelParameters: asnOptional(
+      asnSequence(
         {
           dataType,
-          multiplexParameters: optional(
+          multiplexParameters: asnOptional(
             choice({ h223LogicalChannelParameters, v76LogicalChannelParameters }, { h2250LogicalChannelParameters }),
           ),
         },
@@ -386,15 +386,15 @@ export const openLogicalChannel = sequence(
   { separateStack: networkAccessParameters, encryptionSync: REST },
 );
 
-const openLogicalChannelAck = sequence(
+const openLogicalChannelAck = asnSequence(
   {
     forwardLogicalChannelNumber: channel,
-    reverseLogicalChannelParameters: optional(
-      sequence(
+    reverseLogicalChannelParameters: asnOptional(
+      asnSequence(
         {
           reverseLogicalChannelNumber: channel,
-          portNumber: optional(word),
-          multiplexParameters: optional(choice({ h222LogicalChannelParameters }, { h2250LogicalChannelParameters })),
+          portNumber: asnOptional(word),
+          multiplexParameters: asnOptional(choice({ h222LogicalChannelParameters }, { h2250LogicalChannelParameters })),
         },
         { replacementFor: channel },
       ),
@@ -404,13 +404,13 @@ const openLogicalChannelAck = sequence(
     separateStack: networkAccessParameters,
     forwardMultiplexAckParameters: choice(
       {
-        h2250LogicalChannelAckParameters: sequence(
+        h2250LogicalChannelAckParameters: asnSequence(
           {
-            nonStandard: optional(sequenceOf(nonStandardParameter)),
-            sessionID: optional(integer(1, 255)),
-            mediaChannel: optional(transportAddress),
-            mediaControlChannel: optional(transportAddress),
-            dynamicRTPPayloadType: optional(integer(96, 127)),
+            nonStandard: asnOptional(sequenceOf(nonStandardParameter)),
+            sessionID: asnOptional(integer(1, 255)),
+            mediaChannel: asnOptional(transportAddress),
+            mediaControlChannel: asnOptional(transportAddress),
+            dynamicRTPPayloadType: asnOptional(integer(96, 127)),
           },
           { flowControlToZero: BOOLEAN, portNumber: word },
         ),

@@ -8,7 +8,7 @@ import { tcpPayload, udpPayload } from "../payload.ts";
 import { CALL_HELPER, CONTROL_HELPER, call, callFunctions } from "./call.ts";
 import { h323UserInformation, rasMessage } from "./h225-syntax.ts";
 import { Message, RTP_CHANNELS, SPARE, setHalf } from "./message.ts";
-import { decode, type Value } from "./per.ts";
+import { decodePer, type Value } from "./per.ts";
 import { REGISTRATION_HELPER, registration } from "./registration.ts";
 
 /**
@@ -91,7 +91,7 @@ function userInformation(bytes: Uint8Array, begin: number, end: number): Value |
       const length = (bytes[at + 1] << 8) | bytes[at + 2];
       at += 3;
       if (length < 1 || end - at < length) return undefined;
-      return decode(h323UserInformation, bytes, at + 1, at + length, begin);
+      return decodePer(h323UserInformation, bytes, at + 1, at + length, begin);
     }
     if (end - at < 2) return undefined;
     at += 2 + bytes[at + 1];
@@ -134,7 +134,7 @@ export const rasHelper: Helper = {
   help(context: HelperContext, packet: Packet, l4: number, family: number, slot: number, ctInfo: number): boolean {
     const begin = udpPayload(packet, l4);
     if (begin < 0) return true;
-    const ras = decode(rasMessage, packet.memory.bytes, begin, packet.off + packet.len, begin);
+    const ras = decodePer(rasMessage, packet.memory.bytes, begin, packet.off + packet.len, begin);
     if (ras === undefined) return true;
     packet.l4 = l4;
     const direction = ctInfo >= IP_CT_IS_REPLY ? 1 : 0;

@@ -26,8 +26,8 @@ const IPV4_LEN = 4;
 const IPV6_LEN = 16;
 
 /** What Message.read() found. */
-export const address = new Int32Array(4);
-export let port = 0;
+export const h323Address = new Int32Array(4);
+export let h323Port = 0;
 
 /** One message on its way through a helper. */
 export class Message {
@@ -85,16 +85,16 @@ export class Message {
     setHalf(this.words, this.entry + RTP_PORTS + channel, direction, value);
   }
 
-  /** Reads an address and the port behind it into `address` and `port`. @returns false if it is of another family */
+  /** Reads an address and the port behind it into `h323Address` and `h323Port`. @returns false if it is of another family */
   read(ip: Value | undefined, ip6: Value | undefined): boolean {
     const value = this.family === AF_INET ? ip : ip6;
     if (value === undefined) return false;
     const { view } = this.packet.memory;
     const at = this.payload + value.offset;
     const length = this.family === AF_INET ? IPV4_LEN : IPV6_LEN;
-    address.fill(0);
-    for (let i = 0; i < length; i += 4) address[i >> 2] = view.getInt32(at + i);
-    port = view.getUint16(at + length);
+    h323Address.fill(0);
+    for (let i = 0; i < length; i += 4) h323Address[i >> 2] = view.getInt32(at + i);
+    h323Port = view.getUint16(at + length);
     return true;
   }
 
@@ -111,12 +111,12 @@ export class Message {
 
   /** The address just read is the one at `at`. */
   isAt(at: number): boolean {
-    return sameAddress(address, 0, this.words, at);
+    return sameAddress(h323Address, 0, this.words, at);
   }
 
   /** The address just read is one that can be expected: the sender's own, with a port. */
   get isOwn(): boolean {
-    return port !== 0 && this.isAt(this.own + T.SRC);
+    return h323Port !== 0 && this.isAt(this.own + T.SRC);
   }
 
   /** Writes the IPv4 address at `at` of the words and a port in place. @returns false if there is no memory */

@@ -75,7 +75,7 @@ export const NULL = new Type(Kind.NULL);
 export const BOOLEAN = new Type(Kind.BOOLEAN);
 export const OBJECT_ID = new Type(Kind.OBJECT_ID);
 
-export const optional = (type: Type): Type => type.with({ optional: true });
+export const asnOptional = (type: Type): Type => type.with({ optional: true });
 /** The value is to be kept: where it stands, what number it is, which alternative was chosen. */
 export const wanted = (type: Type): Type => type.with({ wanted: true });
 
@@ -119,7 +119,7 @@ const named = (types: Record<string, Type>): Named[] => Object.entries(types).ma
 const someWanted = (list: readonly Named[]): boolean => list.some(({ type }) => type.wanted);
 
 /** SEQUENCE; with `extension`, perhaps empty, it has an extension marker. */
-export function sequence(root: Record<string, Type>, extension?: Record<string, Type>): Type {
+export function asnSequence(root: Record<string, Type>, extension?: Record<string, Type>): Type {
   const components = named(root);
   const additions = extension === undefined ? undefined : named(extension);
   return new Type(Kind.SEQUENCE).with({
@@ -235,7 +235,7 @@ class Decoder {
   }
 
   /** Decodes a value. @returns undefined if it is malformed or cut off */
-  decode(type: Type, keep: boolean): Value | undefined {
+  decodePer(type: Type, keep: boolean): Value | undefined {
     const kept = keep && type.wanted;
     switch (type.kind) {
       case Kind.BOOLEAN:
@@ -249,7 +249,7 @@ class Decoder {
       case Kind.STRING:
         return this.string(type, kept);
       case Kind.SEQUENCE:
-        return this.sequence(type, kept);
+        return this.asnSequence(type, kept);
       case Kind.SEQUENCE_OF:
         return this.sequenceOf(type, kept);
       case Kind.CHOICE:
@@ -307,7 +307,7 @@ class Decoder {
     return this.has(0, bits) ? this.take(bits) + low : -1;
   }
 
-  private sequence(type: Type, kept: boolean): Value | undefined {
+  private asnSequence(type: Type, kept: boolean): Value | undefined {
     const { root, extension, bits } = type;
     if (!this.has(0, 1)) return undefined;
     const extended = extension !== undefined && this.take(1) === 1;
@@ -318,7 +318,7 @@ class Decoder {
     for (const { name, type: component } of root) {
       if (component.kind === Kind.REST) return value;
       if (component.optional && ((present >>> --left) & 1) === 0) continue;
-      const part = this.decode(component, kept);
+      const part = this.decodePer(component, kept);
       if (part === undefined) return undefined;
       if (kept) value.set(name, part);
     }
@@ -348,7 +348,7 @@ class Decoder {
     const length = this.openType();
     if (length < 0) return undefined;
     const end = this.at + length * 8;
-    const value = kept && type.wanted ? this.decode(type, true) : PASSED;
+    const value = kept && type.wanted ? this.decodePer(type, true) : PASSED;
     this.at = end;
     return value;
   }
@@ -360,7 +360,7 @@ class Decoder {
     const value = kept ? new Value() : PASSED;
     for (let i = 0; i < count; i++) {
       const keep = kept && i < type.limit;
-      const part = type.open ? this.inside(item, keep) : this.decode(item, keep);
+      const part = type.open ? this.inside(item, keep) : this.decodePer(item, keep);
       if (part === undefined) return undefined;
       if (keep) value.items.push(part);
     }
@@ -380,7 +380,7 @@ class Decoder {
     const alternative = known ? list[number].type : UNREAD;
     let part: Value | undefined = PASSED;
     if (extended && alternative.kind !== Kind.REST) part = this.inside(alternative, kept);
-    else if (alternative.kind !== Kind.REST) part = this.decode(alternative, kept);
+    else if (alternative.kind !== Kind.REST) part = this.decodePer(alternative, kept);
     if (part === undefined || !kept) return part;
     const value = new Value();
     if (known) value.set(list[number].name, part);
@@ -393,6 +393,12 @@ class Decoder {
  * @param origin what the offsets of values count from
  * @returns undefined if it is malformed or cut off
  */
-export function decode(type: Type, bytes: Uint8Array, begin: number, end: number, origin: number): Value | undefined {
-  return new Decoder(bytes, origin, begin * 8, end).decode(type, true);
+export function decodePer(
+  type: Type,
+  bytes: Uint8Array,
+  begin: number,
+  end: number,
+  origin: number,
+): Value | undefined {
+  return new Decoder(bytes, origin, begin * 8, end).decodePer(type, true);
 }

@@ -2,7 +2,7 @@ import { IpProto } from "../../../packet/ip.ts";
 import { IPS_EXPECTED, NF_CT_EXPECT_PERMANENT } from "../../../uapi/nfnetlink.ts";
 import { E, T } from "../../layout.ts";
 import { CALL_HELPER, expectSignal } from "./call.ts";
-import { address, type Message, port, SPARE } from "./message.ts";
+import { h323Address, h323Port, type Message, SPARE } from "./message.ts";
 import type { Value } from "./per.ts";
 
 /** Registration, admission and status of H.225.0, between an end and its gatekeeper. */
@@ -46,10 +46,10 @@ const single = (value: Value | undefined): readonly Value[] => (value === undefi
 function gatekeeperConfirm(message: Message, value: Value): boolean {
   const { words, entry, own } = message;
   if (!message.readSignal(value.at("rasAddress"))) return true;
-  if (message.isAt(own + T.SRC) && port === message.sourcePort(own)) return true;
+  if (message.isAt(own + T.SRC) && h323Port === message.sourcePort(own)) return true;
   // An expected connection announces no other: there would be no end to them.
   if ((words[entry + E.STATUS] & IPS_EXPECTED) !== 0) return true;
-  const expectation = message.expectation(IpProto.UDP, address, 0, port);
+  const expectation = message.expectation(IpProto.UDP, h323Address, 0, h323Port);
   expectation.assignHelper = message.helper(REGISTRATION_HELPER, IpProto.UDP);
   return message.expect(expectation);
 }
@@ -66,7 +66,7 @@ function expectCalls(message: Message, list: readonly Value[]): boolean {
   const index = list.findIndex((at) => message.readSignal(at) && message.isOwn);
   if (index < 0) return true;
   const { context, words, other, direction } = message;
-  const said = port;
+  const said = h323Port;
   const expectation = message.expectation(IpProto.TCP, words, other + T.DST, said);
   expectation.assignHelper = message.helper(CALL_HELPER, IpProto.TCP);
   expectation.flags = NF_CT_EXPECT_PERMANENT;
@@ -86,7 +86,8 @@ function expectCalls(message: Message, list: readonly Value[]): boolean {
   return written;
 }
 
-const isLoopback = (message: Message, at: Value): boolean => message.readSignal(at) && address[0] >>> 24 === LOOPBACK;
+const isLoopback = (message: Message, at: Value): boolean =>
+  message.readSignal(at) && h323Address[0] >>> 24 === LOOPBACK;
 
 /** The registration lives as long as the gatekeeper says, or else as long as was asked for. */
 function registrationConfirm(message: Message, value: Value): boolean {
@@ -113,12 +114,12 @@ function admissionRequest(message: Message, value: Value): boolean {
   const { own, other, direction } = message;
   if (!message.isTranslated) return true;
   const called = value.at("destCallSignalAddress");
-  if (message.readSignal(called) && message.isAt(own + T.SRC) && port === message.signalPort(direction)) {
+  if (message.readSignal(called) && message.isAt(own + T.SRC) && h323Port === message.signalPort(direction)) {
     return message.writeSignal(called, other + T.DST, message.signalPort(1 - direction));
   }
   const caller = value.at("srcCallSignalAddress");
   if (!message.readSignal(caller) || !message.isAt(own + T.SRC)) return true;
-  return message.writeSignal(caller, other + T.DST, port);
+  return message.writeSignal(caller, other + T.DST, h323Port);
 }
 
 /** The gatekeeper lets a call go to an end: unless that is who asks, it is expected there. */
@@ -131,7 +132,7 @@ function admissionConfirm(message: Message, value: Value): boolean {
 /** Expects calls to an address that the gatekeeper names. */
 function expectCall(message: Message, at: Value | undefined): boolean {
   if (!message.readSignal(at)) return true;
-  const expectation = message.expectation(IpProto.TCP, address, 0, port);
+  const expectation = message.expectation(IpProto.TCP, h323Address, 0, h323Port);
   expectation.flags = NF_CT_EXPECT_PERMANENT;
   expectation.assignHelper = message.helper(CALL_HELPER, IpProto.TCP);
   return message.expect(expectation);
@@ -147,7 +148,7 @@ function translateOwn(message: Message, list: readonly Value[]): boolean {
   if (!message.isTranslated) return true;
   const { own, other } = message;
   for (const at of list) {
-    if (!message.readSignal(at) || !message.isAt(own + T.SRC) || port !== message.sourcePort(own)) continue;
+    if (!message.readSignal(at) || !message.isAt(own + T.SRC) || h323Port !== message.sourcePort(own)) continue;
     return message.writeSignal(at, other + T.DST, message.destinationPort(other));
   }
   return true;
@@ -159,7 +160,7 @@ function translateKnown(message: Message, list: readonly Value[]): boolean {
   const { own, other, direction } = message;
   const free = message.signalPort(1 - direction);
   for (const [index, at] of list.entries()) {
-    if (!message.readSignal(at) || port !== message.signalPort(direction)) continue;
+    if (!message.readSignal(at) || h323Port !== message.signalPort(direction)) continue;
     if (message.isAt(own + T.SRC)) {
       const first = index > 0 && isLoopback(message, list[0]) ? list[0] : at;
       return message.writeSignal(first, other + T.DST, free);
