@@ -122,6 +122,17 @@ Napi::Value SeqpacketServer::Prompt(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value SeqpacketServer::Pause(const Napi::CallbackInfo& info) {
+  const uint32_t id = Argument(info, 0);
+  Connection* connection = Find(id);
+  const bool paused = info[1].ToBoolean();
+  if (connection == nullptr || connection->poller || connection->paused == paused) return info.Env().Undefined();
+  connection->paused = paused;
+  const bool done = paused ? Control(EPOLL_CTL_DEL, connection->fd.get(), 0, 0) : Watch(id, EPOLL_CTL_ADD);
+  if (!done) HangUp(id);
+  return info.Env().Undefined();
+}
+
 Napi::Value SeqpacketServer::Disconnect(const Napi::CallbackInfo& info) {
   const uint32_t id = Argument(info, 0);
   if (Find(id) != nullptr) Drop(id);

@@ -43,6 +43,7 @@ Napi::Function SeqpacketServer::Define(Napi::Env env) {
                          InstanceMethod("senderPrivileged", &SeqpacketServer::SenderPrivileged),
                          InstanceMethod("held", &SeqpacketServer::Held),
                          InstanceMethod("prompt", &SeqpacketServer::Prompt),
+                         InstanceMethod("pause", &SeqpacketServer::Pause),
                          InstanceMethod("disconnect", &SeqpacketServer::Disconnect),
                          InstanceMethod("close", &SeqpacketServer::CloseMethod),
                      });
@@ -203,7 +204,7 @@ void SeqpacketServer::Accept() {
     connection.peer.Accepted(connection.fd.get());
     connection.hello_received = connection.privileged = false;
     connection.cookie = 0;
-    connection.watching = false;
+    connection.watching = connection.paused = false;
     connection.polled = false;
     if (!Control(EPOLL_CTL_ADD, connection.fd.get(), EPOLLIN | EPOLLRDHUP, Tag(id))) {
       connection.peer.Release();
@@ -250,7 +251,7 @@ void SeqpacketServer::Read(uint32_t id, uint64_t tag) {
     const uint32_t flags = (trusted ? kTrusted : 0) | (arrival.truncated ? kTruncated : 0);
     prompt ? DispatchPrompt(tag, size, flags) : Dispatch(id, size, flags);
     // Of a prompt() connection the next request cannot be there yet; its poller waits for it.
-    if (!Alive(tag) || connections_[id].poller) return;
+    if (!Alive(tag) || connections_[id].poller || connections_[id].paused) return;
   }
   // More may wait. Edge-triggered events do not repeat: ask anew.
   if (connections_[id].watching && !Arm(id)) HangUp(id);
@@ -279,15 +280,19 @@ void SeqpacketServer::Drop(uint32_t id) {
   free_.push_back(id);
 }
 
-bool SeqpacketServer::Arm(uint32_t id) {
-  return Control(EPOLL_CTL_MOD, connections_[id].fd.get(), EPOLLIN | EPOLLRDHUP | EPOLLOUT | EPOLLET, Tag(id));
+bool SeqpacketServer::Watch(uint32_t id, int operation) {
+  const Connection& connection = connections_[id];
+  const uint32_t events = EPOLLIN | EPOLLRDHUP | (connection.watching ? EPOLLOUT | EPOLLET : 0);
+  return Control(operation, connection.fd.get(), events, Tag(id));
 }
+
+bool SeqpacketServer::Arm(uint32_t id) { return connections_[id].paused || Watch(id, EPOLL_CTL_MOD); }
 
 void SeqpacketServer::CheckDrained(uint32_t id) {
   int queued = 0;
   const int fd = connections_[id].fd.get();
   if (ioctl(fd, SIOCOUTQ, &queued) == 0 && queued >= kDrained) return;
   connections_[id].watching = false;
-  if (!Control(EPOLL_CTL_MOD, fd, EPOLLIN | EPOLLRDHUP, Tag(id))) return HangUp(id);
+  if (!connections_[id].paused && !Watch(id, EPOLL_CTL_MOD)) return HangUp(id);
   Call(drained_, {Id(id)});
 }

@@ -47,6 +47,8 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
     uint32_t generation = 0;
     /// drained() is to be called.
     bool watching = false;
+    /// No records are taken: it is not in the epoll instance.
+    bool paused = false;
     /// Of a connection that prompt() was called for: it is not in the epoll instance.
     std::unique_ptr<Poller> poller;
     /// Where its client may post requests, and whether it is polled now.
@@ -100,6 +102,9 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
   /// Takes up to kRecordsPerTurn records of a connection.
   void Read(uint32_t id, uint64_t tag);
 
+  /// Adds the connection to the epoll instance, or changes what is waited for.
+  bool Watch(uint32_t id, int operation);
+
   /// Waits for the send buffer to drain, edge-triggered: once three quarters are free, every record that is read is an edge.
   bool Arm(uint32_t id);
 
@@ -143,6 +148,9 @@ class SeqpacketServer : public Napi::ObjectWrap<SeqpacketServer> {
   /// waited for by a poll handle without the epoll instance in between: the kernel then wakes this thread on the sender's
   /// processor. `mailbox`: the client may post them too; the next answer brings it the memory.
   Napi::Value Prompt(const Napi::CallbackInfo& info);
+
+  /// pause(id, paused): takes no records of a connection that prompt() was not called for, or takes them again.
+  Napi::Value Pause(const Napi::CallbackInfo& info);
 
   /// disconnect(id): closed() is not called.
   Napi::Value Disconnect(const Napi::CallbackInfo& info);

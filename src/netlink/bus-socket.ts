@@ -23,6 +23,15 @@ import type { NetlinkMessage } from "./message.ts";
 import { checkFlagOption, type NetlinkSender, type NetlinkSink } from "./socket-options.ts";
 import type { MessageWriter } from "./writer.ts";
 
+/**
+ * A request whose work would take long: it is done in steps, with packets and other clients' requests in between where the
+ * transport allows. The request is acknowledged after the last one.
+ */
+export interface LongRequest {
+  /** Does a part of the work, of less than a millisecond. @returns whether that was the last. @throws Errno */
+  step(): boolean;
+}
+
 /** The kernel side of a netlink protocol. */
 export interface NetlinkProtocol {
   /** Highest multicast group number. */
@@ -30,10 +39,11 @@ export interface NetlinkProtocol {
   /** True if every datagram needs a privileged socket: the first message is answered with EPERM, the rest dropped. */
   readonly privileged: boolean;
   /**
-   * Executes one request; replies go out by `socket.send` before it returns. A returned dump is started.
+   * Executes one request; replies go out by `socket.send` before it returns. A returned dump is started, a long request is
+   * worked off.
    * @throws Errno answered with NLMSG_ERROR
    */
-  handle(message: NetlinkMessage, socket: BusSocket): Dump | undefined;
+  handle(message: NetlinkMessage, socket: BusSocket): Dump | LongRequest | undefined;
   /**
    * Asked before a socket joins a group.
    * @throws Errno EPERM, ENOENT
@@ -66,6 +76,8 @@ export interface SocketBus {
   multicast(protocol: number, group: number, datagram: Uint8Array, exclude?: number): number;
 }
 
+const always = (): boolean => true;
+
 /** The kernel's side of one open socket. */
 export class BusSocket {
   /** Datagrams that were lost because the receive buffer was full (the Drops column of /proc/net/netlink). */
@@ -85,6 +97,8 @@ export class BusSocket {
   private dumpLength = 0;
   /** Result of the last fill(), kept while NLMSG_DONE waits for room. */
   private dumpResult = 1;
+  /** The request that receivePart() stopped in. */
+  private unfinished: LongRequest | undefined = undefined;
 
   /** Made by NetlinkBus.open(). */
   constructor(
@@ -108,17 +122,27 @@ export class BusSocket {
    * @param bytes hold it between `start` and `end`; only lent
    */
   receive(bytes: Uint8Array, start = 0, end = bytes.length): void {
-    if (this.closed) return;
-    this.walk(bytes, start, end);
-    this.handler.endDatagram?.();
+    this.receivePart(bytes, start, end, always);
   }
 
-  private walk(bytes: Uint8Array, start: number, end: number): void {
+  /**
+   * As receive(), as long as `mayGoOn` says so, which is asked after each message and each step of a long request.
+   * @returns where the rest begins, for the next call, or `end` when all has been executed. Until that is so, no other
+   * datagram may be given to the socket but by a handler's own delivery
+   */
+  receivePart(bytes: Uint8Array, start: number, end: number, mayGoOn: () => boolean): number {
+    if (this.closed) return end;
+    const rest = this.walk(bytes, start, end, mayGoOn);
+    this.handler.endDatagram?.();
+    return rest;
+  }
+
+  private walk(bytes: Uint8Array, start: number, end: number, mayGoOn: () => boolean): number {
     const view = this.bus.viewOf(bytes);
     let at = start;
     while (end - at >= NLMSG_HDRLEN) {
       const length = view.getUint32(at, true);
-      if (length < NLMSG_HDRLEN || length > end - at) return;
+      if (length < NLMSG_HDRLEN || length > end - at) return end;
       const message = this.bus.takeMessage();
       message.bytes = bytes;
       message.view = view;
@@ -131,24 +155,33 @@ export class BusSocket {
       if (this.handler.privileged && !this.privileged) {
         this.acknowledge(message, EPERM);
         this.bus.giveMessage(message);
-        return;
+        return end;
       }
-      this.dispatch(message);
+      const done = this.dispatch(message, mayGoOn);
       this.bus.giveMessage(message);
-      if (this.closed) return;
+      if (this.closed) return end;
+      if (!done) return at;
       at += (length + 3) & ~3;
+      if (!mayGoOn()) return Math.min(at, end);
     }
+    return end;
   }
 
-  /** Runs one request and sends its acknowledgment or error. */
-  private dispatch(message: NetlinkMessage): void {
+  /** Runs one request and sends its acknowledgment or error. @returns false: it is long, and not done yet */
+  private dispatch(message: NetlinkMessage, mayGoOn: () => boolean): boolean {
     let errno = 0;
     if ((message.flags & NLM_F_REQUEST) !== 0 && message.type >= NLMSG_MIN_TYPE) {
       try {
-        const dump = this.handler.handle(message, this);
-        if (dump !== undefined) {
-          this.startDump(dump, message);
-          return;
+        const work = this.unfinished ?? this.handler.handle(message, this);
+        this.unfinished = undefined;
+        if (work !== undefined && "fill" in work) {
+          this.startDump(work, message);
+          return true;
+        }
+        while (work !== undefined && !work.step()) {
+          if (mayGoOn()) continue;
+          this.unfinished = work;
+          return false;
         }
       } catch (error) {
         if (error instanceof Errno) {
@@ -162,6 +195,7 @@ export class BusSocket {
       }
     }
     if ((message.flags & NLM_F_ACK) !== 0 || errno !== 0) this.acknowledge(message, errno);
+    return true;
   }
 
   /** Delivers one datagram to user space. @returns 0 or -EAGAIN: lost (spec/upcalls U-033) */

@@ -21,6 +21,8 @@ export class Channel {
   privileged = false;
   /** What it counts for against the bounds of its user (ConnectionLimits). */
   cost = 0;
+  /** Of a control channel: a request is under way, whose answer it waits for. */
+  asking = false;
   /** Its hello is to be refused: its user has too many connections. */
   refused = false;
   constructor(

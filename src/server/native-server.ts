@@ -20,6 +20,8 @@ export interface NativeServer {
   held(): number;
   /** Waits for this connection's packets with a poll handle of its own. `mailbox`: its client may post them (docs/transport.md). */
   prompt(id: number, mailbox: boolean): void;
+  /** Takes no packets of a connection that prompt() was not called for, or takes them again. Its end is seen when it does. */
+  pause(id: number, paused: boolean): void;
   /** Closes a connection; closed() is not called. */
   disconnect(id: number): void;
   close(): void;

@@ -40,6 +40,7 @@ import { Channel, type Peer } from "./channel.ts";
 import { type ConnectionLimitOptions, ConnectionLimits, defaultLimits, NAMESPACE_COST } from "./connection-limits.ts";
 import { type NativeHandlers, type NativeServer, Output, PacketFlag, type SeqpacketAddon } from "./native-server.ts";
 import { RecordSender } from "./record-sender.ts";
+import { SendQueue } from "./send-queue.ts";
 import { ServerSocket } from "./server-socket.ts";
 
 /** Options of NetlinkServer. */
@@ -100,6 +101,7 @@ export class NetlinkServer {
   private readonly helloTimer: NodeJS.Timeout;
   private readonly inode = netnsInode();
   private readonly sender = new RecordSender(() => this.server);
+  private readonly queue = new SendQueue(this.sender, (error) => this.host.bus.onFault?.(error));
 
   /**
    * Listens on the path.
@@ -151,6 +153,7 @@ export class NetlinkServer {
   /** Closes all sockets and connections and removes the path. */
   close(): void {
     clearInterval(this.helloTimer);
+    this.queue.finish();
     for (const id of [...this.channels.keys()]) this.forget(id);
     this.server.close();
   }
@@ -208,8 +211,15 @@ export class NetlinkServer {
   private onPacket(id: number, length: number, flags: number): number {
     const channel = this.channels.get(id) as Channel;
     if (channel.kind === undefined) return this.onHello(id, channel, length, flags);
-    if (channel.kind === ChannelKind.Control) return this.onRequest(channel, length);
-    this.onDatagram(channel.socket as ServerSocket, length);
+    if (channel.kind === ChannelKind.Data) {
+      this.onDatagram(id, channel.socket as ServerSocket, length);
+      return 0;
+    }
+    if (!channel.asking) return this.onRequest(id, channel, length);
+    // Its client breaks the protocol: it has not waited for its answer.
+    this.stats.malformed++;
+    this.forget(id);
+    this.server.disconnect(id);
     return 0;
   }
 
@@ -263,14 +273,28 @@ export class NetlinkServer {
   }
 
   /** A datagram written to a data channel itself: a send without an answer. */
-  private onDatagram(socket: ServerSocket, length: number): void {
+  private onDatagram(id: number, socket: ServerSocket, length: number): void {
     this.stats.requests++;
-    const { host } = socket;
-    const send = (): void => socket.send(this.input, 0, Math.min(length, REQUEST_MAX), 0);
-    this.errnoOf(() => (host.run === undefined ? send() : host.run(send)));
+    const resume = (): void => {
+      if (this.channels.get(id)?.socket === socket) this.server.pause(id, false);
+    };
+    const errno = this.queue.send(socket, this.input, 0, Math.min(length, REQUEST_MAX), 0, resume);
+    if (errno === undefined) this.server.pause(id, true);
   }
 
-  private onRequest(channel: Channel, length: number): number {
+  /** TransportOp.Send. @returns length of the answer; 0: it comes later */
+  private onSend(id: number, channel: Channel, socket: ServerSocket, length: number, receiveLength: number): number {
+    const errno = this.queue.send(socket, this.input, REQUEST_BYTES, length, receiveLength, (late) => {
+      channel.asking = false;
+      if (this.channels.get(id) !== channel) return;
+      this.server.send(id, this.answer(late, socket.flags));
+    });
+    if (errno !== undefined) return this.answer(errno, socket.flags);
+    channel.asking = true;
+    return 0;
+  }
+
+  private onRequest(id: number, channel: Channel, length: number): number {
     this.stats.requests++;
     if (length < REQUEST_BYTES || length > REQUEST_MAX) {
       this.stats.malformed++;
@@ -291,20 +315,20 @@ export class NetlinkServer {
     if (socket === undefined || socket.idHigh !== view.getUint32(RequestAt.IdHigh, true)) return this.answer(EBADF);
     socket.answerA = 0;
     socket.answerB = 0;
-    if (op === TransportOp.Send && b === SEND_UNPRIVILEGED) this.sender.waive();
+    if (op === TransportOp.Send) {
+      if (b === SEND_UNPRIVILEGED) this.sender.waive();
+      return this.onSend(id, channel, socket, length, a);
+    }
     const { host } = socket;
     const errno = this.errnoOf(() => {
-      if (host.run === undefined) this.execute(socket, op, a, b, length);
-      else host.run(() => this.execute(socket, op, a, b, length));
+      if (host.run === undefined) this.execute(socket, op, a, b);
+      else host.run(() => this.execute(socket, op, a, b));
     });
     return this.answer(errno, socket.flags, socket.answerA, socket.answerB);
   }
 
-  private execute(socket: ServerSocket, op: number, a: number, b: number, length: number): void {
+  private execute(socket: ServerSocket, op: number, a: number, b: number): void {
     switch (op) {
-      case TransportOp.Send:
-        socket.send(this.input, REQUEST_BYTES, length, a);
-        break;
       case TransportOp.More:
         socket.more(a);
         break;
@@ -411,13 +435,19 @@ export class NetlinkServer {
     const channel = this.channels.get(id);
     this.channels.delete(id);
     if (channel === undefined) return;
-    const { socket, host } = channel;
+    const { socket, host, kind } = channel;
     this.uncount(channel);
-    if (socket !== undefined) {
-      this.sockets.delete(socket.idLow);
-      socket.close();
+    const release = (): void => {
+      socket?.close();
+      if (kind !== undefined) host.release?.();
+    };
+    if (socket === undefined) {
+      release();
+      return;
     }
-    if (channel.kind !== undefined) host.release?.();
+    this.sockets.delete(socket.idLow);
+    // What it has sent is executed to the end, as by a process that is killed within sendmsg().
+    this.queue.whenIdle(socket, release);
   }
 
   private uncount(channel: Channel): void {

@@ -19,6 +19,11 @@ export class RecordSender implements NetlinkSender {
     this.known = trusted ? undefined : false;
   }
 
+  /** A record of which a part has been handled is gone on with. @param privileged what its sender was then */
+  resume(privileged: boolean): void {
+    this.known = privileged;
+  }
+
   /** The sender waives its privilege for this record. */
   waive(): void {
     this.known = false;

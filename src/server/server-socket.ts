@@ -70,12 +70,14 @@ export class ServerSocket implements NetlinkSink {
     this.answerA = handle.portId;
   }
 
-  send(bytes: Uint8Array, start: number, end: number, receiveLength: number): void {
+  /** Executes messages: see BusSocket.receivePart(). @throws Errno ENODATA: there are none */
+  send(bytes: Uint8Array, start: number, end: number, receiveLength: number, mayGoOn: () => boolean): number {
     if (start === end) throw new Errno(ENODATA);
     const handle = this.bound();
     if (receiveLength !== 0) handle.receiveLength = receiveLength;
-    handle.receive(bytes, start, end);
-    this.prefetchDump();
+    const rest = handle.receivePart(bytes, start, end, mayGoOn);
+    if (rest >= end) this.prefetchDump();
+    return rest;
   }
 
   /** TransportOp.More: continues a dump. `receiveLength`: 0 = as before. */

@@ -2,7 +2,7 @@ import type { Conntrack } from "../../conntrack/conntrack.ts";
 import { Errno } from "../../core/errors.ts";
 import { type KernelProfile, kernelProfile } from "../../core/kernel-profile.ts";
 import type { NetlinkBus } from "../../netlink/bus.ts";
-import type { BusSocket, NetlinkProtocol } from "../../netlink/bus-socket.ts";
+import type { BusSocket, LongRequest, NetlinkProtocol } from "../../netlink/bus-socket.ts";
 import type { Dump } from "../../netlink/dump.ts";
 import type { NetlinkMessage } from "../../netlink/message.ts";
 import { type AttributeSet, attributeSet } from "../../netlink/schema/index.ts";
@@ -95,7 +95,7 @@ export class Ctnetlink implements NetlinkProtocol {
   }
 
   /** NetlinkProtocol. */
-  handle(message: NetlinkMessage, socket: BusSocket): Dump | undefined {
+  handle(message: NetlinkMessage, socket: BusSocket): Dump | LongRequest | undefined {
     const { view, payload, type } = message;
     if (message.length < NLMSG_HDRLEN + NFGENMSG_LEN) return undefined;
     const subsystem = type >>> 8;
