@@ -14,6 +14,7 @@ export {
   type AnyAttributeSet,
   type Attribute,
   type Definitions,
+  INTEGER_SIZE,
   type NamedAttribute,
   Rule,
   type Values,
