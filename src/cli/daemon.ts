@@ -1,13 +1,13 @@
 import { spawn } from "node:child_process";
 import { closeSync, openSync, writeSync } from "node:fs";
 import type { Readable } from "node:stream";
-import { NokmodError } from "../core/errors.ts";
+import { NokmodError, systemErrorCode } from "../core/errors.ts";
 import { print } from "./output.ts";
 
 /** Environment variable with the descriptor by which a daemon reports to the process that started it. */
 const REPORT_FD = "NOKMOD_REPORT_FD";
 
-/** How a start ended. */
+/** Outcome of a start, as JSON on the pipe. */
 interface Report {
   /** Text for people: the readiness line, or what went wrong. */
   readonly message: string;
@@ -15,17 +15,23 @@ interface Report {
   readonly code?: string;
 }
 
-/** Reports to the process that started this daemon; does nothing in the foreground, and the second time. */
-export function report(message: string, code?: string): void {
+/**
+ * Reports to the process that started this daemon; does nothing in the foreground, and the second time.
+ * @returns code of the failed system call; EPIPE is none: the starter has not waited
+ */
+export function report(message: string, code?: string): string | undefined {
   const fd = process.env[REPORT_FD];
-  if (fd === undefined) return;
+  if (fd === undefined) return undefined;
   delete process.env[REPORT_FD];
   const text: Report = { message, code };
   try {
     writeSync(Number(fd), JSON.stringify(text));
     closeSync(Number(fd));
-  } catch {
-    // EPIPE: who started it has not waited. The daemon goes on without.
+    return undefined;
+  } catch (error) {
+    const failure = systemErrorCode(error);
+    if (failure === undefined) throw error;
+    return failure === "EPIPE" ? undefined : failure;
   }
 }
 
@@ -48,9 +54,11 @@ export async function daemonize(log: string | undefined): Promise<void> {
   pipe.on("data", (chunk: Buffer) => {
     text += chunk;
   });
-  await new Promise<void>((resolve) => {
+  await new Promise<void>((resolve, reject) => {
     pipe.once("close", resolve);
-    child.once("error", () => resolve());
+    child.once("error", (cause) => {
+      reject(new NokmodError("ERR_START_FAILED", `cannot start the daemon: ${cause.message}`, { cause }));
+    });
   });
   const { message, code } = parse(text);
   if (code !== undefined) throw new NokmodError(code, message);
@@ -62,7 +70,8 @@ function openLog(path: string): number {
   try {
     return openSync(path, "a");
   } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
+    const code = systemErrorCode(cause);
+    if (code === undefined) throw cause;
     throw new NokmodError("ERR_LOG_FILE", `cannot write the log ${path}: ${code}`, { cause });
   }
 }
@@ -70,8 +79,9 @@ function openLog(path: string): number {
 function parse(text: string): Report {
   try {
     return JSON.parse(text) as Report;
-  } catch {
-    // Nothing, or half of it: the daemon has ended before it could report.
+  } catch (error) {
+    // Nothing, or half a report: the daemon has ended before it could write it.
+    if (!(error instanceof SyntaxError)) throw error;
     return { message: "nokmod ended before it could take requests", code: "ERR_START_FAILED" };
   }
 }

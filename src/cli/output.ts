@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { styleText } from "node:util";
-import { Errno, errnoName, NokmodError } from "../core/errors.ts";
+import { Errno, errnoName, NokmodError, systemErrorCode } from "../core/errors.ts";
 import * as errno from "../uapi/errno.ts";
 
 type Style = Parameters<typeof styleText>[0];
@@ -8,7 +8,7 @@ type Style = Parameters<typeof styleText>[0];
 /** Colours on a terminal, none in a file or pipe, and none with NO_COLOR (https://no-color.org). */
 const coloured = process.stdout.isTTY === true && process.env.NO_COLOR === undefined;
 
-/** The text in a style, where the output can show it. */
+/** The text in a style if stdout is a terminal, else as it is. */
 export function paint(style: Style, text: string): string {
   return coloured ? styleText(style, text) : text;
 }
@@ -18,7 +18,7 @@ export function print(line = ""): void {
   process.stdout.write(`${line}\n`);
 }
 
-/** Prints a value for programs. */
+/** Prints a value as JSON; bytes as a string of hexadecimal digits. */
 export function printJson(value: unknown): void {
   print(
     JSON.stringify(value, (_key, item) => (item instanceof Uint8Array ? Buffer.from(item).toString("hex") : item), 2),
@@ -44,7 +44,7 @@ export function printTable(columns: readonly Column[], rows: readonly (readonly 
   for (const row of cells) print(line(row));
 }
 
-/** What the errnos that people meet here mean; EPERM is told of with the capability. */
+/** Text for errnos of the datapath; EPERM is missing because its text names the capability. */
 const MEANINGS: Record<number, string> = {
   [errno.ENOENT]: "not there",
   [errno.EBUSY]: "in use",
@@ -58,22 +58,23 @@ const MEANINGS: Record<number, string> = {
 const CAP_NET_ADMIN = 12n;
 const CAP_NET_RAW = 13n;
 
-/** The capability for want of which this process gets EPERM from the kernel's devices. */
+/** The capability that this process lacks when the kernel's devices answer EPERM. */
 export function missingCapability(): string {
-  let effective: bigint;
+  let status = "";
   try {
-    effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1]}`);
-  } catch {
-    // No /proc: the one that most lack.
-    return "CAP_NET_ADMIN";
+    status = readFileSync("/proc/self/status", "utf8");
+  } catch (error) {
+    // ENOENT, EACCES: no /proc. The answer is then the capability that most processes lack.
+    if (systemErrorCode(error) === undefined) throw error;
   }
+  const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? "0"}`);
   const has = (capability: bigint): boolean => ((effective >> capability) & 1n) === 1n;
   return has(CAP_NET_ADMIN) && !has(CAP_NET_RAW) ? "CAP_NET_RAW" : "CAP_NET_ADMIN";
 }
 
 /**
- * What went wrong, for people: one line that names what and where, and ends with the code of the error.
- * @param capability that EPERM means, as missingCapability() tells
+ * One line for people about an error: what failed and where, and at the end the code of the error.
+ * @param capability to name for EPERM: missingCapability()
  */
 export function describeError(error: unknown, capability = "CAP_NET_ADMIN"): string {
   if (error instanceof Errno) {
@@ -91,8 +92,8 @@ const ENDS_WITH_CODE = /\([A-Z][A-Z0-9_]+\)$/;
 const withCode = ({ message, code }: NokmodError): string => `${message} (${code})`;
 
 /**
- * Ends the program quietly when the reader of its output has gone, as `nokmod show | head -1` lets it. What else can go
- * wrong with output, such as a full disk, ends it with an error.
+ * Ends the program with status 0 on EPIPE of stdout, as after `nokmod show | head -1`, and with status 1 and a message on
+ * any other error of stdout, such as ENOSPC.
  */
 export function watchOutput(): void {
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
@@ -102,17 +103,17 @@ export function watchOutput(): void {
     }
     process.exit();
   });
-  // Nobody can be told of it.
+  // Without stderr there is nowhere left to report to.
   process.stderr.on("error", () => {});
 }
 
-/** For a program that goes on when the readers of its output have gone. */
+/** Ignores errors of stdout and stderr from now on: the datapath goes on when nobody reads its output. */
 export function ignoreOutputErrors(): void {
   process.stdout.removeAllListeners("error").on("error", () => {});
   process.stderr.removeAllListeners("error").on("error", () => {});
 }
 
-/** The known name nearest to a mistyped one, or undefined when none is near. */
+/** The known name with the smallest edit distance to a mistyped one; undefined when none is within a third of its length. */
 export function nearest(name: string, known: Iterable<string>): string | undefined {
   let best: string | undefined;
   let least = Math.max(2, Math.floor(name.length / 3)) + 1;
@@ -140,7 +141,7 @@ function editDistance(a: string, b: string): number {
   return previous[b.length];
 }
 
-/** 1234567 → `1.2M`; for tables that people read. */
+/** A count in at most four characters or with its unit: 1234567 → `1.2M`. */
 export function brief(count: number): string {
   if (count < 10_000) return String(count);
   const units = ["", "k", "M", "G", "T"];

@@ -1,5 +1,5 @@
 import { rmSync } from "node:fs";
-import { NokmodError } from "../core/errors.ts";
+import { NokmodError, systemErrorCode } from "../core/errors.ts";
 import { readPlainFile, replaceFile } from "../runtime/atomic-file.ts";
 
 const MODE = 0o644;
@@ -12,7 +12,8 @@ export function writePidfile(path: string): void {
   try {
     replaceFile(path, `${process.pid}\n`, { mode: MODE, durable: false });
   } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
+    const code = systemErrorCode(cause);
+    if (code === undefined) throw cause;
     throw new NokmodError("ERR_PIDFILE", `cannot write the pidfile ${path}: ${code}`, { cause });
   }
 }
@@ -23,6 +24,8 @@ export function removePidfile(path: string): string | undefined {
     if (readPlainFile(path)?.trim() === String(process.pid)) rmSync(path, { force: true });
     return undefined;
   } catch (error) {
-    return `cannot remove the pidfile ${path}: ${(error as NodeJS.ErrnoException).code ?? error}`;
+    const reason = error instanceof NokmodError ? error.code : systemErrorCode(error);
+    if (reason === undefined) throw error;
+    return `cannot remove the pidfile ${path}: ${reason}`;
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Imported before anything else by main.ts. Node opens its inspector, a debugger for everybody in the network namespace,
- * when SIGUSR1 comes and nobody listens for it; a listener takes that action's place for as long as the process runs.
+ * Ignores SIGUSR1. Without a listener Node opens its inspector on that signal: a debugger for everybody in the network
+ * namespace. main.ts imports this file before any other.
  */
 process.on("SIGUSR1", () => {});

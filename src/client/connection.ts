@@ -1,15 +1,17 @@
 import { Errno } from "../core/errors.ts";
 import { parseIpv4, parseIpv6 } from "../net/address.ts";
 import type { AttributeSet, Definitions, SetValues, Values } from "../netlink/schema/index.ts";
-import { connectionAttributes, type protoinfoAttributes, type tupleAttributes } from "../schema/ctnetlink.ts";
+import {
+  connectionAttributes,
+  NFGENMSG_LEN,
+  type protoinfoAttributes,
+  type tupleAttributes,
+} from "../schema/ctnetlink.ts";
 import { EINVAL } from "../uapi/errno.ts";
 import { AF_INET6 } from "../uapi/socket.ts";
 import type { MessageView } from "./message.ts";
 
 /** Connections as ctnetlink sends them, decoded by the tables of src/schema/ctnetlink.ts. */
-
-/** struct nfgenmsg: u8 family, u8 version, be16 resource id. */
-export const NFGENMSG_LEN = 4;
 
 /** One direction of a connection (CTA_TUPLE_*). */
 export interface ConnectionTuple {

@@ -1,16 +1,9 @@
 export { ipv4Text, ipv6Text, macText } from "../net/address.ts";
 export { Batch } from "./batch.ts";
-export {
-  type Connection,
-  type ConnectionCounters,
-  type ConnectionEvent,
-  type ConnectionFormat,
-  type ConnectionTuple,
-  ConntrackClient,
-  decodeConnection,
-  formatConnection,
-  formatConntrackLine,
-} from "./conntrack.ts";
+export { type Connection, type ConnectionCounters, type ConnectionTuple, decodeConnection } from "./connection.ts";
+export { type ConnectionEvent, ConntrackClient } from "./conntrack.ts";
+export { type ConnectionFormat, formatConnection } from "./format/connection.ts";
+export { formatConntrackLine } from "./format/conntrack-line.ts";
 export { type FormatOptions, formatActions, formatFlow, formatKey, formatUfid } from "./format/index.ts";
 export {
   GenlBatch,

@@ -1,14 +1,8 @@
 import { ipv6LongText, parseIpv6 } from "../net/address.ts";
 import * as nf from "../uapi/nfnetlink.ts";
 import { AF_INET6 } from "../uapi/socket.ts";
-import {
-  type Connection,
-  type ConnectionCounters,
-  type ConnectionTuple,
-  PROTOCOLS,
-  SCTP_STATES,
-  TCP_STATES,
-} from "./conntrack.ts";
+import type { Connection, ConnectionCounters, ConnectionTuple } from "./connection.ts";
+import { PROTOCOLS, SCTP_STATES, TCP_STATES } from "./format/conntrack-names.ts";
 
 const IPPROTO_IGMP = 2;
 const IPPROTO_TCP = 6;

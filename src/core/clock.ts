@@ -23,7 +23,7 @@ const MONOTONIC_BASE = (() => {
   return seconds * 1e3 + nanoseconds / 1e6 - performance.now();
 })();
 
-/** A clock that moves only when told to: for tests and virtual time. */
+/** A clock of virtual time, which moves only by advance(). */
 export class ManualClock implements Clock {
   constructor(
     private now = 1_000_000,

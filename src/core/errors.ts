@@ -14,7 +14,7 @@ export class NokmodError extends Error {
 
 /**
  * A request that fails as the kernel would fail it. Thrown by control-plane code only; turned into one NLMSG_ERROR
- * (with extended-ack attributes where given) at the border, in src/netlink.
+ * (with extended-ack attributes where given) by src/netlink.
  */
 export class Errno extends NokmodError {
   /**
@@ -35,9 +35,21 @@ export class Errno extends NokmodError {
   }
 }
 
+/**
+ * The code of a failed system call, `ENOENT`, as node:fs, node:child_process and node:os put it into their errors.
+ * @returns undefined: the error is not one of a system call, so the program is at fault
+ */
+export function systemErrorCode(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !("syscall" in error || "info" in error)) return undefined;
+  const { code, info } = error as { readonly code?: unknown; readonly info?: { readonly code?: unknown } };
+  // node:os throws ERR_SYSTEM_ERROR, with the code of the call in `info`.
+  const found = info?.code ?? code;
+  return typeof found === "string" && /^E[A-Z0-9]+$/.test(found) ? found : undefined;
+}
+
 const NAMES = new Map<number, string>(Object.entries(numbers).map(([name, value]) => [value, name]));
 
-/** Name of an errno: `ENODEV`; its number where it has none here. */
+/** Name of an errno, `ENODEV`; its number where src/uapi/errno.ts does not name it. */
 export function errnoName(errno: number): string {
   return NAMES.get(errno) ?? String(errno);
 }

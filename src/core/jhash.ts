@@ -1,4 +1,4 @@
-/** Hashes of 32-bit words with the results of linux/jhash.h, which can be seen from outside: dp_hash, the addresses that NAT picks. */
+/** Hashes of 32-bit words with the results of linux/jhash.h. They are visible outside: dp_hash, the address that NAT chooses. */
 
 const JHASH_INITVAL = 0xdeadbeef | 0;
 

@@ -1,18 +1,18 @@
 import { kernelVersion } from "../uapi/version.ts";
 import { NokmodError } from "./errors.ts";
 
-/** Kernels that nokmod can behave as: the long-term ones, each with its stable updates. */
+/** Releases of Linux whose behaviour nokmod has: long-term ones, each with its stable updates. */
 export const KERNEL_RELEASES = ["6.1", "6.6", "6.12", "6.18"] as const;
 
 /** One of KERNEL_RELEASES. */
 export type KernelRelease = (typeof KERNEL_RELEASES)[number];
 
-/** What nokmod behaves as when nobody says otherwise. */
+/** The default release. */
 export const NEWEST_KERNEL: KernelRelease = "6.18";
 
 /**
- * The first version of Linux that does what the name says. Attributes and actions that are not in every kernel say so
- * themselves, in src/schema (`since`); here is how kernels treat what all of them have.
+ * The first version of Linux with each behaviour. Attributes and actions that are not in every kernel have their version in
+ * src/schema (`since`); this table is about those that all kernels have.
  */
 const SINCE = {
   /** OVS_HASH_ALG_SYM_L4 (spec/actions A-049, A-220). */
@@ -35,10 +35,10 @@ const SINCE = {
   strictUserspaceAction: kernelVersion(6, 16),
 } as const;
 
-/** What depends on the kernel. */
+/** Behaviour that depends on the release. */
 export type KernelFeature = keyof typeof SINCE;
 
-/** How one kernel behaves. Made by kernelProfile(). */
+/** The behaviour of one release, made by kernelProfile(). */
 export type KernelProfile = {
   readonly release: KernelRelease;
   /** kernelVersion() of the release, for AttributeSet.asOf(). */

@@ -4,7 +4,7 @@
  */
 import { closeSync, constants, fstatSync, openSync, writeSync } from "node:fs";
 import { pino } from "pino";
-import { NokmodError } from "./errors.ts";
+import { NokmodError, systemErrorCode } from "./errors.ts";
 
 /** Levels of lines, the least important first. */
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
@@ -143,7 +143,7 @@ function describeFault(error: unknown): Fault {
   };
 }
 
-/** One line for people from one of pino's. An error that nobody meant to throw comes with the places it passed. */
+/** A plain line from one of pino's JSON lines. An error without a code is followed by the innermost calls of its stack. */
 function plainLine(line: string): string {
   const { level, time, msg, err } = JSON.parse(line) as { level: string; time: string; msg: string; err?: Fault };
   let text = `${time} ${level}: ${msg}`;
@@ -174,8 +174,7 @@ const STDERR_FD = 2;
 
 /**
  * A file, or the process's stderr, that lines are appended to. Lines that cannot be written (ENOSPC, EPIPE, EIO, EAGAIN of
- * a pipe that nobody reads) are counted; the first line that goes out again is preceded by one that says how many are
- * missing.
+ * a pipe that nobody reads) are counted; before the next line that can be written comes one with their number.
  */
 export class LogFile implements LogSink {
   /** Lines that could not be written. */
@@ -189,7 +188,7 @@ export class LogFile implements LogSink {
 
   /**
    * @param path of the file, which is made if it is not there (mode 0644); undefined: stderr
-   * @param onLost called when lines begin to be lost: not again until one has gone out
+   * @param onLost called with the first line that is lost; again only after a line has been written
    * @throws NokmodError ERR_LOG_FILE
    */
   constructor(
@@ -225,7 +224,8 @@ export class LogFile implements LogSink {
     try {
       this.open();
     } catch (error) {
-      this.write(`${new Date().toISOString()} warn: ${(error as Error).message}; the old file stays in use\n`);
+      if (!(error instanceof NokmodError)) throw error;
+      this.write(`${new Date().toISOString()} warn: ${error.message}; the old file stays in use\n`);
       return;
     }
     if (old > STDERR_FD) closeSync(old);
@@ -245,7 +245,8 @@ export class LogFile implements LogSink {
     try {
       this.fd = openSync(this.path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOCTTY, 0o644);
     } catch (cause) {
-      const { code } = cause as NodeJS.ErrnoException;
+      const code = systemErrorCode(cause);
+      if (code === undefined) throw cause;
       throw new NokmodError("ERR_LOG_FILE", `cannot write the log ${this.path}: ${code}`, { cause });
     }
     this.torn = false;
@@ -259,8 +260,9 @@ export class LogFile implements LogSink {
     try {
       while (at < bytes.length) at += writeSync(this.fd, bytes, at);
     } catch (error) {
+      // ENOSPC, EPIPE, EIO, EAGAIN, EBADF …: the caller counts the line. A log must not throw, so no code passes on.
       if (at > 0) this.torn = bytes[at - 1] !== 0x0a;
-      return (error as NodeJS.ErrnoException).code ?? String(error);
+      return systemErrorCode(error) ?? String(error);
     }
     this.torn = false;
     return undefined;
@@ -278,8 +280,10 @@ function openStderr(): number {
     // A file is never waited for, and its offset is shared with others that write it.
     if (stat.isFile()) return STDERR_FD;
     return openSync(OWN_STDERR, O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY);
-  } catch {
-    // A socket, a pipe whose reader has gone, or another user's terminal: as it is, or closed (EBADF at the first line).
+  } catch (error) {
+    // ENXIO: a socket, or a pipe whose reader has gone. EACCES: another user's terminal. ENOENT: no /proc. EBADF: stderr is
+    // closed, which the first line meets again.
+    if (systemErrorCode(error) === undefined) throw error;
     return STDERR_FD;
   }
 }

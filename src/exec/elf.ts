@@ -1,13 +1,14 @@
 import { closeSync, openSync, readSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
+import { systemErrorCode } from "../core/errors.ts";
 
-/** How a program makes its system calls, as far as its file tells. */
+/** How a program makes its system calls, read from its ELF file. */
 export const enum ProgramKind {
-  /** Through the C library, which a preload library can stand in front of; also what we cannot read. */
+  /** Through the C library, whose functions a preload library replaces; also a file that cannot be read or is not ELF. */
   Dynamic,
-  /** By itself: no dynamic linker takes part, or it is Go, whose runtime calls the kernel even where it is linked. */
+  /** Itself: the file names no dynamic linker, or it is Go, whose runtime makes system calls even in a linked program. */
   Static,
-  /** Code for another kind of processor, or of 32 bits. */
+  /** The file has another machine type than this process, or is 32-bit. */
   Foreign,
 }
 
@@ -27,12 +28,18 @@ const EM_AARCH64 = 183;
 const P_OFFSET = 8;
 const P_FILESZ = 32;
 const PROGRAM_HEADER_BYTES = 56;
+/** Bytes of all program headers that execve(2) takes. */
+const PROGRAM_HEADERS_MAX = 0x10000;
 const PT_INTERP = 3;
 const PT_NOTE = 4;
-/** Scripts name scripts as their interpreters; the kernel follows so many. */
+/** Interpreters that the kernel follows from script to script (BINPRM_MAX_RECURSION of execve(2)). */
 const MAX_INTERPRETERS = 5;
 
-/** What kind of program a command line starts: found along PATH, through the interpreters of scripts and `env`. */
+/**
+ * The kind of the program that a command line starts. The program is searched along PATH; a script stands for its
+ * interpreter, and `env` for the command behind it.
+ * @param env environment whose PATH is searched
+ */
 export function programKind(command: readonly string[], env: NodeJS.ProcessEnv = process.env): ProgramKind {
   let words = [...command];
   for (let depth = 0; depth < MAX_INTERPRETERS && words.length > 0; depth++) {
@@ -54,15 +61,23 @@ export function programKind(command: readonly string[], env: NodeJS.ProcessEnv =
   return ProgramKind.Dynamic;
 }
 
-/** As execvp() finds it; undefined when there is no such command. */
+/** The path that execvp() would start; undefined when there is no such command. */
 function findProgram(name: string, env: NodeJS.ProcessEnv): string | undefined {
   const candidates = name.includes("/")
     ? [name]
     : (env.PATH ?? "/usr/local/bin:/usr/bin:/bin").split(":").map((directory) => join(directory || ".", name));
-  return candidates.find((path) => {
+  return candidates.find(isExecutable);
+}
+
+function isExecutable(path: string): boolean {
+  try {
     const status = statSync(path, { throwIfNoEntry: false });
-    return status?.isFile() && (status.mode & 0o111) !== 0;
-  });
+    return status?.isFile() === true && (status.mode & 0o111) !== 0;
+  } catch (error) {
+    // EACCES, ELOOP, ENAMETOOLONG …: execvp() goes on with the next directory too.
+    if (systemErrorCode(error) === undefined) throw error;
+    return false;
+  }
 }
 
 function elfKind(path: string, header: Buffer): ProgramKind {
@@ -73,7 +88,7 @@ function elfKind(path: string, header: Buffer): ProgramKind {
   }
   const size = header.readUInt16LE(E_PHENTSIZE);
   const count = header.readUInt16LE(E_PHNUM);
-  if (size < PROGRAM_HEADER_BYTES) return ProgramKind.Dynamic;
+  if (size < PROGRAM_HEADER_BYTES || size * count > PROGRAM_HEADERS_MAX) return ProgramKind.Dynamic;
   const table = readAt(path, Number(header.readBigUInt64LE(E_PHOFF)), size * count);
   if (table === undefined) return ProgramKind.Dynamic;
   let interpreted = false;
@@ -92,19 +107,26 @@ function hasGoNote(path: string, table: Buffer, at: number): boolean {
   for (let note = 0; notes !== undefined && note + 12 <= notes.length; ) {
     const nameLength = notes.readUInt32LE(note);
     if (notes.toString("latin1", note + 12, note + 12 + nameLength) === "Go\0\0") return true;
-    note += 12 + ((nameLength + 3) & ~3) + ((notes.readUInt32LE(note + 4) + 3) & ~3);
+    note += 12 + align4(nameLength) + align4(notes.readUInt32LE(note + 4));
   }
   return false;
 }
 
-/** Up to `length` bytes of a file; undefined when it cannot be read. */
+/** Rounds a u32 up to a multiple of 4, without wrapping. */
+const align4 = (length: number): number => Math.ceil(length / 4) * 4;
+
+/** Up to `length` bytes of a file from `position`; undefined when it cannot be read there. */
 function readAt(path: string, position: number, length: number): Buffer | undefined {
+  // A damaged file names offsets beyond what pread(2) takes.
+  if (!Number.isSafeInteger(position)) return undefined;
   let fd: number | undefined;
   try {
     fd = openSync(path, "r");
     const bytes = Buffer.alloc(length);
     return bytes.subarray(0, readSync(fd, bytes, 0, length, position));
-  } catch {
+  } catch (error) {
+    // EACCES, ENOENT, EIO …: starting the program fails too, and says why.
+    if (systemErrorCode(error) === undefined) throw error;
     return undefined;
   } finally {
     if (fd !== undefined) closeSync(fd);

@@ -4,8 +4,8 @@ import { NokmodError } from "../core/errors.ts";
 import { defaultSocketPath } from "../netlink/transport.ts";
 
 /**
- * The preload library: netlink sockets of programs that know nothing of nokmod (docs/transport.md). $NOKMOD_PRELOAD
- * names another one than was built with the addon.
+ * The path of the preload library, which gives unmodified programs their netlink sockets (docs/transport.md):
+ * $NOKMOD_PRELOAD, else the library that was built with the addon.
  * @throws NokmodError ERR_NATIVE_MISSING when it has not been built
  */
 export function preloadLibrary(env: NodeJS.ProcessEnv = process.env): string {
@@ -29,7 +29,10 @@ export function checkSocketPath(path: string): string {
   throw new NokmodError("ERR_SOCKET_PATH", `the socket path ${path} is too long (${why})`);
 }
 
-/** The environment in which a program's netlink sockets are those of the server on `socket`. */
+/**
+ * `env` with LD_PRELOAD and NOKMOD_SOCKET, so that a program's netlink sockets are those of the server on `socket`.
+ * @throws NokmodError ERR_NATIVE_MISSING
+ */
 export function preloadEnvironment(
   socket: string = defaultSocketPath(),
   env: NodeJS.ProcessEnv = process.env,

@@ -3,9 +3,9 @@ import { fileURLToPath } from "node:url";
 import { NokmodError } from "../core/errors.ts";
 
 /**
- * The supervisor: netlink sockets of programs that make their system calls themselves (docs/transport.md, "Static
- * programs"). It is put in front of a command line; $NOKMOD_SOCKET tells it where nokmod listens. $NOKMOD_SECCOMP names
- * another one than was built with the addon.
+ * The path of the seccomp supervisor, which gives programs that make their system calls themselves their netlink sockets
+ * (docs/transport.md): $NOKMOD_SECCOMP, else the one that was built with the addon. It starts the command line that
+ * follows it, and reads the server's path from $NOKMOD_SOCKET.
  * @throws NokmodError ERR_NATIVE_MISSING when it has not been built
  */
 export function seccompSupervisor(env: NodeJS.ProcessEnv = process.env): string {

@@ -9,7 +9,8 @@ import { EAGAIN, EBUSY, EINVAL } from "../uapi/errno.ts";
 import { GENL_ADMIN_PERM } from "../uapi/genetlink.ts";
 import * as uapi from "../uapi/net_dropmon.ts";
 import { NETLINK_GENERIC } from "../uapi/netlink.ts";
-import type { GenericNetlink, GenlRequest } from "./genetlink.ts";
+import type { GenericNetlink } from "./genetlink.ts";
+import type { GenlRequest } from "./genl-family.ts";
 import { putNanoseconds } from "./nanoseconds.ts";
 
 const VERSION = 2;

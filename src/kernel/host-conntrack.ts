@@ -9,7 +9,7 @@ import { ETH_P_IP, ETH_P_IPV6 } from "../packet/ethernet.ts";
 import { IpProto } from "../packet/ip.ts";
 import type { Packet } from "../packet/packet.ts";
 import type { Port } from "../port/port.ts";
-import { connectionAttributes, globalStatsAttributes } from "../schema/ctnetlink.ts";
+import { connectionAttributes, globalStatsAttributes, NFGENMSG_LEN } from "../schema/ctnetlink.ts";
 import { ENOENT } from "../uapi/errno.ts";
 import { NLM_F_REQUEST, NLMSG_HDRLEN } from "../uapi/netlink.ts";
 import * as nf from "../uapi/nfnetlink.ts";
@@ -23,7 +23,6 @@ import {
   OVS_CS_F_TRACKED,
   OVS_FRAG_TYPE_LATER,
 } from "../uapi/openvswitch.ts";
-import { NFGENMSG_LEN } from "./ctnetlink/message.ts";
 import { FILTER_ALL, FILTER_DST_PORT, FILTER_SRC_PORT, parseTuple, putTuple } from "./ctnetlink/tuple.ts";
 
 const GET = (nf.NFNL_SUBSYS_CTNETLINK << 8) | nf.IPCTNL_MSG_CT_GET;

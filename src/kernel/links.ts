@@ -2,20 +2,14 @@ import { Errno } from "../core/errors.ts";
 import type { Datapaths } from "../datapath/datapaths.ts";
 import type { Vport } from "../datapath/vport.ts";
 import type { LinkHost } from "../netlink/host.ts";
-import { AttributeReader } from "../netlink/reader.ts";
+import { encode } from "../netlink/schema/index.ts";
+import { linkAttributes, linkInfoAttributes } from "../schema/rtnetlink.ts";
 import type { TunnelDevices } from "../tunnel/devices.ts";
 import { metadataKind } from "../tunnel/kinds/index.ts";
 import { parseLinkInfo } from "../tunnel/link-info.ts";
 import { EINVAL, EOPNOTSUPP } from "../uapi/errno.ts";
 import { NLM_F_CREATE, NLMSG_HDRLEN } from "../uapi/netlink.ts";
-import {
-  IFLA_IFNAME,
-  IFLA_INFO_KIND,
-  IFLA_LINKINFO,
-  IFLA_NET_NS_FD,
-  IFLA_NET_NS_PID,
-  RTM_NEWLINK,
-} from "../uapi/rtnetlink.ts";
+import { IFLA_IFNAME, IFLA_LINKINFO, IFLA_NET_NS_FD, IFLA_NET_NS_PID, RTM_NEWLINK } from "../uapi/rtnetlink.ts";
 
 /** sizeof(struct ifinfomsg), whose third field is the ifindex. */
 const IFINFOMSG = 16;
@@ -33,16 +27,14 @@ export class Links implements LinkHost {
     if (message.length < start || view.getUint32(0, true) !== message.length) throw new Errno(EINVAL);
     if (view.getUint16(4, true) !== RTM_NEWLINK) throw new Errno(EOPNOTSUPP);
     if ((view.getUint16(6, true) & NLM_F_CREATE) === 0) throw new Errno(EOPNOTSUPP);
-    const reader = new AttributeReader(view, start, message.length);
-    let name = "";
-    let info: Uint8Array | undefined;
-    while (reader.next()) {
-      if (reader.type === IFLA_IFNAME) name = reader.string();
-      else if (reader.type === IFLA_LINKINFO) info = reader.bytes().slice();
-      else if (reader.type === IFLA_NET_NS_PID || reader.type === IFLA_NET_NS_FD) throw new Errno(EOPNOTSUPP);
-    }
+    const attributes = linkAttributes.table();
+    linkAttributes.parse(attributes, view, start, message.length, 0, undefined);
+    const has = (type: number): boolean => attributes.has(type);
+    if (has(IFLA_NET_NS_PID) || has(IFLA_NET_NS_FD)) throw new Errno(EOPNOTSUPP);
+    const name = has(IFLA_IFNAME) ? attributes.string(IFLA_IFNAME) : "";
     // A wanted ifindex, a name of the kernel's choosing: not for devices that OVS finds by their names.
-    if (info === undefined || name === "" || view.getInt32(NLMSG_HDRLEN + 4, true) !== 0) throw new Errno(EOPNOTSUPP);
+    if (!has(IFLA_LINKINFO) || name === "" || view.getInt32(NLMSG_HDRLEN + 4, true) !== 0) throw new Errno(EOPNOTSUPP);
+    const info = attributes.bytes(IFLA_LINKINFO);
     if (metadataKind(parseLinkInfo(info)) === undefined) throw new Errno(EOPNOTSUPP);
     this.tunnels.create(name, info);
   }
@@ -74,4 +66,4 @@ export class Links implements LinkHost {
 
 const NOTHING = new Uint8Array(0);
 /** The kind of an internal port's device, with the NUL that the kernel puts. */
-const INTERNAL = Uint8Array.of(4 + 12, 0, IFLA_INFO_KIND, 0, ...Buffer.from("openvswitch", "latin1"), 0);
+const INTERNAL = encode(linkInfoAttributes, { KIND: "openvswitch" });

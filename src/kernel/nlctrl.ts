@@ -5,15 +5,9 @@ import { getFamily, getPolicy } from "../schema/genetlink.ts";
 import { EINVAL, ENODATA, ENOENT } from "../uapi/errno.ts";
 import * as nl from "../uapi/genetlink.ts";
 import { NLA_F_NESTED, NLM_F_MULTI } from "../uapi/netlink.ts";
-import {
-  type GenericNetlink,
-  type GenlOperation,
-  type GenlRequest,
-  NO_ROOM,
-  operationFlags,
-  RecordDump,
-  type RegisteredFamily,
-} from "./genetlink.ts";
+import type { GenericNetlink } from "./genetlink.ts";
+import { type GenlOperation, type GenlRequest, operationFlags, type RegisteredFamily } from "./genl-family.ts";
+import { RECORD_TOO_LONG, RecordDump } from "./record-dump.ts";
 
 const VERSION = 2;
 
@@ -117,7 +111,7 @@ class FamilyDump extends RecordDump {
       writer.endMessage(at);
       if (writer.length > room) {
         writer.cancel(at);
-        return NO_ROOM;
+        return RECORD_TOO_LONG;
       }
       this.next = family.id + 1;
     }

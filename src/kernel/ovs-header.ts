@@ -1,6 +1,7 @@
 import type { MessageWriter } from "../netlink/writer.ts";
 import { NLM_F_MULTI } from "../uapi/netlink.ts";
-import { type GenlRequest, RecordDump } from "./genetlink.ts";
+import type { GenlRequest } from "./genl-family.ts";
+import { RecordDump } from "./record-dump.ts";
 
 /** struct ovs_header, the family header of all ovs_* families: `s32 dp_ifindex` (spec/families F-005). */
 export const OVS_HEADER_SIZE = 4;

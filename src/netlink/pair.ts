@@ -1,7 +1,9 @@
 import { Errno } from "../core/errors.ts";
 import { EBADF } from "../uapi/errno.ts";
-import type { BusSocket, NetlinkBus, NetlinkSink } from "./bus.ts";
+import type { NetlinkBus } from "./bus.ts";
+import type { BusSocket } from "./bus-socket.ts";
 import type { NetlinkSocket } from "./socket.ts";
+import type { NetlinkSink } from "./socket-options.ts";
 
 /** net.core.rmem_default. */
 export const DEFAULT_RECEIVE_BUFFER = 212_992;

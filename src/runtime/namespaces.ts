@@ -8,13 +8,13 @@ import { EOPNOTSUPP, EPERM } from "../uapi/errno.ts";
 import { isNetnsUsed } from "./netns-users.ts";
 import type { Nokmod } from "./nokmod.ts";
 
-/** Default of the milliseconds between looks at namespaces without a program. */
+/** Default of `checkInterval`. */
 const CHECK_INTERVAL = 1000;
 
 /**
- * Datapaths and connections of the network namespaces that programs come from: as with the module, each has its own. One
- * is made at its first program's first request, and goes with its last program unless something is left in it. What is left
- * goes when the namespace does: nothing but this process keeps it alive.
+ * One Nokmod for each network namespace that clients come from: as with the module, datapaths and connections belong to a
+ * namespace. It is made when the first client connects, and closed after the last one has left if it has no datapath,
+ * connection and tunnel device; else when no process, mount or descriptor keeps the namespace any more.
  */
 export class Namespaces {
   private readonly members = new Map<number, Member>();
@@ -22,8 +22,8 @@ export class Namespaces {
 
   /**
    * @param create makes the Nokmod of the namespace that the thread is in
-   * @param log gets failures to look at /proc
-   * @param checkInterval milliseconds between looks whether namespaces without a program are still used
+   * @param log gets failures to read /proc
+   * @param checkInterval milliseconds between checks whether namespaces without a client are in use
    */
   constructor(
     private readonly create: () => Nokmod,
@@ -32,7 +32,7 @@ export class Namespaces {
   ) {}
 
   /**
-   * For NetlinkServerOptions.foreign: the namespace's own side of netlink.
+   * The netlink bus and links of a namespace, for NetlinkServerOptions.foreign.
    * @param inode of the namespace
    * @param path of it, valid during the call
    * @throws Errno EPERM: this process may not enter it
@@ -47,12 +47,12 @@ export class Namespaces {
     return member;
   };
 
-  /** How many there are. */
+  /** Number of namespaces. */
   get size(): number {
     return this.members.size;
   }
 
-  /** Takes all of them down. */
+  /** Closes all of them. */
   close(): void {
     clearTimeout(this.timer);
     this.timer = undefined;
@@ -60,7 +60,7 @@ export class Namespaces {
     this.members.clear();
   }
 
-  /** Looks from time to time whether namespaces that no program has connections in are used still. */
+  /** Starts the periodic check of namespaces without a client. */
   private watch(): void {
     this.timer ??= setTimeout(() => void this.check(), this.checkInterval).unref();
   }
@@ -70,7 +70,7 @@ export class Namespaces {
       if (member.users > 0) continue;
       try {
         const used = await isNetnsUsed(inode);
-        // A program may have come meanwhile; or everything has been closed.
+        // A client may have connected meanwhile, or close() was called.
         if (used || member.users > 0 || this.members.get(inode) !== member) continue;
         this.members.delete(inode);
         member.close();
@@ -97,7 +97,7 @@ export class Namespaces {
       });
     } catch (error) {
       if (fd >= 0) closeSync(fd);
-      // The namespace could not be opened or entered. Anything else, an Errno or a fault of ours, is as it is.
+      // openSync() or setns() failed: the namespace cannot be entered. Any other error is Nokmod's own.
       const { code } = error as { code?: unknown };
       if (fd < 0 || code === "ERR_NETNS") throw new Errno(EPERM);
       throw error;
@@ -118,7 +118,7 @@ class Member implements NetlinkHost {
     const { bus, links, datapaths } = nokmod.kernel;
     this.bus = bus;
     this.links = {
-      // Where there is no datapath a tunnel device is not for one: the kernel's can be used by routes, too (encap ip).
+      // Without a datapath the device is made by the kernel, whose routes can use it (encap ip).
       create: (message) => {
         if (datapaths.list.length === 0) throw new Errno(EOPNOTSUPP);
         links.create(message);
@@ -127,7 +127,7 @@ class Member implements NetlinkHost {
     };
   }
 
-  /** Devices and sockets that a request makes belong into the namespace. */
+  /** Runs an action in the namespace, so that its devices and sockets are made there. */
   run(action: () => void): void {
     withNetns(`/proc/self/fd/${this.fd}`, action);
   }

@@ -1,8 +1,8 @@
 import { readdir, readFile, readlink } from "node:fs/promises";
 
 /**
- * Whether anything but this process keeps a network namespace alive that can be seen from here: a process in it, a
- * mount of it (`ip netns`), or an open descriptor. Sees the processes of this process's pid namespace and their mounts.
+ * Whether something other than this process keeps a network namespace alive: a process in it, a mount of it (`ip netns`), or
+ * an open descriptor. Looks at the processes of this process's pid namespace and at their mounts.
  * Reads `/proc` piece by piece, so that packets are switched meanwhile.
  * @param inode of the namespace
  * @param proc default `/proc`
@@ -29,7 +29,7 @@ export async function isNetnsUsed(inode: number, proc = "/proc"): Promise<boolea
   return false;
 }
 
-/** ENOENT, ESRCH: the process or descriptor has ended. EACCES, EPERM: another user's, that this process may not look at. */
+/** ENOENT, ESRCH: the process or descriptor has ended. EACCES, EPERM: another user's, that this process may not read. */
 const GONE = new Set(["ENOENT", "ESRCH", "EACCES", "EPERM"]);
 
 /** A result, or undefined where what was read is gone. */

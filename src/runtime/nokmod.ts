@@ -13,7 +13,7 @@ import { PairSocket } from "../netlink/pair.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import type { PortDriver } from "../port/provider.ts";
 
-/** What a Nokmod is made of; all of it may be left out but the ports. */
+/** Options of Nokmod. */
 export interface NokmodOptions {
   /** NativePorts for real devices, MemoryPorts for tests. */
   readonly ports: PortDriver;
@@ -26,19 +26,19 @@ export interface NokmodOptions {
   readonly tickInterval?: number;
   /** Release of the kernel to behave as: one of KERNEL_RELEASES (kernel-profile.ts), the newest by default. */
   readonly kernel?: string;
-  /** Settings of connection tracking by the names that sysctl(8) has for them (src/conntrack/sysctl.ts). */
+  /** Settings of connection tracking by their sysctl(8) names (src/conntrack/sysctl.ts). */
   readonly sysctl?: Readonly<Record<string, number | string>>;
   /** Helpers beside those of the kernel (docs/helpers.md). */
   readonly helpers?: readonly Helper[];
-  /** Lets ct actions make connections that cross zones (docs/cross-zone-nat.md), which no kernel does. */
+  /** Allows ct actions with cross-zone NAT (docs/cross-zone-nat.md), an extension. Default: EINVAL, as in the kernel. */
   readonly crossZoneNat?: boolean;
   /** Possible processors, as the module would see them; bounds upcall port ids. */
   readonly processors?: number;
-  /** Gets faults of nokmod's own code: requests and frames that ended with an error that is no answer. Default: none. */
+  /** Gets faults: errors other than Errno that ended a request or the processing of a frame. Default: none. */
   readonly log?: Log;
 }
 
-/** Periodic work every second, as often as mask use or connection timeouts can be seen from outside. */
+/** Milliseconds between ticks: connection timeouts and the use of masks are visible in seconds. */
 const TICK_INTERVAL = 1000;
 
 /**
@@ -60,7 +60,7 @@ export class Nokmod implements SocketOpener {
   readonly ports: PortDriver;
   /** Settings of connection tracking by name. */
   readonly sysctl: ConntrackSysctl;
-  /** Something was configured that no multicast group tells of: meters, limits of zones, timeout policies. */
+  /** Called after a change of meters, zone limits or timeout policies, which no multicast group reports. */
   onConfigured: (() => void) | undefined = undefined;
   private readonly timer: NodeJS.Timeout | undefined;
   private unfinished: NodeJS.Immediate | undefined;
@@ -105,7 +105,7 @@ export class Nokmod implements SocketOpener {
     return new PairSocket(this.kernel.bus, protocol);
   }
 
-  /** Periodic work: called by a timer, or by whoever moves a virtual clock. */
+  /** Periodic work: expiry of connections, order of masks. A test with a virtual clock calls it itself. */
   tick(): void {
     this.kernel.tick();
     while (this.expire());
@@ -122,12 +122,12 @@ export class Nokmod implements SocketOpener {
     this.unfinished = this.expire() ? setImmediate(() => this.continueTick()) : undefined;
   }
 
-  /** Removes a slice of the connections that have expired. @returns whether more are to be looked at */
+  /** Scans a slice of the connection table for expired entries. @returns whether slices are left */
   private expire(): boolean {
     return this.kernel.turn(() => this.conntrack.tick());
   }
 
-  /** Takes everything down: datapaths, ports, timer. Devices are as they were found. */
+  /** Removes datapaths and ports and stops the timer. Devices are as they were before. */
   close(): void {
     clearInterval(this.timer);
     clearImmediate(this.unfinished);

@@ -7,14 +7,14 @@ export const STATE_VERSION = 2;
 
 const u16 = z.int().min(0).max(0xffff);
 const u32 = z.int().min(0).max(0xffff_ffff);
-/** Goes into commands of ip(8) too: no white space, no slash. */
+/** Without white space and slash: the name is also used in commands of ip(8). */
 const deviceName = z.string().refine(isDeviceName, "expected the name of a net device");
 const linkAddress = z.string().regex(/^([0-9a-f]{2}(:[0-9a-f]{2})*)?$/i, "expected a link-layer address or nothing");
 const prefix = z.string().regex(/^[0-9a-f.:]+\/\d{1,3}$/i, "expected ADDRESS/PREFIX");
 
-/** What is needed to make the device of an internal port or a tunnel again. */
+/** Settings of the device of an internal port or a tunnel. */
 const device = z.object({
-  /** Empty: it has none. */
+  /** Empty: the device has none. */
   address: linkAddress,
   mtu: u32,
   up: z.boolean(),
@@ -55,7 +55,7 @@ const datapath = z.object({
 
 const savedState = z.object({
   version: z.literal(STATE_VERSION),
-  /** /proc/sys/kernel/random/boot_id: interface numbers mean nothing after a reboot. */
+  /** /proc/sys/kernel/random/boot_id: ifindexes are of that boot. */
   boot: z.string(),
   datapaths: z.array(datapath),
   /** Empty: no limit was ever set. The zone -1 stands for the default (OVS_ZONE_LIMIT_DEFAULT_ZONE). */
@@ -90,7 +90,8 @@ export function parseState(text: string): SavedState {
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    throw new NokmodError("ERR_STATE_FILE", `not JSON: ${(cause as Error).message}`, { cause });
+    if (!(cause instanceof SyntaxError)) throw cause;
+    throw new NokmodError("ERR_STATE_FILE", `not JSON: ${cause.message}`, { cause });
   }
   const { success, data, error } = savedState.safeParse(value);
   if (success) return data;

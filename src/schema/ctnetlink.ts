@@ -26,6 +26,9 @@ import {
 } from "../netlink/schema/index.ts";
 import * as nf from "../uapi/nfnetlink.ts";
 
+/** Bytes of struct nfgenmsg: u8 family, u8 version, be16 res_id. */
+export const NFGENMSG_LEN = 4;
+
 /** NF_CT_HELPER_NAME_LEN less the NUL. */
 const HELPER_NAME_MAX = 15;
 /** NF_CT_LABELS_MAX_SIZE */

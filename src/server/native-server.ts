@@ -14,7 +14,7 @@ export interface NativeServer {
   netns(id: number): number;
   /** Whether the peer had CAP_NET_ADMIN when it connected, over its own network namespace or over the server's. */
   privileged(id: number, own: boolean): boolean;
-  /** Within packet(), for one with Packet.Trusted: its sender has CAP_NET_ADMIN now (capget(2)). */
+  /** Within packet(), for one with PacketFlag.Trusted: its sender has CAP_NET_ADMIN now (capget(2)). */
   senderPrivileged(): boolean;
   /** Within packet(): id of the connection whose client's end came with the packet (SCM_RIGHTS), or -1. */
   held(): number;
@@ -45,7 +45,7 @@ export interface SeqpacketAddon {
 }
 
 /** Flags of NativeHandlers.packet(): native/src/record.h. */
-export const enum Packet {
+export const enum PacketFlag {
   Posted = 1,
   /** The sender is who sent the hello, and was privileged then: senderPrivileged() tells whether it still is. */
   Trusted = 2,

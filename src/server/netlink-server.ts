@@ -38,7 +38,7 @@ import {
 } from "../uapi/errno.ts";
 import { Channel, type Peer } from "./channel.ts";
 import { type ConnectionLimitOptions, ConnectionLimits, defaultLimits, NAMESPACE_COST } from "./connection-limits.ts";
-import { type NativeHandlers, type NativeServer, Output, Packet, type SeqpacketAddon } from "./native-server.ts";
+import { type NativeHandlers, type NativeServer, Output, PacketFlag, type SeqpacketAddon } from "./native-server.ts";
 import { RecordSender } from "./record-sender.ts";
 import { ServerSocket } from "./server-socket.ts";
 
@@ -118,8 +118,8 @@ export class NetlinkServer {
     const handlers: NativeHandlers = {
       accept: (id, pid, uid, gid, netns) => this.onAccept(id, { pid, uid, gid, netns }),
       packet: (id, length, flags) => {
-        if ((flags & Packet.Posted) !== 0) this.stats.posted++;
-        this.sender.begin((flags & Packet.Trusted) !== 0);
+        if ((flags & PacketFlag.Posted) !== 0) this.stats.posted++;
+        this.sender.begin((flags & PacketFlag.Trusted) !== 0);
         try {
           return this.onPacket(id, length, flags);
         } finally {
@@ -227,7 +227,7 @@ export class NetlinkServer {
     const flags = view.getUint32(HelloAt.Flags, true);
     if (channel.refused && (flags & HELLO_PROOF) === 0) return this.reject(id, EMFILE);
     // Without its proof a privileged client would be taken for an unprivileged one.
-    if ((arrival & Packet.Truncated) !== 0 && (flags & (HELLO_PROOF | HELLO_SELF)) !== 0)
+    if ((arrival & PacketFlag.Truncated) !== 0 && (flags & (HELLO_PROOF | HELLO_SELF)) !== 0)
       return this.reject(id, EMFILE);
     try {
       channel.host = this.hostFor(id, channel.peer, flags);

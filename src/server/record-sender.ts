@@ -1,4 +1,4 @@
-import type { NetlinkSender } from "../netlink/bus.ts";
+import type { NetlinkSender } from "../netlink/socket-options.ts";
 import type { NativeServer } from "./native-server.ts";
 
 /**

@@ -1,6 +1,7 @@
 import { Errno } from "../core/errors.ts";
-import { type BusSocket, checkFlagOption, type NetlinkSender, type NetlinkSink } from "../netlink/bus.ts";
+import type { BusSocket } from "../netlink/bus-socket.ts";
 import type { NetlinkHost } from "../netlink/host.ts";
+import { checkFlagOption, type NetlinkSender, type NetlinkSink } from "../netlink/socket-options.ts";
 import { ANSWER_DUMPING, MARKER_BYTES, REQUEST_MAX } from "../netlink/transport.ts";
 import { EINVAL, ENOBUFS, ENODATA, EPERM } from "../uapi/errno.ts";
 import { NETLINK_ADD_MEMBERSHIP, NETLINK_DROP_MEMBERSHIP } from "../uapi/netlink.ts";

@@ -3,7 +3,8 @@ import type { Port, PortProvider } from "../port/port.ts";
 import { EEXIST, EOPNOTSUPP } from "../uapi/errno.ts";
 import type { TunnelKind } from "./kind.ts";
 import { metadataKind } from "./kinds/index.ts";
-import { type LinkData, parseLinkInfo, reportLinkInfo, validateLinkData } from "./link-info.ts";
+import type { LinkData } from "./link-data.ts";
+import { parseLinkInfo, reportLinkInfo, validateLinkData } from "./link-info.ts";
 
 /**
  * A tunnel device: nokmod does the tunnelling, the host has a net device for it, a TAP, or a TUN where the kind has no

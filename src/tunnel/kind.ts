@@ -1,8 +1,9 @@
 import type { Clock } from "../core/clock.ts";
+import type { AnyAttributeSet } from "../netlink/schema/index.ts";
 import type { MessageWriter } from "../netlink/writer.ts";
 import type { TunnelOptions } from "../port/port.ts";
 import type { Encapsulation } from "./encapsulation.ts";
-import type { LinkAttribute, LinkData } from "./link-info.ts";
+import type { LinkData, ReportedAttribute } from "./link-data.ts";
 
 /** The parameters of one tunnel device, read from its IFLA_INFO_DATA. */
 export interface TunnelSettings {
@@ -84,8 +85,10 @@ export interface TunnelKind {
   readonly name: string;
   /** The attribute of IFLA_INFO_DATA that asks for tunnels by metadata (`external`); 0: the kind has no other mode. */
   readonly collectMetadata: number;
-  /** IFLA_INFO_DATA in the order in which the kernel's fill_info function writes it. */
-  readonly attributes: readonly LinkAttribute[];
+  /** The attributes of IFLA_INFO_DATA, which RTM_NEWLINK is checked by (src/schema/rtnetlink.ts). */
+  readonly attributes: AnyAttributeSet;
+  /** What RTM_GETLINK reports of them, in the order in which the kernel's fill_info function writes it. */
+  readonly reported: readonly ReportedAttribute[];
   /** Attributes whose values the kernel derives from others, to be reported instead of what was given. */
   readonly derived: (data: LinkData) => LinkData;
   /**

@@ -4,7 +4,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Connection, ConnectionTuple } from "../../src/client/conntrack.ts";
+import type { Connection, ConnectionTuple } from "../../src/client/connection.ts";
 import { TYPESCRIPT_ARGV } from "../support/child.ts";
 import { type Host, Lab, root, type Script } from "../support/lab.ts";
 

@@ -1,5 +1,7 @@
 import { Errno } from "../../src/core/errors.ts";
-import type { BusSocket, Dump, NetlinkMessage, NetlinkProtocol } from "../../src/netlink/bus.ts";
+import type { BusSocket, NetlinkProtocol } from "../../src/netlink/bus-socket.ts";
+import type { Dump } from "../../src/netlink/dump.ts";
+import type { NetlinkMessage } from "../../src/netlink/message.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { EPERM } from "../../src/uapi/errno.ts";
 import { NLM_F_MULTI } from "../../src/uapi/netlink.ts";

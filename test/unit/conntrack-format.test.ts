@@ -1,6 +1,8 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { decodeConnection, formatConnection, formatConntrackLine } from "../../src/client/conntrack.ts";
+import { decodeConnection } from "../../src/client/connection.ts";
+import { formatConnection } from "../../src/client/format/connection.ts";
+import { formatConntrackLine } from "../../src/client/format/conntrack-line.ts";
 import { messagesOf } from "../../src/client/message.ts";
 
 interface Row {

@@ -1,13 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { Errno } from "../../src/core/errors.ts";
 import { SeededRandom } from "../../src/core/random.ts";
-import {
-  type BusSocket,
-  type Dump,
-  NetlinkBus,
-  type NetlinkMessage,
-  type NetlinkProtocol,
-} from "../../src/netlink/bus.ts";
+import { NetlinkBus } from "../../src/netlink/bus.ts";
+import type { BusSocket, NetlinkProtocol } from "../../src/netlink/bus-socket.ts";
+import type { Dump } from "../../src/netlink/dump.ts";
+import type { NetlinkMessage } from "../../src/netlink/message.ts";
 import { PairSocket } from "../../src/netlink/pair.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { EBUSY, EINVAL, EIO, ENOBUFS, ENODEV, ENOPROTOOPT, EPERM } from "../../src/uapi/errno.ts";

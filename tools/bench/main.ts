@@ -5,17 +5,12 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { internalFigures } from "./internal.ts";
-import {
-  CForwarder,
-  hasModule,
-  installed,
-  KernelModule,
-  LinuxBridge,
-  Nokmod,
-  OvsNetdev,
-  OvsOnNokmod,
-  type Peer,
-} from "./peers.ts";
+import { hasModule, KernelModule } from "./peers/module.ts";
+import { Nokmod, OvsOnNokmod } from "./peers/nokmod.ts";
+import { OvsNetdev } from "./peers/ovs.ts";
+import type { Peer } from "./peers/peer.ts";
+import { installed } from "./peers/process.ts";
+import { CForwarder, LinuxBridge } from "./peers/simple.ts";
 import { REFERENCE, runReference } from "./reference.ts";
 import { drawing, type Machine, merged, type Report, Results, tables } from "./report.ts";
 import { type Scenario, scenarios } from "./scenarios.ts";

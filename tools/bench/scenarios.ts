@@ -1,5 +1,5 @@
 import { format } from "./chart.ts";
-import { FLOWS, MANY, type Policy, type Running } from "./peers.ts";
+import { FLOWS, MANY, type Policy, type Running } from "./peers/peer.ts";
 import {
   latency,
   longestDelay,

@@ -1,19 +1,40 @@
+import type { Command } from "commander";
 import { ConntrackClient, connect, formatConnection, formatProc } from "../../client/index.ts";
 import { NokmodError } from "../../core/errors.ts";
+import { jsonOption, socketOption } from "../options.ts";
 import { print, printJson } from "../output.ts";
 
+/** Adds `nokmod conntrack` and `nokmod conntrack flush`. */
+export function addConntrack(program: Command): void {
+  const connections = program
+    .command("conntrack")
+    .description("connections: both tuples, zone, state")
+    .addOption(socketOption())
+    .addOption(jsonOption())
+    .option("-z, --zone <number>", "only connections of that zone", Number)
+    .option("-m, --more", "ids, status bits and TCP flags too")
+    .option("--proc", "in the form of /proc/net/nf_conntrack")
+    .action(conntrack);
+  connections
+    .command("flush")
+    .description("delete connections")
+    .addOption(socketOption())
+    .option("-z, --zone <number>", "only connections of that zone", Number)
+    .action(flushConntrack);
+}
+
 /** Options of `nokmod conntrack`. */
-export interface ConntrackOptions {
+interface ConntrackOptions {
   readonly socket?: string;
   readonly json?: boolean;
   readonly zone?: number;
   readonly more?: boolean;
-  /** As /proc/net/nf_conntrack has them. */
+  /** In the form of /proc/net/nf_conntrack. */
   readonly proc?: boolean;
 }
 
-/** `nokmod conntrack`: connections as `ovs-appctl dpctl/dump-conntrack` prints them. */
-export function conntrack(options: ConntrackOptions): void {
+/** Prints connections as `ovs-appctl dpctl/dump-conntrack` does. */
+function conntrack(options: ConntrackOptions): void {
   withClient(options, (client) => {
     const filter = options.zone === undefined ? undefined : { zone: options.zone };
     if (options.json) {
@@ -27,8 +48,8 @@ export function conntrack(options: ConntrackOptions): void {
   });
 }
 
-/** `nokmod conntrack flush`: forgets connections. */
-export function flushConntrack(options: ConntrackOptions, command: { optsWithGlobals(): ConntrackOptions }): void {
+/** Deletes connections. */
+function flushConntrack(options: ConntrackOptions, command: { optsWithGlobals(): ConntrackOptions }): void {
   const { socket, zone } = { ...options, ...command.optsWithGlobals() };
   withClient({ socket, zone }, (client) => client.flush(zone));
 }

@@ -1,16 +1,22 @@
 import { spawn } from "node:child_process";
+import type { Command } from "commander";
 import { NokmodError } from "../../core/errors.ts";
 import { walkThrough } from "../demo/walk-through.ts";
 
-/** Set in the process that already has a namespace of its own. */
+/** Environment variable that is set in the process which already has a namespace of its own. */
 const INSIDE = "NOKMOD_DEMO_INSIDE";
 
+/** Adds `nokmod demo`. */
+export function addDemo(program: Command): void {
+  program.command("demo").description("NAT between two network namespaces, shown step by step").action(demo);
+}
+
 /**
- * `nokmod demo`: NAT between two network namespaces. Runs itself again in a network namespace of its own (as root) or in
+ * Shows NAT between two network namespaces. Runs itself again in a network namespace of its own (as root) or in
  * a user and network namespace (anybody else, where the kernel allows it), so the machine's devices are never touched.
  * @throws NokmodError ERR_DEMO
  */
-export async function demo(): Promise<void> {
+async function demo(): Promise<void> {
   if (process.env[INSIDE] !== undefined) {
     await walkThrough();
     return;

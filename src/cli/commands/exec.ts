@@ -2,16 +2,30 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { constants } from "node:os";
 import { resolve } from "node:path";
-import type { NokmodError } from "../../core/errors.ts";
+import type { Command } from "commander";
+import { NokmodError, systemErrorCode } from "../../core/errors.ts";
 import { ProgramKind, programKind } from "../../exec/elf.ts";
 import { checkSocketPath, preloadEnvironment } from "../../exec/preload.ts";
 import { seccompSupervisor } from "../../exec/seccomp.ts";
 import { defaultSocketPath } from "../../netlink/transport.ts";
+import { socketOption } from "../options.ts";
+
+/** Adds `nokmod exec`. */
+export function addExec(program: Command): void {
+  program
+    .command("exec <command...>")
+    .description("run an unmodified program, such as ovs-vswitchd, ovs-dpctl or conntrack, on nokmod")
+    .usage("[options] -- <command...>")
+    .addOption(socketOption())
+    .option("--seccomp", "run it under the seccomp supervisor (default for static programs and those written in Go)")
+    .option("--no-seccomp", "run it with the preload library, even if it is static")
+    .action(exec);
+}
 
 /** Options of `nokmod exec`. */
-export interface ExecOptions {
+interface ExecOptions {
   readonly socket?: string;
-  /** Start it under the seccomp supervisor instead of with the preload library. Default: if it is static or written in Go. */
+  /** Start the program under the seccomp supervisor, not with the preload library. Default: if it is static or written in Go. */
   readonly seccomp?: boolean;
 }
 
@@ -19,7 +33,7 @@ export interface ExecOptions {
 const CANNOT_START = 126;
 const NOT_FOUND = 127;
 
-/** Signals that are sent to this process to reach the command. */
+/** Signals that this process passes on to the command. */
 const FORWARDED: readonly NodeJS.Signals[] = [
   "SIGINT",
   "SIGTERM",
@@ -31,10 +45,10 @@ const FORWARDED: readonly NodeJS.Signals[] = [
 ];
 
 /**
- * `nokmod exec -- COMMAND`: runs a program that speaks to the kernel's openvswitch and conntrack, unmodified, on nokmod.
- * Ends as the command ends: with its exit code, or by its signal.
+ * Runs an unmodified program so that its openvswitch and conntrack sockets are nokmod's. Ends as the program ends: with its
+ * exit code, or by its signal.
  */
-export async function exec(command: readonly string[], options: ExecOptions): Promise<void> {
+async function exec(command: readonly string[], options: ExecOptions): Promise<void> {
   const kind = programKind(command);
   if (kind === ProgramKind.Foreign) {
     process.stderr.write(
@@ -47,8 +61,9 @@ export async function exec(command: readonly string[], options: ExecOptions): Pr
   try {
     socket = checkSocketPath(resolve(options.socket ?? defaultSocketPath()));
   } catch (error) {
+    if (!(error instanceof NokmodError)) throw error;
     process.exitCode = CANNOT_START;
-    process.stderr.write(`nokmod exec: ${(error as NokmodError).message}\n`);
+    process.stderr.write(`nokmod exec: ${error.message}\n`);
     return;
   }
   const env = held ? { ...process.env, NOKMOD_SOCKET: socket } : preloadEnvironment(socket);
@@ -67,7 +82,8 @@ export async function exec(command: readonly string[], options: ExecOptions): Pr
     for (const name of FORWARDED) process.removeAllListeners(name);
     process.kill(process.pid, signal);
   } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
+    const code = systemErrorCode(cause);
+    if (code === undefined) throw cause;
     process.exitCode = code === "ENOENT" ? NOT_FOUND : CANNOT_START;
     const why = code === "ENOENT" ? "command not found" : (cause as Error).message;
     process.stderr.write(`nokmod exec: ${file}: ${why}\n`);

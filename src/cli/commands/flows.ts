@@ -1,26 +1,40 @@
+import type { Command } from "commander";
 import { formatActions, formatFlow, formatKey, formatUfid } from "../../client/format/index.ts";
 import { connect, type FlowInfo, OvsClient } from "../../client/index.ts";
 import { systemClock } from "../../core/clock.ts";
+import { jsonOption, socketOption } from "../options.ts";
 import { print, printJson } from "../output.ts";
 import { unknownDatapath } from "./lookup.ts";
 
+/** Adds `nokmod flows`. */
+export function addFlows(program: Command): void {
+  program
+    .command("flows [datapath]")
+    .description("datapath flows with their counters")
+    .addOption(socketOption())
+    .addOption(jsonOption())
+    .option("-v, --verbose", "wildcarded fields and unique flow ids too")
+    .option("--names", "port names instead of numbers")
+    .action(flows);
+}
+
 /** Options of `nokmod flows`. */
-export interface FlowsOptions {
+interface FlowsOptions {
   readonly socket?: string;
   readonly json?: boolean;
   readonly verbose?: boolean;
   readonly names?: boolean;
 }
 
-/** `nokmod flows [DATAPATH]`: the datapath flows, as `ovs-appctl dpctl/dump-flows` prints them. */
-export function flows(name: string | undefined, options: FlowsOptions): void {
+/** Prints datapath flows as `ovs-appctl dpctl/dump-flows` does. */
+function flows(name: string | undefined, options: FlowsOptions): void {
   const opener = connect(options.socket);
   const client = new OvsClient(opener);
   try {
     const all = client.datapaths();
     const chosen = name === undefined ? all : all.filter((datapath) => datapath.name === name);
     if (name !== undefined && chosen.length === 0) throw unknownDatapath(name, all);
-    // Read before the flows: no use of a flow lies in the future.
+    // The clock is read before the flows, so that no flow was used later than now.
     const now = systemClock.monotonic();
     if (options.json) {
       printJson(

@@ -1,11 +1,24 @@
+import type { Command } from "commander";
 import { formatActions, formatKey, formatUfid } from "../../client/format/index.ts";
 import { connect, type Notification, OvsClient } from "../../client/index.ts";
+import { jsonOption, socketOption } from "../options.ts";
 import { paint, print } from "../output.ts";
 
+/** Names of OVS_*_CMD_* by number; they are the same in the three families. */
 const COMMANDS = ["", "new", "del", "get", "set"];
 
-/** `nokmod monitor`: prints what the multicast groups of the families tell, until interrupted. */
-export async function monitor(options: { socket?: string; json?: boolean }): Promise<void> {
+/** Adds `nokmod monitor`. */
+export function addMonitor(program: Command): void {
+  program
+    .command("monitor")
+    .description("follow changes of datapaths, ports and flows")
+    .addOption(socketOption())
+    .addOption(jsonOption())
+    .action(monitor);
+}
+
+/** Prints the notifications of the families' multicast groups until SIGINT or SIGTERM. */
+async function monitor(options: { socket?: string; json?: boolean }): Promise<void> {
   const opener = connect(options.socket);
   const client = new OvsClient(opener);
   const subscription = client.subscribe(

@@ -1,17 +1,29 @@
+import type { Command } from "commander";
 import { connect, OvsClient, type VportInfo } from "../../client/index.ts";
 import { tunnelVport } from "../../tunnel/kinds/index.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
+import { jsonOption, socketOption } from "../options.ts";
 import { brief, paint, print, printJson, printTable } from "../output.ts";
 import { unknownDatapath } from "./lookup.ts";
 
-/** Names of vport types as ovs-dpctl(8) prints them; those of tunnels are in their records (src/tunnel/kinds). */
+/** Names of vport types as ovs-dpctl(8) prints them; a tunnel type has its name in its record (src/tunnel/kinds). */
 const TYPES: Record<number, string> = {
   [ovs.OVS_VPORT_TYPE_NETDEV]: "netdev",
   [ovs.OVS_VPORT_TYPE_INTERNAL]: "internal",
 };
 
-/** `nokmod show [DATAPATH]`: datapaths with their counters and ports. */
-export function show(name: string | undefined, options: { socket?: string; json?: boolean }): void {
+/** Adds `nokmod show`. */
+export function addShow(program: Command): void {
+  program
+    .command("show [datapath]")
+    .description("datapaths, their counters and ports")
+    .addOption(socketOption())
+    .addOption(jsonOption())
+    .action(show);
+}
+
+/** Prints datapaths with their counters and ports. */
+function show(name: string | undefined, options: { socket?: string; json?: boolean }): void {
   const opener = connect(options.socket);
   const client = new OvsClient(opener);
   try {

@@ -1,42 +1,60 @@
 import { readFileSync } from "node:fs";
 import { setPriority } from "node:os";
-import { Errno, NokmodError } from "../../core/errors.ts";
-import { Log, LogFile, type LogLevel } from "../../core/log.ts";
-import { SystemRandom } from "../../core/random.ts";
-import { NativePorts } from "../../port/native/ports.ts";
-import { Namespaces } from "../../runtime/namespaces.ts";
-import { Nokmod } from "../../runtime/nokmod.ts";
-import { StateFile } from "../../runtime/state-file.ts";
-import { NetlinkServer } from "../../server/index.ts";
-import { ENOENT } from "../../uapi/errno.ts";
-import { VSwitch } from "../../vswitch/index.ts";
+import { type Command, Option } from "commander";
+import { NokmodError, systemErrorCode } from "../../core/errors.ts";
+import { KERNEL_RELEASES, NEWEST_KERNEL } from "../../core/kernel-profile.ts";
+import { LOG_LEVELS, Log, LogFile, type LogLevel } from "../../core/log.ts";
 import { daemonize, report } from "../daemon.ts";
-import { describeError, ignoreOutputErrors, missingCapability, nearest, print } from "../output.ts";
-import { removePidfile, writePidfile } from "../pidfile.ts";
+import { repeatable, socketOption } from "../options.ts";
+import { describeError, ignoreOutputErrors, print } from "../output.ts";
+import { runService, type ServiceOptions } from "../service.ts";
 import { setEngineFlags, warmUp } from "../warm-up.ts";
 
+/** Adds `nokmod start`. */
+export function addStart(program: Command): void {
+  program
+    .command("start")
+    .description("run the datapath; with --bridge also a switch with OpenFlow rules on it")
+    .option("-d, --daemon", "go into the background once requests are taken")
+    .addOption(socketOption())
+    .option("--pidfile <file>", "write the process id there")
+    .addOption(
+      new Option("--kernel <release>", "behave as that release of Linux")
+        .choices(KERNEL_RELEASES)
+        .default(NEWEST_KERNEL),
+    )
+    .option("--state <file>", "keep datapaths, ports and settings there; begin with those of a nokmod that was killed")
+    .option("--log <file>", "append the log to that file; SIGHUP reopens it (default: stderr, of a daemon nowhere)")
+    .addOption(
+      new Option("--log-level <level>", "write lines of that level and above").choices(LOG_LEVELS).default("info"),
+    )
+    .option("--log-json", "write the log as JSON lines")
+    .option("--bridge <name>", "run the built-in userspace on a datapath of that name")
+    .option("--port <device>", "add a device to the bridge as the next port (repeatable)", repeatable)
+    .option("--flow <rule>", "an OpenFlow rule in ovs-ofctl syntax (repeatable)", repeatable)
+    .option("--flows <file>", "a file of such rules")
+    .option(
+      "--sysctl <name=value>",
+      "a setting, such as net.netfilter.nf_conntrack_max=1000000 (repeatable)",
+      repeatable,
+    )
+    .option("--cross-zone-nat", "allow ct(nat(src_zone=…,dst_zone=…)): one connection in two zones, as in no kernel")
+    .action(start);
+}
+
 /** Options of `nokmod start`. */
-export interface StartOptions {
-  readonly socket?: string;
+interface StartOptions extends ServiceOptions {
   readonly daemon?: boolean;
-  readonly pidfile?: string;
   /** File of the log; default stderr. */
   readonly log?: string;
   readonly logLevel?: LogLevel;
   readonly logJson?: boolean;
-  /** File of what is configured, for a nokmod that takes over from one that was killed. */
-  readonly state?: string;
-  readonly kernel?: string;
-  readonly bridge?: string;
-  readonly port?: readonly string[];
+  /** File of OpenFlow rules. */
   readonly flows?: string;
+  /** OpenFlow rules. */
   readonly flow?: readonly string[];
-  readonly sysctl?: readonly string[];
-  readonly crossZoneNat?: boolean;
 }
 
-/** Rules of a bridge that is given none. */
-const DEFAULT_RULES = ["priority=0,actions=NORMAL"];
 /** Nice value of the thread that switches packets. */
 const PRIORITY = -10;
 
@@ -44,7 +62,7 @@ const PRIORITY = -10;
  * Runs nokmod until SIGTERM or SIGINT. With --daemon the caller returns once requests are taken.
  * @throws NokmodError ERR_ADDRESS_IN_USE, ERR_START_FAILED, ERR_KERNEL_UNKNOWN, ERR_OFP_SYNTAX …
  */
-export async function start(options: StartOptions): Promise<void> {
+async function start(options: StartOptions): Promise<void> {
   if (options.daemon) {
     await daemonize(options.log);
     return;
@@ -59,16 +77,17 @@ export async function start(options: StartOptions): Promise<void> {
     file.reopen();
     log.info("SIGHUP: the log file is opened anew");
   });
-  raisePriority();
+  raisePriority(log);
   setEngineFlags();
   await warmUp();
-  const running = run(options, rules, log);
+  const running = runService(options, rules, log);
   process.on("uncaughtException", (error) => log.limited("uncaught", "error", "fault outside of a request", error));
   const ready = `nokmod is ready: ${running.path}`;
   ignoreOutputErrors();
   print(ready);
   if (options.log !== undefined) log.info(ready);
-  report(ready);
+  const unreported = report(ready);
+  if (unreported !== undefined) log.warn(`cannot report to the process that started this daemon: ${unreported}`);
   await new Promise<void>((resolve) => {
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve());
   });
@@ -86,113 +105,15 @@ function openLog({ log: path, logLevel, logJson }: StartOptions): { log: Log; fi
   return { log: new Log({ sink: file, level: logLevel, json: logJson }), file };
 }
 
-/**
- * Takes the lock of the socket, then makes everything. Until the lock is held nothing that another nokmod may own is
- * touched: no state file, no pidfile, no device. Clients that connect meanwhile wait for their first answer.
- */
-function run(options: StartOptions, rules: readonly string[], log: Log): { path: string; stop(): void } {
-  // As in one boot of a kernel, all namespaces share the seed.
-  const hashSeed = new SystemRandom().u32();
-  const make = (): Nokmod => {
-    const { kernel, crossZoneNat } = options;
-    return new Nokmod({ ports: new NativePorts(), kernel, crossZoneNat, hashSeed, log });
-  };
-  const nokmod = attempt("packet memory", make);
-  const namespaces = new Namespaces(() => {
-    const made = make();
-    for (const setting of options.sysctl ?? []) set(made, setting);
-    return made;
-  }, log);
-  let state: StateFile | undefined;
-  let complete = false;
-  // Undone in the reverse order.
-  const undo: (() => void)[] = [() => nokmod.close(), () => namespaces.close()];
-  const stop = (): void => {
-    // First, or it would follow the end of everything. A start that fails leaves the file for the next one.
-    state?.close(complete);
-    for (const step of undo.splice(0).reverse()) step();
-  };
-  try {
-    for (const setting of options.sysctl ?? []) set(nokmod, setting);
-    const server = new NetlinkServer(nokmod.kernel, {
-      path: options.socket,
-      foreign: namespaces.enter,
-      onRefused: (message) => log.limited("refused", "warn", message),
-    });
-    undo.push(() => server.close());
-    if (options.state !== undefined) {
-      state = new StateFile(nokmod, options.state, log);
-      for (const failure of state.restore()) log.warn(`not as it was: ${failure}`);
-    }
-    const { bridge, pidfile } = options;
-    if (bridge !== undefined) startBridge(nokmod, bridge, options.port ?? [], rules, log, undo);
-    if (pidfile !== undefined) {
-      writePidfile(pidfile);
-      undo.push(() => {
-        const failure = removePidfile(pidfile);
-        if (failure !== undefined) log.warn(failure);
-      });
-    }
-    state?.follow();
-    complete = true;
-    return { path: server.path, stop };
-  } catch (error) {
-    stop();
-    throw error;
-  }
-}
-
-/** Starts the built-in switch. @param undo gets what ends it */
-function startBridge(
-  nokmod: Nokmod,
-  name: string,
-  ports: readonly string[],
-  rules: readonly string[],
-  log: Log,
-  undo: (() => void)[],
-): void {
-  const onFault = (what: string, error: unknown): void => {
-    // The datapath refused a request; anything but an Errno is a fault of ours.
-    if (error instanceof Errno)
-      log.limited(`bridge ${what}`, "warn", `bridge ${name}: ${what}: ${describeError(error)}`);
-    else log.limited(`bridge ${what}`, "error", `bridge ${name}: ${what}`, error);
-  };
-  const bridge = attempt(`bridge ${name}`, () => new VSwitch({ opener: nokmod, name, onFault }));
-  undo.push(() => bridge.close());
-  for (const port of ports) attempt(`port ${port}`, () => bridge.addPort(port));
-  for (const rule of rules.length > 0 ? rules : DEFAULT_RULES) bridge.addFlow(rule);
-}
-
-/** Applies NAME=VALUE as sysctl(8) would. @throws NokmodError ERR_OPTION */
-function set(nokmod: Nokmod, setting: string): void {
-  const [, name, value] = /^\s*([^=\s]+)\s*=\s*(.*)$/.exec(setting) ?? [];
-  if (name === undefined) throw new NokmodError("ERR_OPTION", `--sysctl ${setting}: NAME=VALUE is wanted`);
-  try {
-    nokmod.sysctl.set(name, value);
-  } catch (cause) {
-    if (!(cause instanceof Errno)) throw cause;
-    const guess = cause.errno === ENOENT ? nearest(name, nokmod.sysctl.names()) : undefined;
-    const hint = guess === undefined ? "" : `; is ${guess} meant?`;
-    throw new NokmodError("ERR_OPTION", `--sysctl ${setting}: ${describeError(cause)}${hint}`, { cause });
-  }
-}
-
-/** The module runs in softirq context, before any program has its turn; a high priority comes nearest to that. */
-function raisePriority(): void {
+/** Raises the thread's priority: the module runs in softirq context, before any process does. */
+function raisePriority(log: Log): void {
   try {
     setPriority(PRIORITY);
-  } catch {
-    // EACCES or EPERM without CAP_SYS_NICE: packets are switched at the usual priority.
-  }
-}
-
-/** Names what an errno of the datapath was about. @throws NokmodError ERR_START_FAILED */
-function attempt<T>(what: string, act: () => T): T {
-  try {
-    return act();
-  } catch (cause) {
-    if (!(cause instanceof Errno)) throw cause;
-    throw new NokmodError("ERR_START_FAILED", `${what}: ${describeError(cause, missingCapability())}`, { cause });
+  } catch (error) {
+    // EACCES, EPERM: no CAP_SYS_NICE. ENOSYS: a container's filter. Packets are switched at the usual priority.
+    const code = systemErrorCode(error);
+    if (code === undefined) throw error;
+    log.debug(`priority is not raised: ${code}`);
   }
 }
 

@@ -1,26 +1,26 @@
 /** Writes keys and masks (OVS_KEY_ATTR_*). */
 import * as ovs from "../../uapi/openvswitch.ts";
 import {
+  asDecimal,
+  asFlowLabel,
+  asFragment,
+  asHex,
+  asHostOrder,
+  asIpv4,
+  asIpv6,
+  asMac,
   bigEndian,
   bigEndian64,
   byType,
   CT_STATES,
-  decimal,
   type FormatOptions,
   flagsText,
-  flowLabel,
-  fragment,
   hex,
   hex4,
-  hexadecimal,
   hexBytes,
-  host,
-  ipv4,
-  ipv6,
   isFull,
   isZero,
   littleEndian,
-  mac,
   portText,
   readerOf,
   type Style,
@@ -29,77 +29,80 @@ import {
 } from "./numbers.ts";
 import { tunnelText } from "./tunnel.ts";
 
-interface Field {
+interface StructField {
   readonly name: string;
   readonly offset: number;
   readonly size: number;
   readonly style: Style;
 }
 
-function field(name: string, offset: number, size: number, style: Style): Field {
+function field(name: string, offset: number, size: number, style: Style): StructField {
   return { name, offset, size, style };
 }
 
 /** Structures of linux/openvswitch.h, in the order that fields are shown. */
-const STRUCTURES: Readonly<Record<number, readonly [name: string, fields: readonly Field[]]>> = {
-  [ovs.OVS_KEY_ATTR_ETHERNET]: ["eth", [field("src", 0, 6, mac), field("dst", 6, 6, mac)]],
+const STRUCTURES: Readonly<Record<number, readonly [name: string, fields: readonly StructField[]]>> = {
+  [ovs.OVS_KEY_ATTR_ETHERNET]: ["eth", [field("src", 0, 6, asMac), field("dst", 6, 6, asMac)]],
   [ovs.OVS_KEY_ATTR_IPV4]: [
     "ipv4",
     [
-      field("src", 0, 4, ipv4),
-      field("dst", 4, 4, ipv4),
-      field("proto", 8, 1, decimal),
-      field("tos", 9, 1, hexadecimal),
-      field("ttl", 10, 1, decimal),
-      field("frag", 11, 1, fragment),
+      field("src", 0, 4, asIpv4),
+      field("dst", 4, 4, asIpv4),
+      field("proto", 8, 1, asDecimal),
+      field("tos", 9, 1, asHex),
+      field("ttl", 10, 1, asDecimal),
+      field("frag", 11, 1, asFragment),
     ],
   ],
   [ovs.OVS_KEY_ATTR_IPV6]: [
     "ipv6",
     [
-      field("src", 0, 16, ipv6),
-      field("dst", 16, 16, ipv6),
-      field("label", 32, 4, flowLabel),
-      field("proto", 36, 1, decimal),
-      field("tclass", 37, 1, hexadecimal),
-      field("hlimit", 38, 1, decimal),
-      field("frag", 39, 1, fragment),
+      field("src", 0, 16, asIpv6),
+      field("dst", 16, 16, asIpv6),
+      field("label", 32, 4, asFlowLabel),
+      field("proto", 36, 1, asDecimal),
+      field("tclass", 37, 1, asHex),
+      field("hlimit", 38, 1, asDecimal),
+      field("frag", 39, 1, asFragment),
     ],
   ],
-  [ovs.OVS_KEY_ATTR_TCP]: ["tcp", [field("src", 0, 2, decimal), field("dst", 2, 2, decimal)]],
-  [ovs.OVS_KEY_ATTR_UDP]: ["udp", [field("src", 0, 2, decimal), field("dst", 2, 2, decimal)]],
-  [ovs.OVS_KEY_ATTR_SCTP]: ["sctp", [field("src", 0, 2, decimal), field("dst", 2, 2, decimal)]],
-  [ovs.OVS_KEY_ATTR_ICMP]: ["icmp", [field("type", 0, 1, decimal), field("code", 1, 1, decimal)]],
-  [ovs.OVS_KEY_ATTR_ICMPV6]: ["icmpv6", [field("type", 0, 1, decimal), field("code", 1, 1, decimal)]],
+  [ovs.OVS_KEY_ATTR_TCP]: ["tcp", [field("src", 0, 2, asDecimal), field("dst", 2, 2, asDecimal)]],
+  [ovs.OVS_KEY_ATTR_UDP]: ["udp", [field("src", 0, 2, asDecimal), field("dst", 2, 2, asDecimal)]],
+  [ovs.OVS_KEY_ATTR_SCTP]: ["sctp", [field("src", 0, 2, asDecimal), field("dst", 2, 2, asDecimal)]],
+  [ovs.OVS_KEY_ATTR_ICMP]: ["icmp", [field("type", 0, 1, asDecimal), field("code", 1, 1, asDecimal)]],
+  [ovs.OVS_KEY_ATTR_ICMPV6]: ["icmpv6", [field("type", 0, 1, asDecimal), field("code", 1, 1, asDecimal)]],
   [ovs.OVS_KEY_ATTR_ARP]: [
     "arp",
     [
-      field("sip", 0, 4, ipv4),
-      field("tip", 4, 4, ipv4),
-      field("op", 8, 2, decimal),
-      field("sha", 10, 6, mac),
-      field("tha", 16, 6, mac),
+      field("sip", 0, 4, asIpv4),
+      field("tip", 4, 4, asIpv4),
+      field("op", 8, 2, asDecimal),
+      field("sha", 10, 6, asMac),
+      field("tha", 16, 6, asMac),
     ],
   ],
-  [ovs.OVS_KEY_ATTR_ND]: ["nd", [field("target", 0, 16, ipv6), field("sll", 16, 6, mac), field("tll", 22, 6, mac)]],
+  [ovs.OVS_KEY_ATTR_ND]: [
+    "nd",
+    [field("target", 0, 16, asIpv6), field("sll", 16, 6, asMac), field("tll", 22, 6, asMac)],
+  ],
   [ovs.OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV4]: [
     "ct_tuple4",
     [
-      field("src", 0, 4, ipv4),
-      field("dst", 4, 4, ipv4),
-      field("proto", 12, 1, decimal),
-      field("tp_src", 8, 2, decimal),
-      field("tp_dst", 10, 2, decimal),
+      field("src", 0, 4, asIpv4),
+      field("dst", 4, 4, asIpv4),
+      field("proto", 12, 1, asDecimal),
+      field("tp_src", 8, 2, asDecimal),
+      field("tp_dst", 10, 2, asDecimal),
     ],
   ],
   [ovs.OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV6]: [
     "ct_tuple6",
     [
-      field("src", 0, 16, ipv6),
-      field("dst", 16, 16, ipv6),
-      field("proto", 36, 1, decimal),
-      field("tp_src", 32, 2, decimal),
-      field("tp_dst", 34, 2, decimal),
+      field("src", 0, 16, asIpv6),
+      field("dst", 16, 16, asIpv6),
+      field("proto", 36, 1, asDecimal),
+      field("tp_src", 32, 2, asDecimal),
+      field("tp_dst", 34, 2, asDecimal),
     ],
   ],
 };
@@ -109,19 +112,19 @@ export const ctLabels = styled((bytes) => hex(bigEndian64(bytes.slice().reverse(
 
 /** Plain values: name and style. */
 const VALUES: Readonly<Record<number, readonly [name: string, style: Style]>> = {
-  [ovs.OVS_KEY_ATTR_RECIRC_ID]: ["recirc_id", host],
-  [ovs.OVS_KEY_ATTR_DP_HASH]: ["dp_hash", host],
-  [ovs.OVS_KEY_ATTR_PRIORITY]: ["skb_priority", host],
-  [ovs.OVS_KEY_ATTR_SKB_MARK]: ["skb_mark", host],
-  [ovs.OVS_KEY_ATTR_CT_ZONE]: ["ct_zone", host],
-  [ovs.OVS_KEY_ATTR_CT_MARK]: ["ct_mark", host],
+  [ovs.OVS_KEY_ATTR_RECIRC_ID]: ["recirc_id", asHostOrder],
+  [ovs.OVS_KEY_ATTR_DP_HASH]: ["dp_hash", asHostOrder],
+  [ovs.OVS_KEY_ATTR_PRIORITY]: ["skb_priority", asHostOrder],
+  [ovs.OVS_KEY_ATTR_SKB_MARK]: ["skb_mark", asHostOrder],
+  [ovs.OVS_KEY_ATTR_CT_ZONE]: ["ct_zone", asHostOrder],
+  [ovs.OVS_KEY_ATTR_CT_MARK]: ["ct_mark", asHostOrder],
   [ovs.OVS_KEY_ATTR_CT_LABELS]: ["ct_label", ctLabels],
   [ovs.OVS_KEY_ATTR_ETHERTYPE]: ["eth_type", styled((bytes) => hex4(bigEndian(bytes)))],
-  [ovs.OVS_KEY_ATTR_IPV6_EXTHDRS]: ["ipv6_exthdrs", host],
+  [ovs.OVS_KEY_ATTR_IPV6_EXTHDRS]: ["ipv6_exthdrs", asHostOrder],
 };
 
 function structureText(
-  [name, fields]: readonly [string, readonly Field[]],
+  [name, fields]: readonly [string, readonly StructField[]],
   value: Uint8Array,
   mask: Uint8Array | null,
   verbose: boolean,
@@ -180,17 +183,17 @@ export function nshText(key: Uint8Array, mask: Uint8Array | null, verbose: boole
   };
   const at = (name: string, offset: number, size: number, style: Style): void =>
     add(name, base.subarray(offset, offset + size), baseMask?.subarray(offset, offset + size) ?? null, style);
-  at("flags", 0, 1, decimal);
-  at("ttl", 1, 1, decimal);
-  at("mdtype", 2, 1, decimal);
-  at("np", 3, 1, decimal);
+  at("flags", 0, 1, asDecimal);
+  at("ttl", 1, 1, asDecimal);
+  at("mdtype", 2, 1, asDecimal);
+  at("np", 3, 1, asDecimal);
   at(
     "spi",
     4,
     3,
     styled((bytes) => `0x${bigEndian(bytes).toString(16)}`),
   );
-  at("si", 7, 1, decimal);
+  at("si", 7, 1, asDecimal);
   const context = values.get(ovs.OVS_NSH_KEY_ATTR_MD1);
   const contextMask = masks?.get(ovs.OVS_NSH_KEY_ATTR_MD1);
   const word = styled((bytes) => `0x${bigEndian(bytes).toString(16)}`);
@@ -219,10 +222,10 @@ export function attributeText(
       return `in_port(${port}${mask === null || isFull(mask) ? "" : `/${hex(littleEndian(mask))}`})`;
     }
     case ovs.OVS_KEY_ATTR_CT_STATE:
-      return `ct_state(${verbose ? host(value, mask) : flagsText(CT_STATES, littleEndian(value), mask === null ? 0xff : littleEndian(mask))})`;
+      return `ct_state(${verbose ? asHostOrder(value, mask) : flagsText(CT_STATES, littleEndian(value), mask === null ? 0xff : littleEndian(mask))})`;
     case ovs.OVS_KEY_ATTR_TCP_FLAGS: {
       const bits = mask === null ? 0xfff : bigEndian(mask) & 0xfff;
-      return `tcp_flags(${bits === 0 ? hexadecimal(value, mask) : flagsText(TCP_FLAGS, bigEndian(value), bits)})`;
+      return `tcp_flags(${bits === 0 ? asHex(value, mask) : flagsText(TCP_FLAGS, bigEndian(value), bits)})`;
     }
     case ovs.OVS_KEY_ATTR_VLAN:
       return `vlan(${vlanText(bigEndian(value), mask === null ? 0xffff : bigEndian(mask), verbose)})`;

@@ -40,20 +40,20 @@ export const styled =
   (value, mask) =>
     mask === null || isFull(mask) ? write(value) : `${write(value)}/${writeMask(mask)}`;
 
-export const decimal = styled(
+export const asDecimal = styled(
   (bytes) => String(bigEndian(bytes)),
   (bytes) => hex(bigEndian(bytes)),
 );
-export const hexadecimal = styled((bytes) => hex(bigEndian(bytes)));
-export const mac = styled(macText);
-export const ipv4 = styled(ipv4Text);
-export const ipv6 = styled(ipv6Text);
-export const host = styled((bytes) => hex(littleEndian(bytes)));
+export const asHex = styled((bytes) => hex(bigEndian(bytes)));
+export const asMac = styled(macText);
+export const asIpv4 = styled(ipv4Text);
+export const asIpv6 = styled(ipv6Text);
+export const asHostOrder = styled((bytes) => hex(littleEndian(bytes)));
 const FRAGMENTS = ["no", "first", "later"];
-export const fragment: Style = (value) => FRAGMENTS[value[0]] ?? `<invalid: ${value[0]}>`;
+export const asFragment: Style = (value) => FRAGMENTS[value[0]] ?? `<invalid: ${value[0]}>`;
 
 /** Twenty bits of a 32-bit big-endian word. */
-export const flowLabel: Style = (value, mask) => {
+export const asFlowLabel: Style = (value, mask) => {
   const all = mask === null || (bigEndian(mask) & 0xfffff) === 0xfffff;
   return all ? hex(bigEndian(value)) : `${hex(bigEndian(value))}/${hex(bigEndian(mask))}`;
 };

@@ -1,15 +1,15 @@
 /** Writes tunnel keys (OVS_TUNNEL_KEY_ATTR_*). */
 import * as ovs from "../../uapi/openvswitch.ts";
 import {
+  asDecimal,
+  asHex,
+  asIpv4,
+  asIpv6,
   bigEndian,
   bigEndian64,
   byType,
-  decimal,
   hex,
-  hexadecimal,
   hexBytes,
-  ipv4,
-  ipv6,
   isZero,
   littleEndian,
   readerOf,
@@ -19,14 +19,14 @@ import {
 
 const TUNNEL_VALUES: Readonly<Record<number, readonly [name: string, style: Style]>> = {
   [ovs.OVS_TUNNEL_KEY_ATTR_ID]: ["tun_id", styled((bytes) => `0x${bigEndian64(bytes).toString(16)}`)],
-  [ovs.OVS_TUNNEL_KEY_ATTR_IPV4_SRC]: ["src", ipv4],
-  [ovs.OVS_TUNNEL_KEY_ATTR_IPV4_DST]: ["dst", ipv4],
-  [ovs.OVS_TUNNEL_KEY_ATTR_IPV6_SRC]: ["ipv6_src", ipv6],
-  [ovs.OVS_TUNNEL_KEY_ATTR_IPV6_DST]: ["ipv6_dst", ipv6],
-  [ovs.OVS_TUNNEL_KEY_ATTR_TOS]: ["tos", hexadecimal],
-  [ovs.OVS_TUNNEL_KEY_ATTR_TTL]: ["ttl", decimal],
-  [ovs.OVS_TUNNEL_KEY_ATTR_TP_SRC]: ["tp_src", decimal],
-  [ovs.OVS_TUNNEL_KEY_ATTR_TP_DST]: ["tp_dst", decimal],
+  [ovs.OVS_TUNNEL_KEY_ATTR_IPV4_SRC]: ["src", asIpv4],
+  [ovs.OVS_TUNNEL_KEY_ATTR_IPV4_DST]: ["dst", asIpv4],
+  [ovs.OVS_TUNNEL_KEY_ATTR_IPV6_SRC]: ["ipv6_src", asIpv6],
+  [ovs.OVS_TUNNEL_KEY_ATTR_IPV6_DST]: ["ipv6_dst", asIpv6],
+  [ovs.OVS_TUNNEL_KEY_ATTR_TOS]: ["tos", asHex],
+  [ovs.OVS_TUNNEL_KEY_ATTR_TTL]: ["ttl", asDecimal],
+  [ovs.OVS_TUNNEL_KEY_ATTR_TP_SRC]: ["tp_src", asDecimal],
+  [ovs.OVS_TUNNEL_KEY_ATTR_TP_DST]: ["tp_dst", asDecimal],
 };
 
 /** Attributes that are flags, in the order that they are shown; an id gives the key flag. */
@@ -70,7 +70,7 @@ function geneveText(value: Uint8Array, mask: Uint8Array | null): string {
     const part = (offset: number, size: number, style: Style): string =>
       style(value.subarray(at + offset, at + offset + size), mask?.subarray(at + offset, at + offset + size) ?? null);
     const data = styled((bytes) => `0x${hexBytes(bytes)}`);
-    text += `{class=${part(0, 2, hexadecimal)},type=${part(2, 1, hexadecimal)},len=${length}`;
+    text += `{class=${part(0, 2, asHex)},type=${part(2, 1, asHex)},len=${length}`;
     text += length > 0 ? `,${part(4, length, data)}}` : "}";
     at += 4 + length;
   }

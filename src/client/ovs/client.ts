@@ -36,7 +36,7 @@ import {
   type MeterOptions,
   setMeter,
 } from "./meter.ts";
-import { type ExecuteSpec, execute, UpcallSocket } from "./packet.ts";
+import { type ExecuteSpec, executePacket, UpcallSocket } from "./packet.ts";
 import { OvsRequests } from "./requests.ts";
 import {
   createVport,
@@ -171,7 +171,7 @@ export class OvsClient {
 
   /** Runs actions on a packet. @throws Errno as validation or an action failed (spec/families F-280…F-286) */
   execute(datapath: number, spec: ExecuteSpec): void {
-    execute(this.requests, datapath, spec);
+    executePacket(this.requests, datapath, spec);
   }
 
   /** Requests that leave in one datagram without acknowledgements: the answer to upcalls. */

@@ -94,7 +94,7 @@ export function decodeUpcall(message: GenlMessage): Upcall {
 }
 
 /** OVS_PACKET_CMD_EXECUTE */
-export function execute(requests: OvsRequests, datapath: number, spec: ExecuteSpec): void {
+export function executePacket(requests: OvsRequests, datapath: number, spec: ExecuteSpec): void {
   requests.all(requests.families.packet, ovs.OVS_PACKET_CMD_EXECUTE, datapath, (w) => writeExecute(w, spec));
 }
 

@@ -2,16 +2,16 @@ import type { Conntrack } from "../../conntrack/conntrack.ts";
 import { E, Ext, T } from "../../conntrack/layout.ts";
 import { Errno } from "../../core/errors.ts";
 import type { KernelProfile } from "../../core/kernel-profile.ts";
-import type { Dump } from "../../netlink/bus.ts";
+import type { Dump } from "../../netlink/dump.ts";
 import { EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPERM } from "../../uapi/errno.ts";
 import { NLM_F_CREATE, NLM_F_DUMP_FILTERED, NLM_F_EXCL, NLM_F_MULTI } from "../../uapi/netlink.ts";
 import * as nf from "../../uapi/nfnetlink.ts";
 import { ConnectionChanges } from "./change.ts";
 import { ConnectionFilter, needsFilter } from "./filter.ts";
-import { beginNf, familyOf, type NfRequest, reply, singleDump } from "./message.ts";
+import { beginNf, connectionFamily, type NfRequest, reply, singleDump } from "./message.ts";
 import { putRecord } from "./record.ts";
 import { putCpuStats, putGlobalStats } from "./statistics.ts";
-import { parseExpectTuple, parseTuple, zoneOf } from "./tuple.ts";
+import { parseExpectTuple, parseTuple, requestZone } from "./tuple.ts";
 
 /** What a CT_NEW of the control plane reports beside NEW, RELATED and LABEL (spec/ctnetlink N-099). */
 const CHANGED =
@@ -63,7 +63,7 @@ export class Connections {
     const zero = request.command === nf.IPCTNL_MSG_CT_GET_CTRZERO;
     if (request.isDump) return this.dumpConnections(request, zero);
     const slot = this.lookUp(request);
-    reply(request, nf.NFNL_SUBSYS_CTNETLINK, nf.IPCTNL_MSG_CT_NEW, familyOf(this.conntrack, slot), (writer) =>
+    reply(request, nf.NFNL_SUBSYS_CTNETLINK, nf.IPCTNL_MSG_CT_NEW, connectionFamily(this.conntrack, slot), (writer) =>
       putRecord(writer, this.conntrack, slot, zero, 1),
     );
     return undefined;
@@ -88,7 +88,7 @@ export class Connections {
             flags,
             seq,
             portId,
-            familyOf(this.conntrack, slot),
+            connectionFamily(this.conntrack, slot),
           );
           putRecord(writer, conntrack, slot, zero, 0);
           writer.endMessage(at);
@@ -104,7 +104,7 @@ export class Connections {
   /** The entry that CTA_TUPLE_ORIG or REPLY names (spec/ctnetlink N-061 to N-063). @throws Errno EINVAL, ENOENT */
   private lookUp(request: NfRequest): number {
     const { attributes, family } = request;
-    const zone = zoneOf(attributes);
+    const zone = requestZone(attributes);
     const type = attributes.has(nf.CTA_TUPLE_ORIG) ? nf.CTA_TUPLE_ORIG : nf.CTA_TUPLE_REPLY;
     if (!attributes.has(type)) throw new Errno(EINVAL);
     const link = this.conntrack.findLive(parseTuple(attributes, type, family, zone));
@@ -114,7 +114,7 @@ export class Connections {
 
   private deleteConnection(request: NfRequest): void {
     const { attributes } = request;
-    zoneOf(attributes);
+    requestZone(attributes);
     const filtered = this.kernel.conntrackFlushFilter && attributes.has(nf.CTA_FILTER);
     if (filtered || !(attributes.has(nf.CTA_TUPLE_ORIG) || attributes.has(nf.CTA_TUPLE_REPLY))) {
       this.flush(request, request.version !== 0 || filtered ? request.family : 0);
@@ -140,7 +140,7 @@ export class Connections {
   private newConnection(request: NfRequest): void {
     const { conntrack } = this;
     const { attributes, family, message } = request;
-    const zone = zoneOf(attributes);
+    const zone = requestZone(attributes);
     const has = (type: number): boolean => attributes.has(type);
     const original = has(nf.CTA_TUPLE_ORIG) ? parseTuple(attributes, nf.CTA_TUPLE_ORIG, family, zone) : undefined;
     const reply = has(nf.CTA_TUPLE_REPLY) ? parseTuple(attributes, nf.CTA_TUPLE_REPLY, family, zone) : undefined;

@@ -1,17 +1,25 @@
 import type { Conntrack } from "../../conntrack/conntrack.ts";
 import { Errno } from "../../core/errors.ts";
 import { type KernelProfile, kernelProfile } from "../../core/kernel-profile.ts";
-import type { BusSocket, Dump, NetlinkBus, NetlinkMessage, NetlinkProtocol } from "../../netlink/bus.ts";
+import type { NetlinkBus } from "../../netlink/bus.ts";
+import type { BusSocket, NetlinkProtocol } from "../../netlink/bus-socket.ts";
+import type { Dump } from "../../netlink/dump.ts";
+import type { NetlinkMessage } from "../../netlink/message.ts";
 import { type AttributeSet, attributeSet } from "../../netlink/schema/index.ts";
-import { connectionAttributes, expectationAttributes, timeoutAttributes } from "../../schema/ctnetlink.ts";
+import {
+  connectionAttributes,
+  expectationAttributes,
+  NFGENMSG_LEN,
+  timeoutAttributes,
+} from "../../schema/ctnetlink.ts";
 import { EINVAL, EPERM } from "../../uapi/errno.ts";
 import { NETLINK_NETFILTER, NLM_F_DUMP, NLM_F_ECHO, NLMSG_HDRLEN } from "../../uapi/netlink.ts";
 import * as nf from "../../uapi/nfnetlink.ts";
 import { Connections } from "./connections.ts";
 import { CtnetlinkEvents } from "./events.ts";
 import { Expectations } from "./expectations.ts";
-import { NFGENMSG_LEN, type NfRequest } from "./message.ts";
-import { TimeoutPolicies } from "./timeouts.ts";
+import type { NfRequest } from "./message.ts";
+import { TimeoutRequests } from "./timeouts.ts";
 
 /** Attributes of a subsystem's commands; a command without has none that are looked at. */
 interface Subsystem {
@@ -54,7 +62,7 @@ export class Ctnetlink implements NetlinkProtocol {
   readonly privileged = true;
   private readonly connections: Connections;
   private readonly expectations: Expectations;
-  private readonly timeouts: TimeoutPolicies;
+  private readonly timeouts: TimeoutRequests;
   private readonly events: CtnetlinkEvents;
   /** Called after each datagram: what it changed must not outlive the clock's reading. */
   onDatagram: (() => void) | undefined = undefined;
@@ -69,7 +77,7 @@ export class Ctnetlink implements NetlinkProtocol {
   ) {
     this.connections = new Connections(conntrack, kernel);
     this.expectations = new Expectations(conntrack);
-    this.timeouts = new TimeoutPolicies(conntrack, bus, () => this.onConfigured?.());
+    this.timeouts = new TimeoutRequests(conntrack, bus, () => this.onConfigured?.());
     this.events = new CtnetlinkEvents(bus, conntrack, realtime);
     conntrack.listener = this.events;
     conntrack.expectations.listener = this.events;

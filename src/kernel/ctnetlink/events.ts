@@ -7,7 +7,7 @@ import type { NetlinkBus } from "../../netlink/bus.ts";
 import { MessageWriter } from "../../netlink/writer.ts";
 import { NETLINK_NETFILTER, NLM_F_CREATE, NLM_F_EXCL } from "../../uapi/netlink.ts";
 import * as nf from "../../uapi/nfnetlink.ts";
-import { beginNf, familyOf } from "./message.ts";
+import { beginNf, connectionFamily } from "./message.ts";
 import { putEvent, putExpectation } from "./record.ts";
 
 /** Events of connections and expectations for the multicast groups (spec/ctnetlink sections 7 and 8). */
@@ -51,7 +51,15 @@ export class CtnetlinkEvents implements ConntrackListener, ExpectListener {
     }
     if (!report && !this.bus.hasListeners(NETLINK_NETFILTER, group)) return;
     const writer = this.writer.reset();
-    const at = beginNf(writer, nf.NFNL_SUBSYS_CTNETLINK, command, flags, 0, portId, familyOf(this.conntrack, slot));
+    const at = beginNf(
+      writer,
+      nf.NFNL_SUBSYS_CTNETLINK,
+      command,
+      flags,
+      0,
+      portId,
+      connectionFamily(this.conntrack, slot),
+    );
     const stop = command === nf.IPCTNL_MSG_CT_DELETE ? this.realtime() : 0;
     putEvent(writer, this.conntrack, slot, events, stop);
     writer.endMessage(at);

@@ -2,7 +2,7 @@ import type { Conntrack } from "../../conntrack/conntrack.ts";
 import { AddResult, Expectation, expired, mayExpect } from "../../conntrack/expect.ts";
 import { E, Ext, T } from "../../conntrack/layout.ts";
 import { Errno } from "../../core/errors.ts";
-import type { Dump } from "../../netlink/bus.ts";
+import type { Dump } from "../../netlink/dump.ts";
 import type { AttributeTable } from "../../netlink/schema/index.ts";
 import { expectNatAttributes } from "../../schema/ctnetlink.ts";
 import { EEXIST, EINVAL, ENOENT, EOPNOTSUPP } from "../../uapi/errno.ts";

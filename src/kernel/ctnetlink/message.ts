@@ -1,13 +1,13 @@
 import type { Conntrack } from "../../conntrack/conntrack.ts";
 import { E, T } from "../../conntrack/layout.ts";
-import type { BusSocket, Dump, NetlinkMessage } from "../../netlink/bus.ts";
+import type { BusSocket } from "../../netlink/bus-socket.ts";
+import type { Dump } from "../../netlink/dump.ts";
+import type { NetlinkMessage } from "../../netlink/message.ts";
 import type { AttributeTable } from "../../netlink/schema/index.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";
+import { NFGENMSG_LEN } from "../../schema/ctnetlink.ts";
 import { NLM_F_MULTI } from "../../uapi/netlink.ts";
 import * as nf from "../../uapi/nfnetlink.ts";
-
-/** struct nfgenmsg: u8 family, u8 version, be16 res_id. */
-export const NFGENMSG_LEN = 4;
 
 /** A request of the netfilter family, its attributes checked. */
 export interface NfRequest {
@@ -81,6 +81,6 @@ export function singleDump(put: (writer: MessageWriter) => void): Dump {
 }
 
 /** AF_INET or AF_INET6 of a connection. */
-export function familyOf(conntrack: Conntrack, slot: number): number {
+export function connectionFamily(conntrack: Conntrack, slot: number): number {
   return conntrack.table.words[slot * E.WORDS + T.META] & 0xff;
 }

@@ -1,7 +1,8 @@
 import type { Conntrack } from "../../conntrack/conntrack.ts";
 import type { TimeoutPolicy } from "../../conntrack/timeout-policies.ts";
 import { Errno } from "../../core/errors.ts";
-import type { Dump, NetlinkBus } from "../../netlink/bus.ts";
+import type { NetlinkBus } from "../../netlink/bus.ts";
+import type { Dump } from "../../netlink/dump.ts";
 import type { AttributeTable } from "../../netlink/schema/index.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";
 import { timeoutDataAttributes } from "../../schema/ctnetlink.ts";
@@ -12,7 +13,7 @@ import { beginNf, type NfRequest } from "./message.ts";
 import { nest } from "./tuple.ts";
 
 /** Subsystem NFNL_SUBSYS_CTNETLINK_TIMEOUT: named timeout policies, and the namespace's defaults (spec/ctnetlink section 9). */
-export class TimeoutPolicies {
+export class TimeoutRequests {
   constructor(
     private readonly conntrack: Conntrack,
     private readonly bus: NetlinkBus,

@@ -177,7 +177,7 @@ export function putWords(writer: MessageWriter, type: number, words: Int32Array,
 }
 
 /** CTA_ZONE of a request, 0 where there is none. */
-export const zoneOf = (attributes: AttributeTable): number =>
+export const requestZone = (attributes: AttributeTable): number =>
   attributes.has(nf.CTA_ZONE) ? attributes.be16(nf.CTA_ZONE) : 0;
 
 /** A tuple of an expectation's message, which may not name a zone. @throws Errno EINVAL, EOPNOTSUPP */

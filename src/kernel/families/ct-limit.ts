@@ -6,7 +6,7 @@ import { ctLimitAttributes } from "../../schema/openvswitch.ts";
 import { EINVAL, EMSGSIZE } from "../../uapi/errno.ts";
 import { GENL_UNS_ADMIN_PERM } from "../../uapi/genetlink.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
-import type { GenlFamily, GenlRequest } from "../genetlink.ts";
+import type { GenlFamily, GenlRequest } from "../genl-family.ts";
 import { beginOvs, dpIfindex, OVS_HEADER_SIZE } from "../ovs-header.ts";
 
 /** struct ovs_zone_limit: s32 zone_id, u32 limit, u32 count. */

@@ -7,7 +7,7 @@ import { datapathAttributes } from "../../schema/openvswitch.ts";
 import { EEXIST, EINVAL, ENODEV, EOPNOTSUPP } from "../../uapi/errno.ts";
 import { GENL_UNS_ADMIN_PERM } from "../../uapi/genetlink.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
-import type { GenlFamily, GenlRequest } from "../genetlink.ts";
+import type { GenlFamily, GenlRequest } from "../genl-family.ts";
 import { beginOvs, dpIfindex, OVS_HEADER_SIZE, OvsDump } from "../ovs-header.ts";
 
 const FEATURES = ovs.OVS_DP_F_UNALIGNED | ovs.OVS_DP_F_VPORT_PIDS | ovs.OVS_DP_F_DISPATCH_UPCALL_PER_CPU;

@@ -15,7 +15,7 @@ import { EEXIST, EINVAL, ENODEV, ENOENT } from "../../uapi/errno.ts";
 import { GENL_UNS_ADMIN_PERM } from "../../uapi/genetlink.ts";
 import { NLM_F_CREATE, NLM_F_EXCL } from "../../uapi/netlink.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
-import type { GenlFamily, GenlRequest } from "../genetlink.ts";
+import type { GenlFamily, GenlRequest } from "../genl-family.ts";
 import { beginOvs, dpIfindex, OVS_HEADER_SIZE, OvsDump } from "../ovs-header.ts";
 
 const MAX_UFID_LENGTH = 16;

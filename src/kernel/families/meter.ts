@@ -9,7 +9,7 @@ import { bandAttributes, meterAttributes } from "../../schema/openvswitch.ts";
 import { EINVAL, ENODEV, ENOENT } from "../../uapi/errno.ts";
 import { GENL_UNS_ADMIN_PERM } from "../../uapi/genetlink.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
-import type { GenlFamily, GenlRequest } from "../genetlink.ts";
+import type { GenlFamily, GenlRequest } from "../genl-family.ts";
 import { beginOvs, dpIfindex, OVS_HEADER_SIZE } from "../ovs-header.ts";
 
 /** The ovs_meter family (spec/families section 11). `configured` hears of meters set and deleted. */

@@ -12,7 +12,7 @@ import { packetAttributes } from "../../schema/openvswitch.ts";
 import { EINPROGRESS, EINVAL, ENODEV, ENOMEM } from "../../uapi/errno.ts";
 import { GENL_UNS_ADMIN_PERM } from "../../uapi/genetlink.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
-import type { GenlFamily, GenlRequest } from "../genetlink.ts";
+import type { GenlFamily, GenlRequest } from "../genl-family.ts";
 import { dpIfindex, OVS_HEADER_SIZE } from "../ovs-header.ts";
 
 /** Room behind the frame for what actions append. */

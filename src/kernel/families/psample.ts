@@ -9,8 +9,10 @@ import { NETLINK_GENERIC } from "../../uapi/netlink.ts";
 import { OVS_TUNNEL_KEY_ATTR_TTL } from "../../uapi/openvswitch.ts";
 import * as uapi from "../../uapi/psample.ts";
 import { AF_INET } from "../../uapi/socket.ts";
-import { type GenericNetlink, type GenlRequest, RecordDump, type RegisteredFamily } from "../genetlink.ts";
+import type { GenericNetlink } from "../genetlink.ts";
+import type { GenlRequest, RegisteredFamily } from "../genl-family.ts";
 import { putNanoseconds } from "../nanoseconds.ts";
+import { RecordDump } from "../record-dump.ts";
 
 /** Number of the group "packets" among the family's. */
 const PACKETS = 1;

@@ -11,7 +11,7 @@ import { tunnelVport } from "../../tunnel/kinds/index.ts";
 import { EFBIG, EINVAL, ENODEV, EOPNOTSUPP, ERANGE } from "../../uapi/errno.ts";
 import { GENL_UNS_ADMIN_PERM } from "../../uapi/genetlink.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
-import type { GenlFamily, GenlRequest } from "../genetlink.ts";
+import type { GenlFamily, GenlRequest } from "../genl-family.ts";
 import { beginOvs, dpIfindex, OVS_HEADER_SIZE, OvsDump } from "../ovs-header.ts";
 import { pidsOf } from "./datapath.ts";
 

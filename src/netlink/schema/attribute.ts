@@ -66,6 +66,12 @@ export type Values<D extends Definitions> = {
   -readonly [N in keyof D]?: D[N] extends Attribute<infer T> ? T : never;
 };
 
+/** Where a check notes the attributes of one level: of each type, or -1, the payload's position, and its length. */
+export interface AttributePositions {
+  readonly offset: Int32Array;
+  readonly length: Int32Array;
+}
+
 /** The part of an AttributeSet that does not depend on its table. */
 export interface AnyAttributeSet {
   readonly name: string;

@@ -14,6 +14,7 @@ export {
   type AnyAttributeSet,
   type Attribute,
   type Definitions,
+  INTEGER_SIZE,
   type NamedAttribute,
   Rule,
   type Values,
@@ -22,7 +23,7 @@ export { decode, encode } from "./decode.ts";
 export { putPolicy } from "./policy.ts";
 export { type Json, toJson, toText } from "./print.ts";
 export { AttributeSet, type AttributeSetOptions, attributeSet, type SetValues } from "./set.ts";
-export { type Field, type FieldValue, type StructValue, struct, structs } from "./struct.ts";
+export { type FieldValue, type StructField, type StructValue, struct, structs } from "./struct.ts";
 export { AttributeTable } from "./table.ts";
 export {
   type Bounds,

@@ -4,7 +4,7 @@ import { type Attribute, Rule } from "./attribute.ts";
 import { readBytes, readU64 } from "./values.ts";
 
 /** Fields of a fixed layout; the name says size and byte order. Bytes of any other length as `bytesN`. */
-export type Field =
+export type StructField =
   | "u8"
   | "u16"
   | "u32"
@@ -21,7 +21,7 @@ export type Field =
   | "pad4"
   | "bytes16";
 
-const FIELD_SIZE: Record<Field, number> = {
+const FIELD_SIZE: Record<StructField, number> = {
   u8: 1,
   u16: 2,
   u32: 4,
@@ -40,17 +40,19 @@ const FIELD_SIZE: Record<Field, number> = {
 };
 
 /** Value type of a field: addresses are strings in their usual notation. */
-export type FieldValue<F extends Field> = F extends "mac" | "ipv4" | "ipv6"
+export type FieldValue<F extends StructField> = F extends "mac" | "ipv4" | "ipv6"
   ? string
   : F extends "bytes16"
     ? Uint8Array
     : number;
 
 /** What a fixed layout reads as. */
-export type StructValue<L extends Readonly<Record<string, Field>>> = { -readonly [N in keyof L]: FieldValue<L[N]> };
+export type StructValue<L extends Readonly<Record<string, StructField>>> = {
+  -readonly [N in keyof L]: FieldValue<L[N]>;
+};
 
 /** A C struct without holes (name paddings `pad…`), as the whole payload. */
-export const struct = <const L extends Readonly<Record<string, Field>>>(
+export const struct = <const L extends Readonly<Record<string, StructField>>>(
   type: number,
   layout: L,
   rule: Rule = Rule.UNSPEC,
@@ -68,7 +70,7 @@ export const struct = <const L extends Readonly<Record<string, Field>>>(
 };
 
 /** Packed structs, as many as fit. */
-export const structs = <const L extends Readonly<Record<string, Field>>>(
+export const structs = <const L extends Readonly<Record<string, StructField>>>(
   type: number,
   layout: L,
 ): Attribute<StructValue<L>[]> => {
@@ -95,7 +97,7 @@ export const structs = <const L extends Readonly<Record<string, Field>>>(
   };
 };
 
-function readStruct(fields: [string, Field][], view: DataView, offset: number): Record<string, unknown> {
+function readStruct(fields: [string, StructField][], view: DataView, offset: number): Record<string, unknown> {
   const value: Record<string, unknown> = {};
   let at = offset;
   for (const [name, field] of fields) {
@@ -106,7 +108,7 @@ function readStruct(fields: [string, Field][], view: DataView, offset: number): 
 }
 
 function writeStruct(
-  fields: [string, Field][],
+  fields: [string, StructField][],
   writer: MessageWriter,
   offset: number,
   value: Readonly<Record<string, unknown>>,
@@ -118,7 +120,7 @@ function writeStruct(
   }
 }
 
-function readField(field: Field, view: DataView, at: number): unknown {
+function readField(field: StructField, view: DataView, at: number): unknown {
   switch (field) {
     case "u8":
       return view.getUint8(at);
@@ -145,7 +147,7 @@ function readField(field: Field, view: DataView, at: number): unknown {
   }
 }
 
-function writeField(field: Field, writer: MessageWriter, at: number, value: unknown): void {
+function writeField(field: StructField, writer: MessageWriter, at: number, value: unknown): void {
   const { view, bytes } = writer;
   switch (field) {
     case "u8":

@@ -1,7 +1,7 @@
 import { Errno } from "../../core/errors.ts";
 import { EINVAL } from "../../uapi/errno.ts";
 import { NLA_F_NESTED } from "../../uapi/netlink.ts";
-import type { AnyAttributeSet } from "./attribute.ts";
+import type { AnyAttributeSet, AttributePositions } from "./attribute.ts";
 import { validateLevel } from "./validate.ts";
 import { readBytes, readString, readU32s } from "./values.ts";
 
@@ -9,7 +9,7 @@ import { readBytes, readString, readU32s } from "./values.ts";
  * Positions of the attributes of one level by type: the kernel's `struct nlattr **`. Reused between messages. The typed
  * getters expect that the attribute is present and as long as its rule demands.
  */
-export class AttributeTable {
+export class AttributeTable implements AttributePositions {
   view: DataView = new DataView(new ArrayBuffer(0));
   /** Position of the payload by type, -1 = absent; of a repeated attribute the last one (spec/families F-048). */
   readonly offset: Int32Array;

@@ -2,9 +2,15 @@ import { Errno } from "../../core/errors.ts";
 import { EINVAL, ERANGE } from "../../uapi/errno.ts";
 import { NLA_F_NESTED, NLMSGERR_ATTR_POLICY } from "../../uapi/netlink.ts";
 import type { ExtAck } from "../extack.ts";
-import { type AnyAttributeSet, type Attribute, INTEGER_SIZE, type NamedAttribute, Rule } from "./attribute.ts";
+import {
+  type AnyAttributeSet,
+  type Attribute,
+  type AttributePositions,
+  INTEGER_SIZE,
+  type NamedAttribute,
+  Rule,
+} from "./attribute.ts";
 import { putPolicy } from "./policy.ts";
-import type { AttributeTable } from "./table.ts";
 import { readU64, TYPE_MASK } from "./values.ts";
 
 /** MAX_POLICY_RECURSION_DEPTH of the kernel. */
@@ -22,7 +28,7 @@ const FAILED = "Attribute failed policy validation";
  */
 export function validateLevel(
   set: AnyAttributeSet,
-  table: AttributeTable | undefined,
+  table: AttributePositions | undefined,
   view: DataView,
   start: number,
   end: number,

@@ -3,12 +3,13 @@ import { K, TunnelFlag } from "../../flow/key.ts";
 import { ETH_P_IP, ETH_P_IPV6, ETH_P_MPLS_MC, ETH_P_MPLS_UC } from "../../packet/ethernet.ts";
 import { IpProto } from "../../packet/ip.ts";
 import type { Packet } from "../../packet/packet.ts";
+import { bareudpLink } from "../../schema/rtnetlink.ts";
 import { EBUSY, EINVAL } from "../../uapi/errno.ts";
 import * as rt from "../../uapi/rtnetlink.ts";
 import { AF_INET, AF_INET6 } from "../../uapi/socket.ts";
 import { type Encapsulation, Pull } from "../encapsulation.ts";
 import { Count, type TunnelKind } from "../kind.ts";
-import { be16, fixed, optional, u16 } from "../link-info.ts";
+import { fixed, ifGiven, readBe16, readU16 } from "../link-data.ts";
 
 /**
  * Packets in UDP without a tunnel header (Documentation/networking/bareudp.rst; with MPLS, RFC 7510): the UDP port stands
@@ -67,34 +68,32 @@ class Bareudp implements Encapsulation {
 /** End of the range of UDP source ports, not included. */
 const LAST_PORT = 0xffff;
 
+const { definitions: LINK } = bareudpLink;
+
 export const bareudp: TunnelKind = {
   name: "bareudp",
   collectMetadata: 0,
-  attributes: [
-    optional(rt.IFLA_BAREUDP_PORT, 2),
-    optional(rt.IFLA_BAREUDP_ETHERTYPE, 2),
-    fixed(rt.IFLA_BAREUDP_SRCPORT_MIN, 2),
-    optional(rt.IFLA_BAREUDP_MULTIPROTO_MODE, 0),
-  ],
+  attributes: bareudpLink,
+  reported: [ifGiven(LINK.PORT), ifGiven(LINK.ETHERTYPE), fixed(LINK.SRCPORT_MIN), ifGiven(LINK.MULTIPROTO_MODE)],
   derived: () => new Map(),
   validate(data) {
     if (data === undefined) throw new Errno(EINVAL);
     if (!data.has(rt.IFLA_BAREUDP_PORT) || !data.has(rt.IFLA_BAREUDP_ETHERTYPE)) throw new Errno(EINVAL);
-    const etherType = be16(data, rt.IFLA_BAREUDP_ETHERTYPE);
+    const etherType = readBe16(data, rt.IFLA_BAREUDP_ETHERTYPE);
     if (data.has(rt.IFLA_BAREUDP_MULTIPROTO_MODE) && etherType !== ETH_P_IP && etherType !== ETH_P_MPLS_UC)
       throw new Errno(EINVAL);
   },
   isL3: () => true,
-  identity: (data) => String(be16(data, rt.IFLA_BAREUDP_PORT)),
+  identity: (data) => String(readBe16(data, rt.IFLA_BAREUDP_PORT)),
   duplicateErrno: EBUSY,
   settings(data) {
-    const min = u16(data, rt.IFLA_BAREUDP_SRCPORT_MIN);
+    const min = readU16(data, rt.IFLA_BAREUDP_SRCPORT_MIN);
     const multiProto = data.has(rt.IFLA_BAREUDP_MULTIPROTO_MODE);
     return {
       kind: bareudp,
-      encapsulation: new Bareudp(be16(data, rt.IFLA_BAREUDP_ETHERTYPE), multiProto),
+      encapsulation: new Bareudp(readBe16(data, rt.IFLA_BAREUDP_ETHERTYPE), multiProto),
       families: [AF_INET, AF_INET6],
-      dstPort: be16(data, rt.IFLA_BAREUDP_PORT),
+      dstPort: readBe16(data, rt.IFLA_BAREUDP_PORT),
       zeroChecksum6: true,
       sourcePorts: min < LAST_PORT ? { min, max: LAST_PORT } : undefined,
       gbp: false,

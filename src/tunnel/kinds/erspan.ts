@@ -6,24 +6,24 @@ import { IpProto } from "../../packet/ip.ts";
 import * as ipv4 from "../../packet/ipv4.ts";
 import * as ipv6 from "../../packet/ipv6.ts";
 import type { Packet } from "../../packet/packet.ts";
-import * as rt from "../../uapi/rtnetlink.ts";
+import { greLink, ip6greLink } from "../../schema/rtnetlink.ts";
 import { AF_INET, AF_INET6 } from "../../uapi/socket.ts";
 import { type Encapsulation, Pull } from "../encapsulation.ts";
 import type { TunnelKind } from "../kind.ts";
-import { fixed, type LinkAttribute } from "../link-info.ts";
+import { fixed, type ReportedAttribute } from "../link-data.ts";
 import {
   checkGre,
   ETH_P_ERSPAN,
   ETH_P_ERSPAN2,
-  GRE_ATTRIBUTES,
   GRE_BASE_LEN,
   GRE_BEHAVIOUR,
   GRE_COMMON,
   GRE_CSUM,
+  GRE_REPORTED,
   GRE_SEQ,
   greSettings,
-  IP6GRE_ATTRIBUTES,
   IP6GRE_BEHAVIOUR,
+  IP6GRE_REPORTED,
 } from "./gre.ts";
 
 /**
@@ -157,13 +157,15 @@ function isTruncated(packet: Packet, inner: number, etherType: number): boolean 
   return false;
 }
 
-const ATTRIBUTES: readonly LinkAttribute[] = [fixed(rt.IFLA_GRE_ERSPAN_VER, 1, 1), fixed(rt.IFLA_GRE_ERSPAN_INDEX, 4)];
+const { definitions: LINK } = greLink;
+const REPORTED: readonly ReportedAttribute[] = [fixed(LINK.ERSPAN_VER, 1), fixed(LINK.ERSPAN_INDEX)];
 
 /** ERSPAN over IPv4. */
 export const erspan: TunnelKind = {
   ...GRE_COMMON,
   name: "erspan",
-  attributes: [...ATTRIBUTES, ...GRE_ATTRIBUTES],
+  attributes: greLink,
+  reported: [...REPORTED, ...GRE_REPORTED],
   settings: (_data, { clock }) => greSettings(erspan, new Erspan(clock), AF_INET),
   behaviour: GRE_BEHAVIOUR,
 };
@@ -172,7 +174,8 @@ export const erspan: TunnelKind = {
 export const ip6erspan: TunnelKind = {
   ...GRE_COMMON,
   name: "ip6erspan",
-  attributes: [...ATTRIBUTES, ...IP6GRE_ATTRIBUTES],
+  attributes: ip6greLink,
+  reported: [...REPORTED, ...IP6GRE_REPORTED],
   settings: (_data, { clock }) => greSettings(ip6erspan, new Erspan(clock), AF_INET6),
   behaviour: IP6GRE_BEHAVIOUR,
 };

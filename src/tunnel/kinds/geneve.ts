@@ -2,13 +2,14 @@ import { K, TunnelFlag } from "../../flow/key.ts";
 import { ETH_P_TEB } from "../../packet/ethernet.ts";
 import { IpProto } from "../../packet/ip.ts";
 import type { Packet } from "../../packet/packet.ts";
+import { geneveLink } from "../../schema/rtnetlink.ts";
 import { EBUSY } from "../../uapi/errno.ts";
 import { OVS_VPORT_TYPE_GENEVE } from "../../uapi/openvswitch.ts";
 import * as rt from "../../uapi/rtnetlink.ts";
 import { AF_INET, AF_INET6 } from "../../uapi/socket.ts";
 import { type Encapsulation, Pull } from "../encapsulation.ts";
 import { Count, type TunnelKind } from "../kind.ts";
-import { be16, be16Bytes, bool, fixed, type LinkData, optional } from "../link-info.ts";
+import { be16Bytes, fixed, ifGiven, type LinkData, readBe16, reportedBool } from "../link-data.ts";
 
 /**
  * Geneve (RFC 8926).
@@ -90,23 +91,26 @@ function hasCritical(tunnel: Int32Array, length: number): boolean {
 const DEFAULT_PORT = 6081;
 
 function portOf(data: LinkData): number {
-  return data.has(rt.IFLA_GENEVE_PORT) ? be16(data, rt.IFLA_GENEVE_PORT) : DEFAULT_PORT;
+  return data.has(rt.IFLA_GENEVE_PORT) ? readBe16(data, rt.IFLA_GENEVE_PORT) : DEFAULT_PORT;
 }
+
+const { definitions: LINK } = geneveLink;
 
 export const geneve: TunnelKind = {
   name: "geneve",
   collectMetadata: rt.IFLA_GENEVE_COLLECT_METADATA,
-  attributes: [
-    fixed(rt.IFLA_GENEVE_ID, 4),
-    fixed(rt.IFLA_GENEVE_TTL, 1),
-    fixed(rt.IFLA_GENEVE_TOS, 1),
-    fixed(rt.IFLA_GENEVE_LABEL, 4),
-    fixed(rt.IFLA_GENEVE_DF, 1),
-    optional(rt.IFLA_GENEVE_PORT, 2),
-    optional(rt.IFLA_GENEVE_COLLECT_METADATA, 0),
-    bool(rt.IFLA_GENEVE_UDP_ZERO_CSUM6_RX, 1),
-    bool(rt.IFLA_GENEVE_TTL_INHERIT),
-    optional(rt.IFLA_GENEVE_INNER_PROTO_INHERIT, 0),
+  attributes: geneveLink,
+  reported: [
+    fixed(LINK.ID),
+    fixed(LINK.TTL),
+    fixed(LINK.TOS),
+    fixed(LINK.LABEL),
+    fixed(LINK.DF),
+    ifGiven(LINK.PORT),
+    ifGiven(LINK.COLLECT_METADATA),
+    reportedBool(LINK.UDP_ZERO_CSUM6_RX, 1),
+    reportedBool(LINK.TTL_INHERIT),
+    ifGiven(LINK.INNER_PROTO_INHERIT),
   ],
   derived: (data) => new Map([[rt.IFLA_GENEVE_PORT, be16Bytes(portOf(data))]]),
   validate: () => {},

@@ -6,7 +6,7 @@ import type { Packet } from "../../packet/packet.ts";
 import { EINVAL } from "../../uapi/errno.ts";
 import * as rt from "../../uapi/rtnetlink.ts";
 import { type Encapsulation, Pull } from "../encapsulation.ts";
-import { flag, type LinkData } from "../link-info.ts";
+import { isFlagSet, type LinkData } from "../link-data.ts";
 
 /**
  * VXLAN with the generic protocol extension (draft-ietf-nvo3-vxlan-gpe): the header names the protocol of the payload.
@@ -87,6 +87,6 @@ const REFUSED = [
 
 /** Checks the attributes of a device with the extension. @throws Errno EINVAL: it learns (the default), or has a refused one */
 export function validateGpe(data: LinkData): void {
-  const learns = !data.has(rt.IFLA_VXLAN_LEARNING) || flag(data, rt.IFLA_VXLAN_LEARNING);
-  if (learns || REFUSED.some((attribute) => flag(data, attribute))) throw new Errno(EINVAL);
+  const learns = !data.has(rt.IFLA_VXLAN_LEARNING) || isFlagSet(data, rt.IFLA_VXLAN_LEARNING);
+  if (learns || REFUSED.some((attribute) => isFlagSet(data, attribute))) throw new Errno(EINVAL);
 }

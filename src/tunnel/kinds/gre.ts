@@ -3,13 +3,14 @@ import { checksum } from "../../packet/checksum.ts";
 import { ETH_P_TEB } from "../../packet/ethernet.ts";
 import { IpProto } from "../../packet/ip.ts";
 import type { Packet } from "../../packet/packet.ts";
+import { greLink, ip6greLink } from "../../schema/rtnetlink.ts";
 import { EEXIST } from "../../uapi/errno.ts";
 import { OVS_VPORT_TYPE_GRE } from "../../uapi/openvswitch.ts";
 import * as rt from "../../uapi/rtnetlink.ts";
 import { AF_INET, AF_INET6 } from "../../uapi/socket.ts";
 import { type Encapsulation, Pull } from "../encapsulation.ts";
 import { Count, type TunnelBehaviour, type TunnelKind, type TunnelSettings } from "../kind.ts";
-import { bool, fixed, type LinkAttribute, optional } from "../link-info.ts";
+import { fixed, ifGiven, type ReportedAttribute, reportedBool } from "../link-data.ts";
 
 /**
  * GRE (RFC 2784) with key and sequence number (RFC 2890).
@@ -135,46 +136,49 @@ class Gre implements Encapsulation {
   }
 }
 
-const FIRST_ATTRIBUTES: readonly LinkAttribute[] = [
-  fixed(rt.IFLA_GRE_LINK, 4),
-  fixed(rt.IFLA_GRE_IFLAGS, 2),
-  fixed(rt.IFLA_GRE_OFLAGS, 2),
-  fixed(rt.IFLA_GRE_IKEY, 4),
-  fixed(rt.IFLA_GRE_OKEY, 4),
+const { definitions: LINK } = greLink;
+const { definitions: LINK6 } = ip6greLink;
+
+const FIRST_REPORTED: readonly ReportedAttribute[] = [
+  fixed(LINK.LINK),
+  fixed(LINK.IFLAGS),
+  fixed(LINK.OFLAGS),
+  fixed(LINK.IKEY),
+  fixed(LINK.OKEY),
 ];
-const FOU_ATTRIBUTES: readonly LinkAttribute[] = [
-  fixed(rt.IFLA_GRE_FWMARK, 4),
-  fixed(rt.IFLA_GRE_ENCAP_TYPE, 2),
-  fixed(rt.IFLA_GRE_ENCAP_SPORT, 2),
-  fixed(rt.IFLA_GRE_ENCAP_DPORT, 2),
-  fixed(rt.IFLA_GRE_ENCAP_FLAGS, 2),
+const FOU_REPORTED: readonly ReportedAttribute[] = [
+  fixed(LINK.FWMARK),
+  fixed(LINK.ENCAP_TYPE),
+  fixed(LINK.ENCAP_SPORT),
+  fixed(LINK.ENCAP_DPORT),
+  fixed(LINK.ENCAP_FLAGS),
 ];
 
-/** IFLA_INFO_DATA of devices over IPv4 (ip_gre.c). */
-export const GRE_ATTRIBUTES: readonly LinkAttribute[] = [
-  ...FIRST_ATTRIBUTES,
-  fixed(rt.IFLA_GRE_LOCAL, 4),
-  fixed(rt.IFLA_GRE_REMOTE, 4),
-  fixed(rt.IFLA_GRE_TTL, 1),
-  fixed(rt.IFLA_GRE_TOS, 1),
-  bool(rt.IFLA_GRE_PMTUDISC, 1),
-  ...FOU_ATTRIBUTES,
-  fixed(rt.IFLA_GRE_IGNORE_DF, 1),
-  optional(rt.IFLA_GRE_COLLECT_METADATA, 0),
+/** What devices over IPv4 report (ip_gre.c). */
+export const GRE_REPORTED: readonly ReportedAttribute[] = [
+  ...FIRST_REPORTED,
+  fixed(LINK.LOCAL),
+  fixed(LINK.REMOTE),
+  fixed(LINK.TTL),
+  fixed(LINK.TOS),
+  reportedBool(LINK.PMTUDISC, 1),
+  ...FOU_REPORTED,
+  fixed(LINK.IGNORE_DF),
+  ifGiven(LINK.COLLECT_METADATA),
 ];
 
-/** IFLA_INFO_DATA of devices over IPv6 (ip6_gre.c). */
-export const IP6GRE_ATTRIBUTES: readonly LinkAttribute[] = [
-  ...FIRST_ATTRIBUTES,
-  fixed(rt.IFLA_GRE_LOCAL, 16),
-  fixed(rt.IFLA_GRE_REMOTE, 16),
-  fixed(rt.IFLA_GRE_TTL, 1),
-  fixed(rt.IFLA_GRE_ENCAP_LIMIT, 1),
-  fixed(rt.IFLA_GRE_FLOWINFO, 4),
+/** What devices over IPv6 report (ip6_gre.c). */
+export const IP6GRE_REPORTED: readonly ReportedAttribute[] = [
+  ...FIRST_REPORTED,
+  fixed(LINK6.LOCAL),
+  fixed(LINK6.REMOTE),
+  fixed(LINK6.TTL),
+  fixed(LINK6.ENCAP_LIMIT),
+  fixed(LINK6.FLOWINFO),
   // IP6_TNL_F_CAP_PER_PACKET: source and destination depend on the packet.
-  fixed(rt.IFLA_GRE_FLAGS, 4, 0, 0, 4),
-  ...FOU_ATTRIBUTES,
-  optional(rt.IFLA_GRE_COLLECT_METADATA, 0),
+  fixed(LINK6.FLAGS, 0, 0, 4),
+  ...FOU_REPORTED,
+  ifGiven(LINK6.COLLECT_METADATA),
 ];
 
 /** Fields of the records that all kinds over GRE share. */
@@ -231,7 +235,8 @@ export const IP6GRE_BEHAVIOUR: TunnelBehaviour = {
 export const gretap: TunnelKind = {
   ...GRE_COMMON,
   name: "gretap",
-  attributes: GRE_ATTRIBUTES,
+  attributes: greLink,
+  reported: GRE_REPORTED,
   settings: () => greSettings(gretap, new Gre(Payload.ETHERNET), AF_INET),
   behaviour: GRE_BEHAVIOUR,
   vport: {
@@ -252,7 +257,8 @@ export const gretap: TunnelKind = {
 export const gre: TunnelKind = {
   ...GRE_COMMON,
   name: "gre",
-  attributes: GRE_ATTRIBUTES,
+  attributes: greLink,
+  reported: GRE_REPORTED,
   isL3: () => true,
   settings: (_data, context) => greSettings(gre, new Gre(Payload.L3, () => !context.hasPort(gretap)), AF_INET),
   behaviour: { ...GRE_BEHAVIOUR, egressKey: false },
@@ -262,7 +268,8 @@ export const gre: TunnelKind = {
 export const ip6gretap: TunnelKind = {
   ...GRE_COMMON,
   name: "ip6gretap",
-  attributes: IP6GRE_ATTRIBUTES,
+  attributes: ip6greLink,
+  reported: IP6GRE_REPORTED,
   settings: () => greSettings(ip6gretap, new Gre(Payload.ETHERNET_ANY), AF_INET6),
   behaviour: IP6GRE_BEHAVIOUR,
 };

@@ -3,7 +3,8 @@
  * ../kind.ts.
  */
 import type { TunnelKind, TunnelVport } from "../kind.ts";
-import { flag, type LinkInfo } from "../link-info.ts";
+import { isFlagSet } from "../link-data.ts";
+import type { LinkInfo } from "../link-info.ts";
 import { bareudp } from "./bareudp.ts";
 import { erspan, ip6erspan } from "./erspan.ts";
 import { geneve } from "./geneve.ts";
@@ -21,7 +22,7 @@ const byName = new Map(TUNNEL_KINDS.map((kind) => [kind.name, kind]));
 export function metadataKind({ kind: name, data }: LinkInfo): TunnelKind | undefined {
   const kind = byName.get(name);
   if (kind === undefined || kind.collectMetadata === 0) return kind;
-  return data !== undefined && flag(data, kind.collectMetadata) ? kind : undefined;
+  return data !== undefined && isFlagSet(data, kind.collectMetadata) ? kind : undefined;
 }
 
 /** The kind whose devices a vport of that type (OVS_VPORT_TYPE_*) makes; undefined if the type is no tunnel's. */

@@ -2,14 +2,14 @@ import { Errno } from "../../core/errors.ts";
 import { K, TunnelFlag } from "../../flow/key.ts";
 import { IpProto } from "../../packet/ip.ts";
 import type { Packet } from "../../packet/packet.ts";
+import { vxlanLink } from "../../schema/rtnetlink.ts";
 import { EEXIST, EINVAL } from "../../uapi/errno.ts";
 import { OVS_VPORT_TYPE_VXLAN } from "../../uapi/openvswitch.ts";
 import * as rt from "../../uapi/rtnetlink.ts";
 import { AF_INET, AF_INET6 } from "../../uapi/socket.ts";
-import { kernelVersion } from "../../uapi/version.ts";
 import { type Encapsulation, Pull } from "../encapsulation.ts";
 import { Count, type TunnelKind } from "../kind.ts";
-import { be16, be16Bytes, bool, fixed, flag, type LinkData, optional, since } from "../link-info.ts";
+import { be16Bytes, fixed, ifGiven, isFlagSet, type LinkData, readBe16, reportedBool } from "../link-data.ts";
 import { GPE_PORT, VxlanGpe, validateGpe } from "./gpe.ts";
 
 /**
@@ -89,7 +89,7 @@ class Vxlan implements Encapsulation {
 const DEFAULT_PORT = 8472;
 
 function portOf(data: LinkData): number {
-  return be16(data, rt.IFLA_VXLAN_PORT) || (data.has(rt.IFLA_VXLAN_GPE) ? GPE_PORT : DEFAULT_PORT);
+  return readBe16(data, rt.IFLA_VXLAN_PORT) || (data.has(rt.IFLA_VXLAN_GPE) ? GPE_PORT : DEFAULT_PORT);
 }
 
 /** Source ports by an IFLA_VXLAN_PORT_RANGE (two be16, the end not included); undefined for an empty range. */
@@ -121,45 +121,48 @@ const RECEIVE_FLAGS = [
   rt.IFLA_VXLAN_VNIFILTER,
 ];
 
+const { definitions: LINK } = vxlanLink;
+
 /** VXLAN devices; with IFLA_VXLAN_GPE they speak VXLAN-GPE (gpe.ts). */
 export const vxlan: TunnelKind = {
   name: "vxlan",
   collectMetadata: rt.IFLA_VXLAN_COLLECT_METADATA,
-  attributes: [
-    fixed(rt.IFLA_VXLAN_ID, 4),
-    optional(rt.IFLA_VXLAN_GROUP, 4),
-    optional(rt.IFLA_VXLAN_GROUP6, 16),
-    optional(rt.IFLA_VXLAN_LINK, 4),
-    optional(rt.IFLA_VXLAN_LOCAL, 4),
-    optional(rt.IFLA_VXLAN_LOCAL6, 16),
-    fixed(rt.IFLA_VXLAN_TTL, 1),
-    { ...bool(rt.IFLA_VXLAN_TTL_INHERIT), requestedAsFlag: true },
-    fixed(rt.IFLA_VXLAN_TOS, 1),
-    fixed(rt.IFLA_VXLAN_DF, 1),
-    fixed(rt.IFLA_VXLAN_LABEL, 4),
-    since(kernelVersion(6, 7), fixed(rt.IFLA_VXLAN_LABEL_POLICY, 4)),
-    bool(rt.IFLA_VXLAN_LEARNING, 1),
-    bool(rt.IFLA_VXLAN_PROXY),
-    bool(rt.IFLA_VXLAN_RSC),
-    bool(rt.IFLA_VXLAN_L2MISS),
-    bool(rt.IFLA_VXLAN_L3MISS),
-    bool(rt.IFLA_VXLAN_COLLECT_METADATA),
+  attributes: vxlanLink,
+  reported: [
+    fixed(LINK.ID),
+    ifGiven(LINK.GROUP),
+    ifGiven(LINK.GROUP6),
+    ifGiven(LINK.LINK),
+    ifGiven(LINK.LOCAL),
+    ifGiven(LINK.LOCAL6),
+    fixed(LINK.TTL),
+    reportedBool(LINK.TTL_INHERIT),
+    fixed(LINK.TOS),
+    fixed(LINK.DF),
+    fixed(LINK.LABEL),
+    fixed(LINK.LABEL_POLICY),
+    reportedBool(LINK.LEARNING, 1),
+    reportedBool(LINK.PROXY),
+    reportedBool(LINK.RSC),
+    reportedBool(LINK.L2MISS),
+    reportedBool(LINK.L3MISS),
+    reportedBool(LINK.COLLECT_METADATA),
     // 300 s
-    fixed(rt.IFLA_VXLAN_AGEING, 4, 300 & 0xff, 300 >> 8),
-    fixed(rt.IFLA_VXLAN_LIMIT, 4),
-    optional(rt.IFLA_VXLAN_PORT, 2),
-    bool(rt.IFLA_VXLAN_UDP_CSUM, 1),
-    bool(rt.IFLA_VXLAN_UDP_ZERO_CSUM6_TX),
-    bool(rt.IFLA_VXLAN_UDP_ZERO_CSUM6_RX),
-    bool(rt.IFLA_VXLAN_REMCSUM_TX),
-    bool(rt.IFLA_VXLAN_REMCSUM_RX),
-    since(kernelVersion(6, 5), bool(rt.IFLA_VXLAN_LOCALBYPASS, 1)),
-    fixed(rt.IFLA_VXLAN_PORT_RANGE, 4),
-    optional(rt.IFLA_VXLAN_GBP, 0),
-    optional(rt.IFLA_VXLAN_GPE, 0),
-    optional(rt.IFLA_VXLAN_REMCSUM_NOPARTIAL, 0),
-    optional(rt.IFLA_VXLAN_VNIFILTER, 1),
-    since(kernelVersion(6, 14), optional(rt.IFLA_VXLAN_RESERVED_BITS, 8)),
+    fixed(LINK.AGEING, 300 & 0xff, 300 >> 8),
+    fixed(LINK.LIMIT),
+    ifGiven(LINK.PORT),
+    reportedBool(LINK.UDP_CSUM, 1),
+    reportedBool(LINK.UDP_ZERO_CSUM6_TX),
+    reportedBool(LINK.UDP_ZERO_CSUM6_RX),
+    reportedBool(LINK.REMCSUM_TX),
+    reportedBool(LINK.REMCSUM_RX),
+    reportedBool(LINK.LOCALBYPASS, 1),
+    fixed(LINK.PORT_RANGE),
+    ifGiven(LINK.GBP),
+    ifGiven(LINK.GPE),
+    ifGiven(LINK.REMCSUM_NOPARTIAL),
+    ifGiven(LINK.VNIFILTER),
+    ifGiven(LINK.RESERVED_BITS),
   ],
   derived: (data) =>
     new Map([
@@ -175,18 +178,18 @@ export const vxlan: TunnelKind = {
   isL3: (data) => data.has(rt.IFLA_VXLAN_GPE),
   identity(data) {
     const vni = (data.get(rt.IFLA_VXLAN_ID) ?? []).join(" ");
-    return `${vni} ${portOf(data)} ${RECEIVE_FLAGS.map((type) => flag(data, type))}`;
+    return `${vni} ${portOf(data)} ${RECEIVE_FLAGS.map((type) => isFlagSet(data, type))}`;
   },
   duplicateErrno: EEXIST,
   settings(data) {
     const isGpe = data.has(rt.IFLA_VXLAN_GPE);
-    const gbp = !isGpe && flag(data, rt.IFLA_VXLAN_GBP);
+    const gbp = !isGpe && isFlagSet(data, rt.IFLA_VXLAN_GBP);
     return {
       kind: vxlan,
       encapsulation: isGpe ? new VxlanGpe() : new Vxlan(gbp),
       families: [AF_INET, AF_INET6],
       dstPort: portOf(data),
-      zeroChecksum6: flag(data, rt.IFLA_VXLAN_UDP_ZERO_CSUM6_RX),
+      zeroChecksum6: isFlagSet(data, rt.IFLA_VXLAN_UDP_ZERO_CSUM6_RX),
       sourcePorts: sourcePorts(data.get(rt.IFLA_VXLAN_PORT_RANGE)),
       gbp,
     };

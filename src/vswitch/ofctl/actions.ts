@@ -1,6 +1,7 @@
 /** OpenFlow actions as the parser gives them. */
-import type { OfpField, Subfield } from "../fields.ts";
+import type { OfpField } from "../fields.ts";
 import type { Match } from "../flow.ts";
+import type { Subfield } from "../subfield.ts";
 import type { MaskedValue } from "./symbols.ts";
 
 /** A `nat(…)` of ct. Addresses are 4 or 16 bytes. */

@@ -1,5 +1,6 @@
 /** Words and values that parsing and printing share. */
-import { bigintToBytes, type OfpField } from "../fields.ts";
+import { bigintToBytes } from "../bigint.ts";
+import type { OfpField } from "../fields.ts";
 import {
   ETH_TYPE_ARP,
   ETH_TYPE_IP,

@@ -1,7 +1,9 @@
 /** Actions that set fields and tags of the flow; commit() writes them when a packet leaves. */
-import { bytesToBigint, fillSubfield, getSubfield, hasPrerequisite, putSubfield, type Subfield } from "../fields.ts";
+import { bytesToBigint } from "../bigint.ts";
 import { ETH_TYPE_VLAN_8021Q, F, type Flow, VLAN_CFI } from "../flow.ts";
 import type { Action, SetFieldAction } from "../ofctl/actions.ts";
+import { hasPrerequisite } from "../prerequisite.ts";
+import { fillSubfield, getSubfield, putSubfield, type Subfield } from "../subfield.ts";
 import { flowPopVlan, flowPushVlan } from "./commit.ts";
 import type { XlateState } from "./context.ts";
 

@@ -2,9 +2,10 @@
  * Translates OpenFlow into datapath actions: walks the tables for one flow, writes OVS_ACTION_ATTR_* and marks every bit
  * of the flow that was consulted or set. Those bits become the mask of the datapath flow (the megaflow).
  */
+import { NokmodError } from "../../core/errors.ts";
 import { MessageWriter } from "../../netlink/writer.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
-import { bytesToBigint, fillSubfield, getSubfield } from "../fields.ts";
+import { bytesToBigint } from "../bigint.ts";
 import {
   F,
   Flow,
@@ -19,6 +20,7 @@ import {
 } from "../flow.ts";
 import { type Action, OFPR_ACTION, OFPR_INVALID_TTL, type OfpCtAction } from "../ofctl/actions.ts";
 import type { FrozenState } from "../recirc.ts";
+import { fillSubfield, getSubfield } from "../subfield.ts";
 import type { OfpRule } from "../tables.ts";
 import type { UserspaceReason } from "../userdata.ts";
 import { needsHeader, reversible } from "./action-traits.ts";
@@ -43,7 +45,11 @@ export function xlate(context: XlateContext, flow: Flow, wildcards = new Flow())
 }
 
 /** Ends a translation: everything is dropped. */
-class TranslationFailed extends Error {}
+class TranslationFailed extends NokmodError {
+  constructor(message: string) {
+    super("ERR_TRANSLATION", message);
+  }
+}
 
 // Shared by all translations: one runs at a time, and none inside another.
 const scratchFlow = new Flow();

@@ -1,7 +1,8 @@
 /** Writes lists of actions as `ovs-ofctl dump-flows` does. */
 import { ipv4Text, ipv6Text } from "../../../net/address.ts";
-import { bytesToBigint, type Subfield } from "../../fields.ts";
+import { bytesToBigint } from "../../bigint.ts";
 import { OFPP_ALL, OFPP_FLOOD, OFPP_IN_PORT, OFPP_LOCAL, OFPP_NORMAL } from "../../flow.ts";
+import type { Subfield } from "../../subfield.ts";
 import { type Action, type NatSpec, OFPR_ACTION, OFPR_INVALID_TTL, type OfpCtAction } from "../actions.ts";
 import { formatPort, noPortNames, type PortNames } from "../ports.ts";
 import { formatMasked, formatValue } from "./values.ts";

@@ -1,6 +1,8 @@
 /** Writes matches in the syntax of ovs-ofctl. */
-import { copyBits, fieldNamed, fields, type OfpField } from "../../fields.ts";
+
+import { fieldNamed, fields, type OfpField } from "../../fields.ts";
 import { ETH_TYPE_IPV6, F, type Flow, isMplsType, type Match, VLAN_CFI } from "../../flow.ts";
+import { copyBits } from "../../subfield.ts";
 import { noPortNames, type PortNames } from "../ports.ts";
 import { fullMask, protocols } from "../symbols.ts";
 import { formatMasked } from "./values.ts";

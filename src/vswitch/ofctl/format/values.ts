@@ -1,6 +1,7 @@
 /** Writes the values of fields. */
 import { ipv4Text, ipv6Text, macText } from "../../../net/address.ts";
-import { bytesToBigint, type OfpField } from "../../fields.ts";
+import { bytesToBigint } from "../../bigint.ts";
+import type { OfpField } from "../../fields.ts";
 import { formatPort, type PortNames } from "../ports.ts";
 import { ctStates, fragments, fullMask, type MaskedValue, tcpFlags } from "../symbols.ts";
 

@@ -1,12 +1,6 @@
 /** Reads lists of actions in the syntax of ovs-ofctl. */
-import {
-  bigintToBytes,
-  findField,
-  hasPrerequisite,
-  type OfpField,
-  prerequisiteText,
-  type Subfield,
-} from "../../fields.ts";
+import { bigintToBytes } from "../../bigint.ts";
+import { findField, type OfpField } from "../../fields.ts";
 import {
   ETH_TYPE_VLAN_8021AD,
   ETH_TYPE_VLAN_8021Q,
@@ -22,6 +16,8 @@ import {
   OFPP_NORMAL,
   VLAN_CFI,
 } from "../../flow.ts";
+import { hasPrerequisite, prerequisiteText } from "../../prerequisite.ts";
+import type { Subfield } from "../../subfield.ts";
 import {
   type Action,
   type LegacySet,

@@ -1,14 +1,8 @@
 /** Reads matches in the syntax of ovs-ofctl. */
-import {
-  fieldNamed,
-  findField,
-  hasPrerequisite,
-  type OfpField,
-  prerequisiteText,
-  putSubfield,
-  wholeField,
-} from "../../fields.ts";
+import { fieldNamed, findField, type OfpField } from "../../fields.ts";
 import { ETH_TYPE_IP, ETH_TYPE_IPV6, F, type Flow, Match, VLAN_CFI } from "../../flow.ts";
+import { hasPrerequisite, prerequisiteText } from "../../prerequisite.ts";
+import { putSubfield, wholeField } from "../../subfield.ts";
 import type { Span } from "../errors.ts";
 import { noPortNames, type PortNames } from "../ports.ts";
 import { entry, type MaskedValue, protocols } from "../symbols.ts";

@@ -1,6 +1,7 @@
 /** Reads the values of fields. */
 import { parseIpv4, parseIpv6, parseMac } from "../../../net/address.ts";
-import { bigintToBytes, type OfpField } from "../../fields.ts";
+import { bigintToBytes } from "../../bigint.ts";
+import type { OfpField } from "../../fields.ts";
 import { OFPP_IN_PORT } from "../../flow.ts";
 import type { Span } from "../errors.ts";
 import { type PortNames, reservedPort } from "../ports.ts";
