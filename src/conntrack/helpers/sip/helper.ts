@@ -8,14 +8,12 @@ import { setSeqAdjust } from "../../seqadj.ts";
 import type { Helper, HelperContext } from "../helper.ts";
 import { tcpPayload, text, udpPayload } from "../payload.ts";
 import { EXPECT_FUNCTION, expected } from "./expected.ts";
-import { SipMessage } from "./message.ts";
+import { MIN_MESSAGE, SipMessage } from "./message.ts";
 import { findHeader, found, number, Result, readNumber, SIP_HEADERS } from "./parse.ts";
 import { handle } from "./requests.ts";
 
 /** Signalling may be silent for an hour. */
 const MASTER_TIMEOUT = 3_600_000;
-
-export const MIN_MESSAGE = "SIP/2.0 200".length;
 
 const HEADERS_END = "\r\n\r\n";
 

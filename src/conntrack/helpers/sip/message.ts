@@ -17,6 +17,9 @@ export const REGISTER_CSEQ = E.HELP;
 export const INVITE_CSEQ = E.HELP + 1;
 export const LISTEN_PORT = E.HELP + 2;
 
+/** Shortest message that is looked into, in bytes. */
+export const MIN_MESSAGE = "SIP/2.0 200".length;
+
 /** Classes of expectations. */
 export const enum ExpectClass {
   SIGNALLING = 0,
@@ -77,5 +80,15 @@ export class SipMessage {
     if (!replace(this.packet, this.packet.l4, this.proto, this.base + offset, length, by)) return false;
     this.text = this.text.slice(0, offset) + by + this.text.slice(offset + length);
     return true;
+  }
+}
+
+/** Removes the media expectations, or the newest of signalling. */
+export function flush(message: SipMessage, media: boolean): void {
+  const { expectations, slot } = message;
+  for (const expectation of [...expectations.of(slot)].reverse()) {
+    if ((expectation.class !== ExpectClass.SIGNALLING) !== media) continue;
+    expectations.remove(expectation, 0, false);
+    if (!media) return;
   }
 }

@@ -6,7 +6,7 @@ import { sameAddress } from "../address.ts";
 import { expectationOf } from "../helper.ts";
 import { addAtFreePort } from "../payload.ts";
 import { EXPECT_FUNCTION } from "./expected.ts";
-import { ExpectClass, LISTEN_PORT, REGISTER_CSEQ, type SipMessage } from "./message.ts";
+import { ExpectClass, flush, LISTEN_PORT, REGISTER_CSEQ, type SipMessage } from "./message.ts";
 import {
   address,
   findHeader,
@@ -21,7 +21,6 @@ import {
   SIP_HEADERS,
   Walk,
 } from "./parse.ts";
-import { flush } from "./requests.ts";
 import { endpoint } from "./translate.ts";
 
 /** The protocol that Contact wants calls with, -1 if it is another than this connection's. */

@@ -1,8 +1,7 @@
 import { T } from "../../layout.ts";
 import { sameAddress } from "../address.ts";
-import { MIN_MESSAGE } from "./helper.ts";
 import { describe } from "./media.ts";
-import { ExpectClass, INVITE_CSEQ, LISTEN_PORT, type SipMessage } from "./message.ts";
+import { flush, INVITE_CSEQ, LISTEN_PORT, MIN_MESSAGE, type SipMessage } from "./message.ts";
 import {
   address,
   findHeader,
@@ -91,14 +90,4 @@ function answer(message: SipMessage, cseq: number, code: number): boolean {
   if (code >= 100 && code <= 299) return describe(message);
   if (message.words[message.entry + INVITE_CSEQ] >>> 0 === cseq) flush(message, true);
   return true;
-}
-
-/** Removes the media expectations, or the newest of signalling. */
-export function flush(message: SipMessage, media: boolean): void {
-  const { expectations, slot } = message;
-  for (const expectation of [...expectations.of(slot)].reverse()) {
-    if ((expectation.class !== ExpectClass.SIGNALLING) !== media) continue;
-    expectations.remove(expectation, 0, false);
-    if (!media) return;
-  }
 }
