@@ -5,7 +5,7 @@ import { NLM_F_REQUEST, NLMSG_ERROR } from "../uapi/netlink.ts";
 import { type Build, errorOf, type MessageView, messagesOf } from "./message.ts";
 
 /** What a Batch needs of the requester that it belongs to. */
-export interface BatchOwner {
+interface BatchOwner {
   readonly socket: NetlinkSocket;
   onUnsolicited: ((message: MessageView) => void) | null;
   nextSequence(): number;

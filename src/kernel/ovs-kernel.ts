@@ -34,7 +34,7 @@ import { Links } from "./links.ts";
 import { addController } from "./nlctrl.ts";
 
 /** What the kernel side of a network namespace is made of. */
-export interface OvsKernelOptions {
+interface OvsKernelOptions {
   readonly clock: Clock;
   readonly random: Random;
   /** Seed of packet hashes (spec/keys K-284); 0 by default. */

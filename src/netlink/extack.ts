@@ -8,7 +8,7 @@ import {
 import type { MessageWriter } from "./writer.ts";
 
 /** Writes an NLMSGERR_ATTR_POLICY attribute: the rule that an attribute broke. */
-export type PolicyWriter = (writer: MessageWriter) => void;
+type PolicyWriter = (writer: MessageWriter) => void;
 
 /**
  * What a request's answer says besides the errno (struct netlink_ext_ack). One per message; whoever handles it fills it

@@ -1,4 +1,4 @@
-import { attributeSet, list, nested, nulString, s32, u16, u32, u64 } from "../netlink/schema/index.ts";
+import { attributeSet, list, nested, nulString, u16, u32, u64 } from "../netlink/schema/index.ts";
 import * as nl from "../uapi/genetlink.ts";
 import * as policy from "../uapi/netlink.ts";
 
@@ -65,6 +65,3 @@ export const extendedAck = attributeSet("nlmsgerr", {
   MISS_TYPE: u32(policy.NLMSGERR_ATTR_MISS_TYPE),
   MISS_NEST: u32(policy.NLMSGERR_ATTR_MISS_NEST),
 });
-
-/** errno of NLMSG_DONE, for decoding. */
-export const dumpResult = s32(0);

@@ -16,7 +16,7 @@ const MIN_BUFFER = 2304;
 const DUMP_STEP = 65_536;
 
 /** Fields of a data channel's hello. */
-export interface Hello {
+interface Hello {
   readonly protocol: number;
   readonly pid: number;
   readonly receiveLength: number;

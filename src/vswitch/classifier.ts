@@ -9,7 +9,7 @@
 import { F, FLOW_WORDS, type Flow, type Match, STAGE_WORDS } from "./flow.ts";
 
 /** What is stored: anything with a match and a priority. */
-export interface Classified {
+interface Classified {
   readonly match: Match;
   readonly priority: number;
 }

@@ -6,7 +6,7 @@ import { AttributeReader } from "../netlink/reader.ts";
 import * as ovs from "../uapi/openvswitch.ts";
 
 /** Hands a packet and actions to the datapath. */
-export type Run = (packet: Uint8Array, actions: Uint8Array) => void;
+type Run = (packet: Uint8Array, actions: Uint8Array) => void;
 
 const HELPED: ReadonlySet<number> = new Set([
   ovs.OVS_KEY_ATTR_ARP,
@@ -131,7 +131,7 @@ function blend(packet: Uint8Array, at: number, value: Uint8Array, mask: Uint8Arr
 }
 
 /** Sets fields of an OVS_KEY_ATTR_* in a frame; a frame without that header stays as it is. */
-export function setField(packet: Uint8Array, type: number, value: Uint8Array, mask: Uint8Array): void {
+function setField(packet: Uint8Array, type: number, value: Uint8Array, mask: Uint8Array): void {
   let at = 12;
   let ethertype = be16(packet, at);
   while ((ethertype === 0x8100 || ethertype === 0x88a8) && at + 6 <= packet.length) {

@@ -68,7 +68,7 @@ export const enum F {
   SIZE = 288,
 }
 
-export const FLOW_SIZE: number = F.SIZE;
+const FLOW_SIZE: number = F.SIZE;
 export const FLOW_WORDS: number = F.SIZE / 4;
 
 /** First word of each stage, and the end. */

@@ -26,7 +26,7 @@ export interface PortConfig extends Omit<Partial<XPort>, "datapathPort"> {
 export type PortSettings = Pick<XPort, "tag" | "trunks" | "vlanMode" | "noFlood">;
 
 /** What BridgePorts reports. */
-export interface PortListener {
+interface PortListener {
   /** Upcalls wait in a socket. */
   readable(socket: UpcallSocket): void;
   /** A port was added, changed or removed. */

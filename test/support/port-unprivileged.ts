@@ -1,5 +1,5 @@
-// Runs in a user and network namespace of its own (unshare -Urn): owns one end of a veth, has an internal port, and says
-// what happened. There BPF is not for us, and often /dev/net/tun neither.
+// Runs in a user and network namespace of its own (unshare -Urn), where BPF, and often /dev/net/tun, is not permitted. Opens one
+// end of a veth and an internal port, and prints what it saw as JSON.
 import { execFileSync } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { NativePorts } from "../../src/port/native/ports.ts";
@@ -8,7 +8,7 @@ function run(command: string, ...args: string[]): string {
   return execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
 }
 
-/** Somebody whom nobody answers: what the kernel sends to find out is what we are after. */
+/** Pings an address that does not answer, so that the kernel sends an ARP request. */
 function ping(address: string): void {
   try {
     run("ping", "-c", "1", "-W", "1", address);

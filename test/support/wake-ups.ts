@@ -1,14 +1,14 @@
 import { performance } from "node:perf_hooks";
 
-/** The counters of libuv's event loop, which @types/node 20 does not know. */
+/** Counters of libuv's event loop; @types/node 20 does not declare them. */
 interface LoopMetrics {
-  /** Turns of the event loop so far. */
+  /** Iterations of the event loop so far. */
   readonly loopCount: number;
 }
 
 /**
- * Counts how often the event loop of this thread wakes up within `ms`: a descriptor that stays readable makes it turn thousands
- * of times, a machine that is busy with other processes does not.
+ * Counts iterations of this thread's event loop within `ms` milliseconds. A descriptor that stays readable causes thousands; the
+ * load of the machine causes none.
  */
 export async function wakeUps(ms: number): Promise<number> {
   const count = (): number =>

@@ -50,7 +50,7 @@ export interface Upcall {
 const EMPTY: Uint8Array = new Uint8Array(0);
 
 /** Reads OVS_PACKET_ATTR_* of MISS and ACTION. Written out, not by the table: every packet that misses comes here. */
-export function decodeUpcall(message: GenlMessage): Upcall {
+function decodeUpcall(message: GenlMessage): Upcall {
   let packet: Uint8Array = EMPTY;
   let key: Uint8Array = EMPTY;
   let userdata: Uint8Array | null = null;

@@ -6,7 +6,7 @@ import type { Helper } from "./helper.ts";
 import { ircHelper } from "./irc.ts";
 import { pptpHelper } from "./pptp.ts";
 import { saneHelper } from "./sane.ts";
-import { sipTcpHelper, sipUdpHelper } from "./sip.ts";
+import { sipTcpHelper, sipUdpHelper } from "./sip/helper.ts";
 import { snmpHelper, snmpTrapHelper } from "./snmp.ts";
 import { tftpHelper } from "./tftp.ts";
 

@@ -81,7 +81,7 @@ class Compiler implements ListCompiler {
     if (reader.rest > 0) throw new Errno(EINVAL);
     if (!draft.ended) draft.emit(Op.END);
     const program = new Program(
-      Int32Array.from(draft.code),
+      new Int32Array(draft.code),
       draft.programs,
       draft.cts,
       draft.upcalls,

@@ -19,7 +19,7 @@ export class FlowAttributes {
   present = 0;
   private readonly at = new Int32Array(KEY_LENGTHS.length);
   private readonly size = new Int32Array(KEY_LENGTHS.length);
-  /** UNSPEC, which has no attrBit, was among them: never an error in EXECUTE, always one in a flow's key. */
+  /** UNSPEC, which has no bit, was among them: never an error in EXECUTE, always one in a flow's key. */
   unspec = false;
   /** Ports of the original tuple, sport << 16 | dport: one field for both families. */
   origPorts = 0;

@@ -8,7 +8,7 @@ import * as nf from "../../uapi/nfnetlink.ts";
 import { nest, putTuple, putWords } from "./tuple.ts";
 
 /** Both tuples and the zone: how every record begins. */
-export function putTuples(writer: MessageWriter, words: Int32Array, entry: number): void {
+function putTuples(writer: MessageWriter, words: Int32Array, entry: number): void {
   const zone = words[entry + T.META] >>> 16;
   // As the kernel shows zones that count for one direction only.
   const apart = zone !== words[entry + E.REPLY + T.META] >>> 16;
@@ -18,13 +18,13 @@ export function putTuples(writer: MessageWriter, words: Int32Array, entry: numbe
 }
 
 /** CTA_TIMEOUT in whole seconds. @param skipZero leave it out when nothing is left */
-export function putTimeout(writer: MessageWriter, conntrack: Conntrack, slot: number, skipZero: boolean): void {
+function putTimeout(writer: MessageWriter, conntrack: Conntrack, slot: number, skipZero: boolean): void {
   const seconds = Math.max(0, Math.floor(conntrack.left(slot) / 1000));
   if (!skipZero || seconds !== 0) writer.be32(nf.CTA_TIMEOUT, seconds);
 }
 
 /** CTA_PROTOINFO of protocols that have a state (spec/ctnetlink N-031, N-059). @param destroy only the state */
-export function putProtoinfo(writer: MessageWriter, words: Int32Array, entry: number, destroy: boolean): void {
+function putProtoinfo(writer: MessageWriter, words: Int32Array, entry: number, destroy: boolean): void {
   const proto = (words[entry + T.META] >>> 8) & 0xff;
   if (proto !== IpProto.TCP && proto !== IpProto.SCTP && proto !== IPPROTO_DCCP) return;
   const outer = nest(writer, nf.CTA_PROTOINFO);
@@ -63,7 +63,7 @@ export function putProtoinfo(writer: MessageWriter, words: Int32Array, entry: nu
 }
 
 /** CTA_COUNTERS_* if the entry counts (spec/ctnetlink N-058). @param zero reset them (CT_GET_CTRZERO) */
-export function putCounters(writer: MessageWriter, words: Int32Array, entry: number, zero: boolean): void {
+function putCounters(writer: MessageWriter, words: Int32Array, entry: number, zero: boolean): void {
   if ((words[entry + E.EXT] & Ext.COUNTERS) === 0) return;
   for (let direction = 0; direction < 2; direction++) {
     const at = entry + E.COUNTERS + direction * 4;
@@ -79,7 +79,7 @@ export function putCounters(writer: MessageWriter, words: Int32Array, entry: num
 }
 
 /** CTA_TIMESTAMP in nanoseconds since 1970. @param stop milliseconds, 0 = still there */
-export function putTimestamp(writer: MessageWriter, conntrack: Conntrack, entry: number, stop: number): void {
+function putTimestamp(writer: MessageWriter, conntrack: Conntrack, entry: number, stop: number): void {
   const { words, doubles } = conntrack.table;
   if ((words[entry + E.EXT] & Ext.TIMESTAMP) === 0) return;
   const outer = nest(writer, nf.CTA_TIMESTAMP);
@@ -94,7 +94,7 @@ function putNanoseconds(writer: MessageWriter, type: number, ms: number): void {
   writer.view.setBigUint64(to, BigInt(Math.floor(ms)) * 1_000_000n);
 }
 
-export function putHelper(writer: MessageWriter, conntrack: Conntrack, entry: number): void {
+function putHelper(writer: MessageWriter, conntrack: Conntrack, entry: number): void {
   const number = (conntrack.table.words[entry + E.EXT] & Ext.HELPER_MASK) >>> Ext.HELPER_SHIFT;
   const name = conntrack.helpers.get(number)?.name;
   if (name === undefined) return;
@@ -104,18 +104,18 @@ export function putHelper(writer: MessageWriter, conntrack: Conntrack, entry: nu
 }
 
 /** CTA_LABELS unless all are zero (spec/ctnetlink N-057). */
-export function putLabels(writer: MessageWriter, words: Int32Array, entry: number): void {
+function putLabels(writer: MessageWriter, words: Int32Array, entry: number): void {
   const at = entry + E.LABELS;
   if ((words[at] | words[at + 1] | words[at + 2] | words[at + 3]) !== 0) putWords(writer, nf.CTA_LABELS, words, at);
 }
 
-export function putMaster(writer: MessageWriter, words: Int32Array, entry: number): void {
+function putMaster(writer: MessageWriter, words: Int32Array, entry: number): void {
   const master = words[entry + E.MASTER];
   if (master !== 0) putTuple(writer, nf.CTA_TUPLE_MASTER, words, (master - 1) * E.WORDS);
 }
 
 /** CTA_SEQ_ADJ_* of a connection whose numbers are shifted. */
-export function putSeqAdjust(writer: MessageWriter, words: Int32Array, entry: number): void {
+function putSeqAdjust(writer: MessageWriter, words: Int32Array, entry: number): void {
   if ((words[entry + E.STATUS] & nf.IPS_SEQ_ADJUST) === 0) return;
   for (let direction = 0; direction < 2; direction++) {
     const at = entry + E.SEQADJ + direction * 3;

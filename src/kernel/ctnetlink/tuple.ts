@@ -14,16 +14,16 @@ import { AF_INET, AF_INET6 } from "../../uapi/socket.ts";
 /** Bits of CTA_FILTER_ORIG_FLAGS and REPLY_FLAGS (the kernel's own, spec/ctnetlink N-073). */
 export const FILTER_IP_SRC = 1 << 0;
 export const FILTER_IP_DST = 1 << 1;
-export const FILTER_ZONE = 1 << 2;
-export const FILTER_PROTO_NUM = 1 << 3;
+const FILTER_ZONE = 1 << 2;
+const FILTER_PROTO_NUM = 1 << 3;
 export const FILTER_SRC_PORT = 1 << 4;
 export const FILTER_DST_PORT = 1 << 5;
-export const FILTER_ICMP_TYPE = 1 << 6;
-export const FILTER_ICMP_CODE = 1 << 7;
-export const FILTER_ICMP_ID = 1 << 8;
-export const FILTER_ICMPV6_TYPE = 1 << 9;
-export const FILTER_ICMPV6_CODE = 1 << 10;
-export const FILTER_ICMPV6_ID = 1 << 11;
+const FILTER_ICMP_TYPE = 1 << 6;
+const FILTER_ICMP_CODE = 1 << 7;
+const FILTER_ICMP_ID = 1 << 8;
+const FILTER_ICMPV6_TYPE = 1 << 9;
+const FILTER_ICMPV6_CODE = 1 << 10;
+const FILTER_ICMPV6_ID = 1 << 11;
 export const FILTER_ALL = (1 << 12) - 1;
 const FILTER_PROTO_PARTS = FILTER_ALL & ~(FILTER_IP_SRC | FILTER_IP_DST | FILTER_ZONE | FILTER_PROTO_NUM);
 

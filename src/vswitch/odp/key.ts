@@ -2,7 +2,7 @@
 import { AttributeReader } from "../../netlink/reader.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
-import { ETH_TYPE_NONE, F, FLOW_NW_FRAG_ANY, FLOW_NW_FRAG_LATER, Flow, isVlanType, VLAN_CFI } from "../flow.ts";
+import { ETH_TYPE_NONE, F, FLOW_NW_FRAG_ANY, FLOW_NW_FRAG_LATER, type Flow, isVlanType, VLAN_CFI } from "../flow.ts";
 
 /** Datapath port of a key without OVS_KEY_ATTR_IN_PORT. */
 export const ODPP_NONE = 0xffffffff;
@@ -303,11 +303,4 @@ export function mplsDepth(flow: Flow): number {
     if (lse === 0) return i;
   }
   return 3;
-}
-
-/** A new flow of a key's bytes. */
-export function flowOfKey(bytes: Uint8Array): { flow: Flow; port: number } {
-  const flow = new Flow();
-  const port = readKey(bytes, flow);
-  return { flow, port };
 }

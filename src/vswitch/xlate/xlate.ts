@@ -31,9 +31,9 @@ import { putField, runFieldAction } from "./field-actions.ts";
 import { normal } from "./normal.ts";
 import { finishWildcards, setInitialWildcards } from "./wildcards.ts";
 
-/** How deep resubmits may nest, and how many one translation may have. */
-export const MAX_DEPTH = 64;
-export const MAX_RESUBMITS = 4096;
+/** Depth of nested resubmits, and resubmits of one translation (ovs-vswitchd has the same bounds). */
+const MAX_DEPTH = 64;
+const MAX_RESUBMITS = 4096;
 
 /**
  * Translates one flow. Allocates recirc_ids, and changes nothing else: learning is left to the caller.

@@ -49,6 +49,9 @@ const IPV6_LABEL_MASK = 0x000fffff;
 /** The size of SET(TUNNEL) in the kernel's own form of the list (spec/actions A-035). */
 const KERNEL_SET_TUNNEL = 16;
 
+/** Value and mask of the field in hand. A buffer for each would cost more than all else that compiling an action does. */
+const scratch = new DataView(new ArrayBuffer(2 * Math.max(...KEY_LENGTHS)));
+
 /** A field to set: value, then mask, `length` bytes each. */
 interface MaskedField {
   readonly bytes: DataView;
@@ -78,15 +81,16 @@ export function compileSet(
   const value = inner.offset;
   // Beyond the value stands the mask; an unmasked set has one of all ones (spec/actions A-084).
   const mask = value + length;
-  const bytes = new DataView(new ArrayBuffer(2 * length));
+  // A label stack, the only field of variable length, is set one entry at a time.
+  expectLength(length, inner.type === ovs.OVS_KEY_ATTR_MPLS ? LSE_LEN : (KEY_LENGTHS[inner.type] ?? -1));
   for (let i = 0; i < length; i++) {
     const bits = masked ? view.getUint8(mask + i) : 0xff;
     const octet = view.getUint8(value + i);
     if ((octet & ~bits) !== 0) throw new Errno(EINVAL);
-    bytes.setUint8(i, octet);
-    bytes.setUint8(length + i, bits);
+    scratch.setUint8(i, octet);
+    scratch.setUint8(length + i, bits);
   }
-  setField(inner.type, { bytes, length, masked }, state, draft, compiler.facts);
+  setField(inner.type, { bytes: scratch, length, masked }, state, draft, compiler.facts);
   if (masked) {
     compiler.copy(reader, draft);
     return;
@@ -116,9 +120,7 @@ function setTunnel(compiler: ListCompiler, reader: AttributeReader, draft: Draft
 }
 
 function setField(type: number, field: MaskedField, state: State, draft: Draft, facts: KeyFacts): void {
-  const { bytes, length, masked } = field;
-  // A label stack, the only field of variable length, is set one entry at a time.
-  expectLength(length, type === ovs.OVS_KEY_ATTR_MPLS ? LSE_LEN : KEY_LENGTHS[type]);
+  const { bytes, masked } = field;
   switch (type) {
     case ovs.OVS_KEY_ATTR_PRIORITY:
     case ovs.OVS_KEY_ATTR_SKB_MARK:

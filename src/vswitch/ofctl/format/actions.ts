@@ -13,7 +13,7 @@ export function formatOfpActions(actions: readonly Action[], names: PortNames = 
 }
 
 /** The name that `load` and `move` are written with: the NXM or OXM one. */
-export function formatSubfield({ field, start, bits }: Subfield): string {
+function formatSubfield({ field, start, bits }: Subfield): string {
   const name =
     field.aliases.find((a) => a.startsWith("NXM_")) ?? field.aliases.find((a) => a.startsWith("OXM_")) ?? field.name;
   if (start === 0 && bits === field.bits) return `${name}[]`;
@@ -117,7 +117,7 @@ function formatCt(ct: OfpCtAction, names: PortNames): string {
 }
 
 /** Writes a `nat(…)` of ct. */
-export function formatNat(nat: NatSpec): string {
+function formatNat(nat: NatSpec): string {
   if (nat.reverse) return "nat(reverse)";
   if (nat.type === "restore") return "nat";
   let range = "";

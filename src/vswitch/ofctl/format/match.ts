@@ -118,7 +118,7 @@ export function formatOfpMatch({ key, mask }: Match, names: PortNames = noPortNa
 const aliases = new Set(["ipv4", "ip6"]);
 
 /** A field's `value[/mask]`, or null where the mask is empty. */
-export function formatField(field: OfpField, key: Flow, mask: Flow, names: PortNames): string | null {
+function formatField(field: OfpField, key: Flow, mask: Flow, names: PortNames): string | null {
   const size = (field.width + 7) >> 3;
   const value = new Uint8Array(size);
   const bits = new Uint8Array(size);

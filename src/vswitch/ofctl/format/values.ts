@@ -55,7 +55,7 @@ export function formatMasked(field: OfpField, masked: MaskedValue, names: PortNa
 }
 
 /** Length of a contiguous prefix mask, or -1. */
-export function prefixLength(mask: Uint8Array): number {
+function prefixLength(mask: Uint8Array): number {
   let length = 0;
   while (length < mask.length * 8 && mask[length >> 3] & (0x80 >> (length & 7))) length++;
   for (let i = length; i < mask.length * 8; i++) if (mask[i >> 3] & (0x80 >> (i & 7))) return -1;

@@ -111,7 +111,7 @@ function parseMask(field: OfpField, span: Span, names: PortNames): Uint8Array {
 }
 
 /** Reads a value without mask. */
-export function parseValue(field: OfpField, span: Span, names: PortNames): Uint8Array {
+function parseValue(field: OfpField, span: Span, names: PortNames): Uint8Array {
   const size = (field.width + 7) >> 3;
   switch (field.kind) {
     case "mac":

@@ -1,6 +1,6 @@
-import { AF_INET } from "../../uapi/socket.ts";
+import { AF_INET } from "../../../uapi/socket.ts";
 
-import { scanAddress } from "./address.ts";
+import { scanAddress } from "../address.ts";
 
 /**
  * Finding things in SIP messages (RFC 3261) and session descriptions (RFC 4566) without taking them apart: what a
