@@ -108,7 +108,7 @@ describe.skipIf(!usable)("native numbers", () => {
     compare(
       "c++",
       ['"src/record.h"'],
-      Object.entries(members(server, "Packet")).map(([name, value]) => [name, value, `k${name}`]),
+      Object.entries(members(server, "PacketFlag")).map(([name, value]) => [name, value, `k${name}`]),
     );
   });
 
