@@ -26,7 +26,7 @@ export function printJson(value: unknown): void {
 }
 
 /** A column: its heading, and whether its values are numbers (set right). */
-export interface Column {
+interface Column {
   readonly title: string;
   readonly right?: boolean;
 }
