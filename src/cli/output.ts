@@ -18,15 +18,39 @@ export function print(line = ""): void {
   process.stdout.write(`${line}\n`);
 }
 
-/** Prints a value as JSON; bytes as a string of hexadecimal digits. */
-export function printJson(value: unknown): void {
-  print(
-    JSON.stringify(value, (_key, item) => (item instanceof Uint8Array ? Buffer.from(item).toString("hex") : item), 2),
+/** A value as indented JSON; bytes as a string of hexadecimal digits. */
+function json(value: unknown): string {
+  return JSON.stringify(
+    value,
+    (_key, item) => (item instanceof Uint8Array ? Buffer.from(item).toString("hex") : item),
+    2,
   );
 }
 
+/** Prints a value as JSON; bytes as a string of hexadecimal digits. */
+export function printJson(value: unknown): void {
+  print(json(value));
+}
+
+/** Characters that printJsonList() collects for one write. */
+const WRITE_SIZE = 65_536;
+
+/** As printJson() of an array, whose elements are printed as they come: a list of any length takes no memory. */
+export function printJsonList(values: Iterable<unknown>): void {
+  let text = "[";
+  let separator = "\n";
+  for (const value of values) {
+    text += `${separator}  ${json(value).replaceAll("\n", "\n  ")}`;
+    separator = ",\n";
+    if (text.length < WRITE_SIZE) continue;
+    process.stdout.write(text);
+    text = "";
+  }
+  print(separator === "\n" ? "[]" : `${text}\n]`);
+}
+
 /** A column: its heading, and whether its values are numbers (set right). */
-export interface Column {
+interface Column {
   readonly title: string;
   readonly right?: boolean;
 }

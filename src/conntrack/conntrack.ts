@@ -11,6 +11,7 @@ import { builtinHelpers } from "./helpers/builtin.ts";
 import { FOLLOW_MASTER, type Helper } from "./helpers/helper.ts";
 import { E } from "./layout.ts";
 import { type ConntrackEnvironment, ConntrackState } from "./state.ts";
+import { UNLIMITED_ROOM } from "./table.ts";
 
 /**
  * nf_conntrack with NAT, and what openvswitch.ko does on top of it: one instance is a network namespace's connection
@@ -73,10 +74,10 @@ export class Conntrack extends ConntrackState implements ConntrackPort {
     return this.table.count;
   }
 
-  /** Changes nf_conntrack_max; 0 is no limit: the table then grows as it fills. */
+  /** Changes nf_conntrack_max; 0 is no limit: then there is address space for UNLIMITED_ROOM connections at once. */
   setMax(max: number): void {
     this.options.max = max;
-    if (max !== 0) this.table.resize(max);
+    this.table.resize(max === 0 ? UNLIMITED_ROOM : max);
   }
 
   /** Registers a helper. @throws Errno EBUSY, EINVAL (HelperRegistry.register) */

@@ -1,7 +1,14 @@
+import { totalmem } from "node:os";
 import type { Random } from "../core/random.ts";
 import { IPS_CONFIRMED, IPS_DYING } from "../uapi/nfnetlink.ts";
 import { AF_INET } from "../uapi/socket.ts";
 import { E, Ext, Slot, T } from "./layout.ts";
+
+/**
+ * Connections that an unlimited table has address space for: half of the machine's memory, 8 million at most. Beyond that
+ * the table is copied to grow, and packets wait meanwhile.
+ */
+export const UNLIMITED_ROOM = Math.min(8 << 20, Math.floor(totalmem() / 2 / (E.WORDS * 4)));
 
 /** Slots beyond the limit: entries that left the table wait for the batch to end before they are used again. */
 const SPARE = 8192;

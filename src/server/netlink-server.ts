@@ -1,6 +1,6 @@
 import { closeSync, mkdirSync } from "node:fs";
 import { dirname } from "node:path";
-import { Errno, NokmodError } from "../core/errors.ts";
+import { Errno, NokmodError, systemErrorCode } from "../core/errors.ts";
 import { type Random, SystemRandom } from "../core/random.ts";
 import { native } from "../native/addon.ts";
 import { netnsInode } from "../native/netns.ts";
@@ -70,7 +70,7 @@ export interface NetlinkServerOptions {
 const HELLO_TIMEOUT = 30_000;
 
 /** Counters of a server. */
-export interface NetlinkServerStats {
+interface NetlinkServerStats {
   /** Connections accepted; requests executed; those of them that came by a mailbox; malformed packets. */
   connections: number;
   requests: number;
@@ -135,11 +135,13 @@ export class NetlinkServer {
       mkdirSync(dirname(this.path), { recursive: true, mode: 0o755 });
       this.server = new SeqpacketServer(this.path, options.mode ?? 0o666, this.input, this.output.bytes, handlers);
     } catch (cause) {
-      const { code, message } = cause as NodeJS.ErrnoException;
+      // EACCES, EROFS, ENOTSOCK (another file is there), ENAMETOOLONG …: the path is of no use.
+      const code = systemErrorCode(cause);
+      if (code === undefined) throw cause;
       if (code === "EADDRINUSE") {
         throw new NokmodError("ERR_ADDRESS_IN_USE", `another server is listening on ${this.path}`, { cause });
       }
-      throw new NokmodError("ERR_SOCKET_PATH", `cannot listen on ${this.path}: ${message}`, { cause });
+      throw new NokmodError("ERR_SOCKET_PATH", `cannot listen on ${this.path}: ${(cause as Error).message}`, { cause });
     }
     const { helloTimeout = HELLO_TIMEOUT } = options;
     this.helloTimer = setInterval(() => this.closeSilent(performance.now() - helloTimeout), helloTimeout / 2).unref();

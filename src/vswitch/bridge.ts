@@ -11,7 +11,7 @@ import { MessageWriter } from "../netlink/writer.ts";
 import { EEXIST, ENODEV } from "../uapi/errno.ts";
 import * as ovs from "../uapi/openvswitch.ts";
 import type { BridgeHooks, BridgeStatistics, FlowEvent, PacketIn, UpcallEvent } from "./events.ts";
-import { F, FLOW_WORDS, Flow, Match, OFPP_NONE } from "./flow.ts";
+import { FLOW_WORDS, Flow, FlowAt, Match, OFPP_NONE } from "./flow.ts";
 import { type MacEntry, MacTable } from "./mac-table.ts";
 import { ODPP_NONE, writeMetadata } from "./odp/key.ts";
 import { DEFAULT_PRIORITY, type FlowFilter, type OfpFlow } from "./ofctl/flow.ts";
@@ -308,8 +308,8 @@ export class VSwitch implements BridgeHooks {
    */
   trace(packet: string): Trace {
     const flow = new Flow(parseOfpMatch(packet, this.portNames).key);
-    flow.put8(F.IS_ETH, 1);
-    if (flow.u16(F.VLAN0_TCI)) flow.put16(F.VLAN0_TPID, 0x8100);
+    flow.put8(FlowAt.IS_ETH, 1);
+    if (flow.u16(FlowAt.VLAN0_TCI)) flow.put16(FlowAt.VLAN0_TPID, 0x8100);
     const result = xlate(this.state.context, flow);
     const key = new Flow(flow);
     for (let i = 0; i < FLOW_WORDS; i++) key.words[i] &= result.wildcards.words[i];

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { ConntrackClient, connect, formatConnection, formatProc } from "../../client/index.ts";
 import { NokmodError } from "../../core/errors.ts";
 import { jsonOption, socketOption } from "../options.ts";
-import { print, printJson } from "../output.ts";
+import { print, printJsonList } from "../output.ts";
 
 /** Adds `nokmod conntrack` and `nokmod conntrack flush`. */
 export function addConntrack(program: Command): void {
@@ -38,7 +38,7 @@ function conntrack(options: ConntrackOptions): void {
   withClient(options, (client) => {
     const filter = options.zone === undefined ? undefined : { zone: options.zone };
     if (options.json) {
-      printJson([...client.connections(filter)]);
+      printJsonList(client.connections(filter));
       return;
     }
     for (const connection of client.connections(filter)) {
