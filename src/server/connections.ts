@@ -72,7 +72,7 @@ export class ServerConnections {
     this.context.stats.connections++;
     const channel = new Channel(peer, this.context.host, performance.now());
     this.channels.set(id, channel);
-    // What uid 0 may do shows with its hello.
+    // The capabilities of a process of uid 0 are known with its hello.
     if (peer.uid === 0) return;
     this.count(channel, 1);
     if (this.limits.isFlooding(peer.uid)) this.drop(id);
@@ -181,8 +181,8 @@ export class ServerConnections {
   }
 
   /**
-   * Counts a connection by what its hello has shown. Who may administer the server's namespace, or is root with
-   * CAP_NET_ADMIN elsewhere, has no bound.
+   * Counts a connection after its hello. A client with CAP_NET_ADMIN in the server's namespace, or root with it in
+   * another namespace, has no bound.
    */
   private isWithinLimits(channel: Channel): boolean {
     const { peer, privileged, host } = channel;
@@ -206,7 +206,7 @@ export class ServerConnections {
     }
   }
 
-  /** The host for a hello: that of the client's network namespace if its flags ask for it. @throws Errno */
+  /** The host of a connection: with HELLO_OWN_NAMESPACE that of the client's network namespace. @throws Errno */
   private hostFor(id: number, peer: Peer, flags: number): NetlinkHost {
     const { foreign } = this.options;
     if (foreign === undefined || (flags & HELLO_OWN_NAMESPACE) === 0) return this.context.host;

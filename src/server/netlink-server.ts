@@ -20,11 +20,11 @@ import type { ServerSocket } from "./server-socket.ts";
 export interface NetlinkServerOptions {
   /** Socket path; its directory is made. Default: defaultSocketPath(). */
   readonly path?: string;
-  /** Mode of the socket file. Default 0666: who may do what is decided by credentials, as with the kernel. */
+  /** Mode of the socket file. Default 0666: credentials decide what a client may do, as with the kernel. */
   readonly mode?: number;
   /**
-   * Opens the host for clients of another network namespace that ask for their own (HELLO_OWN_NAMESPACE). Without it they get
-   * the server's.
+   * Opens the host of another network namespace, for clients there with HELLO_OWN_NAMESPACE. Without it they get the server's
+   * host.
    * @param inode of the namespace
    * @param path of the namespace, valid during the call
    * @throws Errno the hello is answered with
@@ -35,7 +35,7 @@ export interface NetlinkServerOptions {
   readonly limits?: ConnectionLimitOptions;
   /** Milliseconds in which a connection has to send its hello. Default 30 000. */
   readonly helloTimeout?: number;
-  /** Called when a connection is refused or closed because of those two. */
+  /** Called when a connection is refused because of `limits`, or closed because of `helloTimeout`. */
   readonly onRefused?: (message: string) => void;
 }
 
@@ -114,7 +114,7 @@ export class NetlinkServer {
     this.server.close();
   }
 
-  /** @returns length of the answer, which lies in the output; 0: there is none */
+  /** Handles a packet. @returns length of the answer in the output; 0: there is none */
   private onPacket(id: number, length: number, flags: number): number {
     const channel = this.connections.get(id) as Channel;
     if (channel.kind === undefined) return this.connections.hello(id, channel, length, flags);
