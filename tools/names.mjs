@@ -16,7 +16,6 @@ const IMPORT = /^(?:import|export) (?:type )?(\* as \w+|\{[^}]*\}|\*) from "(\.[
 const ALLOWED = new Set([
   "AttributeSet",
   "BASE_LEN",
-  "F",
   "Field",
   "HEADER_LEN",
   "SIP",

@@ -50,7 +50,7 @@ export function printJsonList(values: Iterable<unknown>): void {
 }
 
 /** A column: its heading, and whether its values are numbers (set right). */
-export interface Column {
+interface Column {
   readonly title: string;
   readonly right?: boolean;
 }

@@ -26,13 +26,16 @@ export function setEngineFlags(): void {
 /**
  * Makes the first packets nearly as fast as those that follow: sends packets through a switch without devices, so that
  * misses, upcalls, flows and connections have run once before the first real packet. Takes some tens of milliseconds.
+ * @param onFault gets requests of the switch that the datapath refused, and faults of the program
  * @returns flows put, and connections made
  */
-export async function warmUp(): Promise<{ flows: number; connections: number }> {
+export async function warmUp(
+  onFault: (what: string, error: unknown) => void,
+): Promise<{ flows: number; connections: number }> {
   const ports = new MemoryPorts();
   const nokmod = new Nokmod({ ports, tickInterval: 0 });
   const devices = ["left", "right"].map((name) => ports.addDevice(name));
-  const bridge = new VSwitch({ opener: nokmod, name: "warm-up", ports: ["left", "right"], flows: RULES });
+  const bridge = new VSwitch({ opener: nokmod, name: "warm-up", ports: ["left", "right"], flows: RULES, onFault });
   try {
     for (let round = 0; round < ROUNDS; round++) {
       for (const device of devices) for (const protocol of [1, 6, 17]) device.inject(frame(protocol, round));

@@ -2,16 +2,9 @@
 import { Errno } from "../core/errors.ts";
 import { AttributeReader } from "../netlink/reader.ts";
 import type { MessageWriter } from "../netlink/writer.ts";
+import { extendedAck } from "../schema/genetlink.ts";
 import { EPROTO } from "../uapi/errno.ts";
-import {
-  NLM_F_ACK_TLVS,
-  NLM_F_CAPPED,
-  NLMSG_HDRLEN,
-  NLMSGERR_ATTR_MISS_NEST,
-  NLMSGERR_ATTR_MISS_TYPE,
-  NLMSGERR_ATTR_MSG,
-  NLMSGERR_ATTR_OFFS,
-} from "../uapi/netlink.ts";
+import { NLM_F_ACK_TLVS, NLM_F_CAPPED, NLMSG_HDRLEN } from "../uapi/netlink.ts";
 
 /**
  * One message of a datagram (struct nlmsghdr, linux/netlink.h): views the datagram, copies nothing. Valid as long as the
@@ -70,19 +63,9 @@ export function errorOf(message: MessageView): Errno | null {
   if (error === 0) return null;
   if (!(message.flags & NLM_F_ACK_TLVS) || end - payload < 4 + NLMSG_HDRLEN) return new Errno(error);
   const echoed = message.flags & NLM_F_CAPPED ? NLMSG_HDRLEN : view.getUint32(payload + 4, true);
-  let text: string | undefined;
-  let offset: number | undefined;
-  let missingType: number | undefined;
-  let missingNest: number | undefined;
-  const attributes = new AttributeReader(view, Math.min(payload + 4 + ((echoed + 3) & ~3), end), end);
-  while (attributes.next()) {
-    if (attributes.type === NLMSGERR_ATTR_MSG) text = attributes.string();
-    else if (attributes.length < 4) continue;
-    else if (attributes.type === NLMSGERR_ATTR_OFFS) offset = attributes.u32();
-    else if (attributes.type === NLMSGERR_ATTR_MISS_TYPE) missingType = attributes.u32();
-    else if (attributes.type === NLMSGERR_ATTR_MISS_NEST) missingNest = attributes.u32();
-  }
-  return new Errno(error, text, offset, missingType, missingNest);
+  const start = Math.min(payload + 4 + ((echoed + 3) & ~3), end);
+  const { MSG, OFFS, MISS_TYPE, MISS_NEST } = extendedAck.decode(view, start, end, true);
+  return new Errno(error, MSG, OFFS, MISS_TYPE, MISS_NEST);
 }
 
 /** Writes the payload of a message: the family header and the attributes. */

@@ -1,4 +1,4 @@
-import { Errno, NokmodError } from "../core/errors.ts";
+import { Errno, NokmodError, systemErrorCode } from "../core/errors.ts";
 import { native } from "../native/addon.ts";
 import type { NetlinkSocket } from "../netlink/socket.ts";
 import {
@@ -16,7 +16,7 @@ import {
   TRANSPORT_VERSION,
   TransportOp,
 } from "../netlink/transport.ts";
-import { EAGAIN, EBADF, EMSGSIZE, ETIMEDOUT } from "../uapi/errno.ts";
+import { EAGAIN, EBADF, EMSGSIZE, EPERM, EPROTO, EPROTONOSUPPORT, ETIMEDOUT } from "../uapi/errno.ts";
 import type { SocketOpener } from "./requester.ts";
 
 /** The client of native/src/seqpacket.cc. */
@@ -65,7 +65,10 @@ export class Client implements SocketOpener {
   private readonly buffer = new Uint8Array(RECEIVE_BYTES);
   private closed = false;
 
-  /** @throws NokmodError ERR_CONNECT without a server, ERR_TRANSPORT with a server of another version */
+  /**
+   * @throws NokmodError ERR_CONNECT without a server, ERR_TRANSPORT with a server of another version; Errno EMFILE: the user
+   * has too many connections, ETIMEDOUT, or the errno of entering the client's network namespace
+   */
   constructor(
     readonly path: string = defaultSocketPath(),
     options: ConnectOptions = {},
@@ -121,6 +124,8 @@ export class Client implements SocketOpener {
     try {
       return new SeqpacketClient(this.path);
     } catch (cause) {
+      // ENOENT, ECONNREFUSED: no server. EACCES, ENAMETOOLONG …: none at this path for this process.
+      if (systemErrorCode(cause) === undefined) throw cause;
       throw new NokmodError("ERR_CONNECT", `no nokmod server: ${(cause as Error).message}`, { cause });
     }
   }
@@ -137,7 +142,8 @@ export class Client implements SocketOpener {
     try {
       this.conclude(channel, channel.hello(bytes, this.answerBytes, this.timeout));
     } catch (cause) {
-      if (!(cause instanceof Errno)) throw cause;
+      // EPROTO: no hello as the server knows it. EPROTONOSUPPORT: the hello of another version.
+      if (!(cause instanceof Errno && (cause.errno === EPROTO || cause.errno === EPROTONOSUPPORT))) throw cause;
       throw new NokmodError("ERR_TRANSPORT", `${this.path} speaks another protocol (errno ${cause.errno})`, { cause });
     }
   }
@@ -163,7 +169,7 @@ export class Client implements SocketOpener {
   }
 }
 
-/** Connects to a server. @throws NokmodError ERR_CONNECT, ERR_TRANSPORT */
+/** Connects to a server. @throws NokmodError ERR_CONNECT, ERR_TRANSPORT; Errno as of `new Client()` */
 export function connect(path?: string, options?: ConnectOptions): Client {
   return new Client(path, options);
 }
@@ -237,8 +243,8 @@ export class SeqpacketSocket implements NetlinkSocket {
     try {
       this.request(TransportOp.ReceiveBuffer, bytes, 1);
     } catch (error) {
-      // Without CAP_NET_ADMIN the limit of net.core.rmem_max holds.
-      if (!(error instanceof Errno)) throw error;
+      // EPERM: without CAP_NET_ADMIN the limit of net.core.rmem_max holds.
+      if (!(error instanceof Errno && error.errno === EPERM)) throw error;
       this.request(TransportOp.ReceiveBuffer, bytes, 0);
     }
   }

@@ -85,8 +85,9 @@ export class Conntrack extends ConntrackState implements ConntrackPort {
     this.helpers.register(helper, this);
   }
 
-  /** Collects garbage where no packets come. @returns true to be called again soon (GarbageCollector.tick) */
+  /** Collects garbage where no packets come, fragments included. @returns true to be called again soon (GarbageCollector.tick) */
   tick(): boolean {
+    this.reassembly.expire();
     return this.collector.tick();
   }
 

@@ -36,11 +36,12 @@ export class Errno extends NokmodError {
 }
 
 /**
- * The code of a failed system call, `ENOENT`, as node:fs, node:child_process and node:os put it into their errors.
+ * The code of a failed system call, `ENOENT`, as node:fs, node:child_process, node:os and native/src/system_error.h put it
+ * into their errors.
  * @returns undefined: the error is not one of a system call, so the program is at fault
  */
 export function systemErrorCode(error: unknown): string | undefined {
-  if (!(error instanceof Error) || !("syscall" in error || "info" in error)) return undefined;
+  if (!(error instanceof Error) || !("syscall" in error || "errno" in error || "info" in error)) return undefined;
   const { code, info } = error as { readonly code?: unknown; readonly info?: { readonly code?: unknown } };
   // node:os throws ERR_SYSTEM_ERROR, with the code of the call in `info`.
   const found = info?.code ?? code;

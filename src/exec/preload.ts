@@ -8,7 +8,7 @@ import { defaultSocketPath } from "../netlink/transport.ts";
  * $NOKMOD_PRELOAD, else the library that was built with the addon.
  * @throws NokmodError ERR_NATIVE_MISSING when it has not been built
  */
-export function preloadLibrary(env: NodeJS.ProcessEnv = process.env): string {
+function preloadLibrary(env: NodeJS.ProcessEnv = process.env): string {
   const path =
     env.NOKMOD_PRELOAD ?? fileURLToPath(new URL("../../build/Release/libnokmod-preload.so", import.meta.url));
   if (!existsSync(path)) throw new NokmodError("ERR_NATIVE_MISSING", `${path} is not built: run \`npm install\``);

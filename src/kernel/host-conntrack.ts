@@ -10,7 +10,7 @@ import { IpProto } from "../packet/ip.ts";
 import type { Packet } from "../packet/packet.ts";
 import type { Port } from "../port/port.ts";
 import { connectionAttributes, globalStatsAttributes, NFGENMSG_LEN } from "../schema/ctnetlink.ts";
-import { ENOENT } from "../uapi/errno.ts";
+import { EINVAL, ENOENT } from "../uapi/errno.ts";
 import { NLM_F_REQUEST, NLMSG_HDRLEN } from "../uapi/netlink.ts";
 import * as nf from "../uapi/nfnetlink.ts";
 import {
@@ -160,7 +160,7 @@ function tupleIn(found: AttributeTable, type: number, family: number, like?: Int
     return parseTuple(found, type, family, 0);
   } catch (error) {
     // EINVAL: the ports are missing.
-    if (!(error instanceof Errno)) throw error;
+    if (!(error instanceof Errno && error.errno === EINVAL)) throw error;
     const tuple = parseTuple(found, type, family, 0, FILTER_ALL & ~(FILTER_SRC_PORT | FILTER_DST_PORT));
     if (like !== undefined) tuple[T.PORTS] = like[T.PORTS];
     return tuple;

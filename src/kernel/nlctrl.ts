@@ -1,7 +1,7 @@
 import { Errno } from "../core/errors.ts";
 import { type AnyAttributeSet, putPolicy } from "../netlink/schema/index.ts";
 import type { MessageWriter } from "../netlink/writer.ts";
-import { getFamily, getPolicy } from "../schema/genetlink.ts";
+import { getFamily, getPolicy, nlctrl } from "../schema/genetlink.ts";
 import { EINVAL, ENODATA, ENOENT } from "../uapi/errno.ts";
 import * as nl from "../uapi/genetlink.ts";
 import { NLA_F_NESTED, NLM_F_MULTI } from "../uapi/netlink.ts";
@@ -64,32 +64,20 @@ function find(genl: GenericNetlink, request: GenlRequest, idFirst: boolean): Reg
 
 /** The attributes of CTRL_CMD_NEWFAMILY, in the kernel's order (spec/families F-011 to F-013). */
 function putFamily(writer: MessageWriter, family: RegisteredFamily): void {
-  writer.string(nl.CTRL_ATTR_FAMILY_NAME, family.name);
-  writer.u16(nl.CTRL_ATTR_FAMILY_ID, family.id);
-  writer.u32(nl.CTRL_ATTR_VERSION, family.version);
-  writer.u32(nl.CTRL_ATTR_HDRSIZE, family.headerSize);
-  writer.u32(nl.CTRL_ATTR_MAXATTR, family.maxAttr);
-  if (family.operations.length !== 0) {
-    const nest = writer.nest(nl.CTRL_ATTR_OPS);
-    family.operations.forEach((operation, i) => {
-      const entry = writer.nest(i + 1);
-      writer.u32(nl.CTRL_ATTR_OP_ID, operation.cmd);
-      writer.u32(nl.CTRL_ATTR_OP_FLAGS, operationFlags(family, operation));
-      writer.endNest(entry);
-    });
-    writer.endNest(nest);
-  }
-  if (family.groups.length !== 0) {
-    const nest = writer.nest(nl.CTRL_ATTR_MCAST_GROUPS);
-    family.groups.forEach((group, i) => {
-      const entry = writer.nest(i + 1);
-      writer.u32(nl.CTRL_ATTR_MCAST_GRP_ID, family.firstGroup + i);
-      writer.string(nl.CTRL_ATTR_MCAST_GRP_NAME, group);
-      writer.endNest(entry);
-    });
-    writer.endNest(nest);
-  }
+  const { name, id, version, headerSize, maxAttr, operations, groups, firstGroup } = family;
+  nlctrl.encode(writer, {
+    FAMILY_NAME: name,
+    FAMILY_ID: id,
+    VERSION: version,
+    HDRSIZE: headerSize,
+    MAXATTR: maxAttr,
+    OPS: notEmpty(operations.map((operation) => ({ ID: operation.cmd, FLAGS: operationFlags(family, operation) }))),
+    MCAST_GROUPS: notEmpty(groups.map((group, i) => ({ ID: firstGroup + i, NAME: group }))),
+  });
 }
+
+/** The list, or undefined: a family without operations or groups has no attribute for them. */
+const notEmpty = <T>(list: T[]): T[] | undefined => (list.length === 0 ? undefined : list);
 
 /** GETFAMILY dump: all families by number; NLMSG_DONE stands in the last datagram with records. */
 class FamilyDump extends RecordDump {

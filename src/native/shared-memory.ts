@@ -38,7 +38,7 @@ export interface SharedMemory {
   readonly live: boolean;
   /**
    * Copies `length` bytes at `offset` to the copy; does nothing where the memory is live.
-   * @throws RangeError when the range is not within the memory (only for a copy)
+   * @throws RangeError ERR_OUT_OF_RANGE when the range is not within the memory (only for a copy)
    */
   refresh(offset: number, length: number): void;
 }
@@ -62,9 +62,12 @@ class CopiedMemory implements SharedMemory {
     this.copy = new Uint8Array(this.buffer);
   }
 
-  /** @throws RangeError when the range is not within the memory */
+  /** @throws RangeError ERR_OUT_OF_RANGE when the range is not within the memory */
   refresh(offset: number, length: number): void {
-    if (offset < 0 || length < 0 || offset + length > this.source.length) throw new RangeError("not within the memory");
+    if (offset < 0 || length < 0 || offset + length > this.source.length) {
+      const message = `bytes ${offset} to ${offset + length} are not within the memory`;
+      throw Object.assign(new RangeError(message), { code: "ERR_OUT_OF_RANGE" });
+    }
     this.copy.set(this.source.subarray(offset, offset + length), offset);
   }
 }

@@ -1,3 +1,5 @@
+import { NokmodError } from "../core/errors.ts";
+
 /**
  * All packet bytes live in one ArrayBuffer, the arena, so that a packet is an offset and one DataView reads every frame:
  * no view object is made per packet. The native side maps packet rings into the same address range
@@ -20,9 +22,10 @@ export class PacketMemory {
   private largeTop: number;
   private readonly largeBase: number;
 
-  /** @param buffer at least SCRATCH_BYTES + POOL_BYTES long */
+  /** @param buffer at least SCRATCH_BYTES + POOL_BYTES long @throws NokmodError ERR_ARENA_SIZE where it is not */
   constructor(readonly buffer: ArrayBufferLike = new ArrayBuffer(SCRATCH_BYTES + POOL_BYTES)) {
-    if (buffer.byteLength < SCRATCH_BYTES + POOL_BYTES) throw new RangeError("packet arena too small");
+    if (buffer.byteLength < SCRATCH_BYTES + POOL_BYTES)
+      throw new NokmodError("ERR_ARENA_SIZE", `a packet arena of ${buffer.byteLength} bytes is too small`);
     this.view = new DataView(buffer);
     this.bytes = new Uint8Array(buffer);
     this.largeBase = SCRATCH_BYTES + SMALL_COUNT * SMALL_BYTES;

@@ -12,12 +12,12 @@ import {
   writeSync,
 } from "node:fs";
 import { open } from "node:fs/promises";
-import { NokmodError } from "../core/errors.ts";
+import { NokmodError, systemErrorCode } from "../core/errors.ts";
 
 const { O_WRONLY, O_RDONLY, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK } = constants;
 
 /** Options of replaceFile(). */
-export interface ReplaceOptions {
+interface ReplaceOptions {
   /** Mode of the file. */
   readonly mode: number;
   /** Waits until the bytes are on the disk (fsync), which may take tens of milliseconds. */
@@ -53,7 +53,7 @@ function create(path: string, mode: number): number {
   try {
     return openSync(path, flags, mode);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    if (systemErrorCode(error) !== "EEXIST") throw error;
     // Left by a process that was killed while it wrote. unlink() removes a symlink, not what it points at.
     unlinkSync(path);
     return openSync(path, flags, mode);
@@ -80,7 +80,7 @@ export function readPlainFile(path: string): string | undefined {
   try {
     fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    if (systemErrorCode(error) === "ENOENT") return undefined;
     throw error;
   }
   try {

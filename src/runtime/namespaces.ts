@@ -1,10 +1,10 @@
 import { closeSync, openSync } from "node:fs";
-import { Errno } from "../core/errors.ts";
+import { Errno, NokmodError, systemErrorCode } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
 import { withNetns } from "../native/netns.ts";
 import type { NetlinkBus } from "../netlink/bus.ts";
 import type { LinkHost, NetlinkHost } from "../netlink/host.ts";
-import { EOPNOTSUPP, EPERM } from "../uapi/errno.ts";
+import { EMFILE, EOPNOTSUPP, EPERM } from "../uapi/errno.ts";
 import { isNetnsUsed } from "./netns-users.ts";
 import type { Nokmod } from "./nokmod.ts";
 
@@ -35,7 +35,7 @@ export class Namespaces {
    * The netlink bus and links of a namespace, for NetlinkServerOptions.foreign.
    * @param inode of the namespace
    * @param path of it, valid during the call
-   * @throws Errno EPERM: this process may not enter it
+   * @throws Errno EPERM: this process may not enter it; EMFILE: it has no descriptor left; else that of opening `path`
    */
   readonly enter = (inode: number, path: string): NetlinkHost => {
     let member = this.members.get(inode);
@@ -97,12 +97,28 @@ export class Namespaces {
       });
     } catch (error) {
       if (fd >= 0) closeSync(fd);
-      // openSync() or setns() failed: the namespace cannot be entered. Any other error is Nokmod's own.
-      const { code } = error as { code?: unknown };
-      if (fd < 0 || code === "ERR_NETNS") throw new Errno(EPERM);
-      throw error;
+      throw fd < 0 || isNetnsError(error) ? enterError(error) : error;
     }
   }
+}
+
+const isNetnsError = (error: unknown): error is NokmodError =>
+  error instanceof NokmodError && error.code === "ERR_NETNS";
+
+/**
+ * The answer to a client whose network namespace could not be opened or entered.
+ * @param error of node:fs, or ERR_NETNS of withNetns() with the error of the system call as its cause
+ * @returns Errno EMFILE for EMFILE and ENFILE; EPERM for EACCES, EPERM, and whatever else setns(2) fails with; the errno of
+ * another failure to open; else `error` itself, a fault of the program
+ */
+export function enterError(error: unknown): unknown {
+  const cause = isNetnsError(error) ? error.cause : error;
+  const code = systemErrorCode(cause);
+  if (code === "EMFILE" || code === "ENFILE") return new Errno(EMFILE);
+  if (code === "EACCES" || code === "EPERM" || isNetnsError(error)) return new Errno(EPERM);
+  if (code === undefined) return error;
+  // libuv's numbers are negative.
+  return new Errno(Math.abs((cause as NodeJS.ErrnoException).errno ?? EPERM));
 }
 
 class Member implements NetlinkHost {

@@ -1,4 +1,5 @@
 import { readdir, readFile, readlink } from "node:fs/promises";
+import { systemErrorCode } from "../core/errors.ts";
 
 /**
  * Whether something other than this process keeps a network namespace alive: a process in it, a mount of it (`ip netns`), or
@@ -37,7 +38,7 @@ async function unlessGone<T>(read: Promise<T>): Promise<T | undefined> {
   try {
     return await read;
   } catch (error) {
-    if (GONE.has((error as NodeJS.ErrnoException).code ?? "")) return undefined;
+    if (GONE.has(systemErrorCode(error) ?? "")) return undefined;
     throw error;
   }
 }

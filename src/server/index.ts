@@ -1,2 +1,1 @@
-export type { Peer } from "./channel.ts";
-export { NetlinkServer, type NetlinkServerOptions, type NetlinkServerStats } from "./netlink-server.ts";
+export { NetlinkServer, type NetlinkServerOptions } from "./netlink-server.ts";

@@ -1,4 +1,4 @@
-import { REQUEST_MAX } from "../netlink/transport.ts";
+import { ANSWER_BYTES, AnswerAt, REQUEST_MAX } from "../netlink/transport.ts";
 
 /** The listening socket and its connections: native/src/seqpacket_server.h. Connections are named by an id each. */
 export interface NativeServer {
@@ -36,6 +36,7 @@ export interface NativeHandlers {
   closed(id: number): void;
 }
 
+/** The server of the native addon. */
 export interface SeqpacketAddon {
   SeqpacketServer: new (
     path: string,
@@ -55,9 +56,21 @@ export const enum PacketFlag {
   Truncated = 4,
 }
 
-/** The buffer that NativeServer.send() sends from. */
+/** The buffer that NativeServer.send() sends from, and that answers are written to. */
 export class Output {
   /** The longest datagram. */
   readonly bytes = new Uint8Array(REQUEST_MAX);
   readonly view = new DataView(this.bytes.buffer);
+
+  /** Writes an answer (docs/transport.md). @returns its length */
+  answer(errno: number, flags = 0, a = 0, b = 0, payload?: Uint8Array): number {
+    const { bytes, view } = this;
+    view.setUint32(AnswerAt.Error, errno, true);
+    view.setUint32(AnswerAt.Flags, flags, true);
+    view.setUint32(AnswerAt.A, a, true);
+    view.setUint32(AnswerAt.B, b, true);
+    if (payload === undefined) return ANSWER_BYTES;
+    bytes.set(payload, ANSWER_BYTES);
+    return ANSWER_BYTES + payload.length;
+  }
 }

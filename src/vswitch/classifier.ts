@@ -6,7 +6,7 @@
  * that fails leaves the later ones unconsulted; tries of IPv4 prefixes give the number of bits after which no rule
  * can match; a trie of ports does so inside a table.
  */
-import { F, FLOW_WORDS, type Flow, type Match, STAGE_WORDS } from "./flow.ts";
+import { FLOW_WORDS, type Flow, FlowAt, type Match, STAGE_WORDS } from "./flow.ts";
 
 /** What is stored: anything with a match and a priority. */
 interface Classified {
@@ -103,9 +103,9 @@ class Subtable<R extends Classified> {
       const start = stage === 0 ? 0 : this.stageEnd[stage - 1];
       this.stages.push(this.stageEnd[stage] > start ? new Map() : null);
     }
-    this.prefixSrc = leadingOnes(mask.u32(F.NW_SRC));
-    this.prefixDst = leadingOnes(mask.u32(F.NW_DST));
-    this.portsPrefix = 32 - trailingZeros(mask.u32(F.TP_SRC));
+    this.prefixSrc = leadingOnes(mask.u32(FlowAt.NW_SRC));
+    this.prefixDst = leadingOnes(mask.u32(FlowAt.NW_DST));
+    this.portsPrefix = 32 - trailingZeros(mask.u32(FlowAt.TP_SRC));
   }
 
   /** The masked key over the first `end` words of the mask. */
@@ -175,7 +175,7 @@ export class Classifier<R extends Classified> {
       this.size++;
       for (let stage = 0; stage < table.stages.length; stage++) this.count(table, stage, key, 1);
       this.addPrefixes(table, key);
-      if (table.portsPrefix > 0) table.portsTrie.add(key.u32(F.TP_SRC), table.portsPrefix);
+      if (table.portsPrefix > 0) table.portsTrie.add(key.u32(FlowAt.TP_SRC), table.portsPrefix);
     }
     if (rule.priority > table.maxPriority) {
       table.maxPriority = rule.priority;
@@ -220,7 +220,7 @@ export class Classifier<R extends Classified> {
           this.addPrefixes(table, rule.match.key);
           if (!table.stale) continue;
           table.maxPriority = Math.max(table.maxPriority, rule.priority);
-          if (table.portsPrefix > 0) table.portsTrie.add(rule.match.key.u32(F.TP_SRC), table.portsPrefix);
+          if (table.portsPrefix > 0) table.portsTrie.add(rule.match.key.u32(FlowAt.TP_SRC), table.portsPrefix);
         }
       }
       table.stale = false;
@@ -229,8 +229,8 @@ export class Classifier<R extends Classified> {
   }
 
   private addPrefixes(table: Subtable<R>, key: Flow): void {
-    if (table.prefixSrc > 0) this.srcTrie.add(key.u32(F.NW_SRC), table.prefixSrc);
-    if (table.prefixDst > 0) this.dstTrie.add(key.u32(F.NW_DST), table.prefixDst);
+    if (table.prefixSrc > 0) this.srcTrie.add(key.u32(FlowAt.NW_SRC), table.prefixSrc);
+    if (table.prefixDst > 0) this.dstTrie.add(key.u32(FlowAt.NW_DST), table.prefixDst);
   }
 
   private count(table: Subtable<R>, stage: number, key: Flow, change: number): void {
@@ -300,11 +300,11 @@ export class Classifier<R extends Classified> {
     }
     if (!wildcards) return null;
     if (table.portsPrefix > 0) {
-      const bits = table.portsTrie.lookup((flow.u32(F.TP_SRC) & table.mask.u32(F.TP_SRC)) >>> 0);
-      const mask = table.mask.u32(F.TP_SRC) & prefixMask(bits);
-      const before = wildcards.u32(F.TP_SRC);
+      const bits = table.portsTrie.lookup((flow.u32(FlowAt.TP_SRC) & table.mask.u32(FlowAt.TP_SRC)) >>> 0);
+      const mask = table.mask.u32(FlowAt.TP_SRC) & prefixMask(bits);
+      const before = wildcards.u32(FlowAt.TP_SRC);
       table.unwildcard(wildcards);
-      wildcards.put32(F.TP_SRC, before | mask);
+      wildcards.put32(FlowAt.TP_SRC, before | mask);
     } else table.unwildcard(wildcards);
     return null;
   }
@@ -316,13 +316,13 @@ export class Classifier<R extends Classified> {
   private triesFail(table: Subtable<R>, flow: Flow, wildcards: Flow | null, stage: number, started: number): boolean {
     if (stage < 2 || started >= table.stageEnd[2]) return false;
     if (table.prefixDst > 0) {
-      if (this.dstBits < 0) this.dstBits = this.dstTrie.lookup(flow.u32(F.NW_DST));
-      if (!this.dstTrie.matched(table.prefixDst) && narrow(wildcards, F.NW_DST, this.dstBits, table.prefixDst))
+      if (this.dstBits < 0) this.dstBits = this.dstTrie.lookup(flow.u32(FlowAt.NW_DST));
+      if (!this.dstTrie.matched(table.prefixDst) && narrow(wildcards, FlowAt.NW_DST, this.dstBits, table.prefixDst))
         return true;
     }
     if (table.prefixSrc > 0) {
-      if (this.srcBits < 0) this.srcBits = this.srcTrie.lookup(flow.u32(F.NW_SRC));
-      if (!this.srcTrie.matched(table.prefixSrc) && narrow(wildcards, F.NW_SRC, this.srcBits, table.prefixSrc))
+      if (this.srcBits < 0) this.srcBits = this.srcTrie.lookup(flow.u32(FlowAt.NW_SRC));
+      if (!this.srcTrie.matched(table.prefixSrc) && narrow(wildcards, FlowAt.NW_SRC, this.srcBits, table.prefixSrc))
         return true;
     }
     return false;

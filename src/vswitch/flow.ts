@@ -7,7 +7,7 @@
  */
 
 /** Byte offsets of the fields in a flow. */
-export const enum F {
+export const enum FlowAt {
   // stage 0: metadata
   REGS = 0, // 16 × u32
   METADATA = 64,
@@ -68,11 +68,17 @@ export const enum F {
   SIZE = 288,
 }
 
-const FLOW_SIZE: number = F.SIZE;
-export const FLOW_WORDS: number = F.SIZE / 4;
+const FLOW_SIZE: number = FlowAt.SIZE;
+export const FLOW_WORDS: number = FlowAt.SIZE / 4;
 
 /** First word of each stage, and the end. */
-export const STAGE_WORDS: readonly number[] = [0, F.DL_DST / 4, F.NW_SRC / 4, F.ND_TARGET / 4, F.SIZE / 4];
+export const STAGE_WORDS: readonly number[] = [
+  0,
+  FlowAt.DL_DST / 4,
+  FlowAt.NW_SRC / 4,
+  FlowAt.ND_TARGET / 4,
+  FlowAt.SIZE / 4,
+];
 
 /** Values of NW_FRAG: a set of bits, so that "any fragment" and "not a later one" are masks. */
 export const FLOW_NW_FRAG_ANY = 1;
@@ -154,45 +160,46 @@ export class Flow {
   }
 
   get isIp(): boolean {
-    const type = this.u16(F.DL_TYPE);
+    const type = this.u16(FlowAt.DL_TYPE);
     return type === ETH_TYPE_IP || type === ETH_TYPE_IPV6;
   }
   get isArp(): boolean {
-    const type = this.u16(F.DL_TYPE);
+    const type = this.u16(FlowAt.DL_TYPE);
     return type === ETH_TYPE_ARP || type === ETH_TYPE_RARP;
   }
   get isMpls(): boolean {
-    return isMplsType(this.u16(F.DL_TYPE));
+    return isMplsType(this.u16(FlowAt.DL_TYPE));
   }
   get isLaterFragment(): boolean {
-    return (this.bytes[F.NW_FRAG] & FLOW_NW_FRAG_LATER) !== 0;
+    return (this.bytes[FlowAt.NW_FRAG] & FLOW_NW_FRAG_LATER) !== 0;
   }
   /** True where the packet has the ports of TP_SRC and TP_DST. */
   get hasL4(): boolean {
     return this.isIp && !this.isLaterFragment;
   }
   get vlanCount(): number {
-    if (!(this.u16(F.VLAN0_TCI) & VLAN_CFI)) return 0;
-    return this.u16(F.VLAN1_TCI) & VLAN_CFI ? 2 : 1;
+    if (!(this.u16(FlowAt.VLAN0_TCI) & VLAN_CFI)) return 0;
+    return this.u16(FlowAt.VLAN1_TCI) & VLAN_CFI ? 2 : 1;
   }
   /** True for a neighbour solicitation or advertisement. */
   get isNd(): boolean {
-    if (this.u16(F.DL_TYPE) !== ETH_TYPE_IPV6 || this.bytes[F.NW_PROTO] !== 58 || this.isLaterFragment) return false;
-    const type = this.u16(F.TP_SRC);
-    return (type === 135 || type === 136) && this.u16(F.TP_DST) === 0;
+    if (this.u16(FlowAt.DL_TYPE) !== ETH_TYPE_IPV6 || this.bytes[FlowAt.NW_PROTO] !== 58 || this.isLaterFragment)
+      return false;
+    const type = this.u16(FlowAt.TP_SRC);
+    return (type === 135 || type === 136) && this.u16(FlowAt.TP_DST) === 0;
   }
   get isIcmp(): boolean {
-    const type = this.u16(F.DL_TYPE);
-    const proto = this.bytes[F.NW_PROTO];
+    const type = this.u16(FlowAt.DL_TYPE);
+    const proto = this.bytes[FlowAt.NW_PROTO];
     return (type === ETH_TYPE_IP && proto === 1) || (type === ETH_TYPE_IPV6 && proto === 58);
   }
 
   /** Clears all ct_* fields. */
   clearConntrack(): void {
-    this.fill(F.CT_STATE, F.CT_NW_PROTO + 1 - F.CT_STATE, 0);
-    this.fill(F.CT_NW_SRC, 8, 0);
-    this.fill(F.CT_IPV6_SRC, 32, 0);
-    this.fill(F.CT_TP_SRC, 4, 0);
+    this.fill(FlowAt.CT_STATE, FlowAt.CT_NW_PROTO + 1 - FlowAt.CT_STATE, 0);
+    this.fill(FlowAt.CT_NW_SRC, 8, 0);
+    this.fill(FlowAt.CT_IPV6_SRC, 32, 0);
+    this.fill(FlowAt.CT_TP_SRC, 4, 0);
   }
 }
 

@@ -5,8 +5,8 @@ import {
   ETH_TYPE_MPLS,
   ETH_TYPE_MPLS_MCAST,
   ETH_TYPE_RARP,
-  F,
   type Flow,
+  FlowAt,
   VLAN_CFI,
 } from "./flow.ts";
 
@@ -33,14 +33,14 @@ export type Prerequisite =
  * Whether a packet meets a prerequisite. The bits consulted are set in `wildcards`, where given.
  */
 export function hasPrerequisite(flow: Flow, pre: Prerequisite, wildcards?: Flow): boolean {
-  const type = flow.u16(F.DL_TYPE);
+  const type = flow.u16(FlowAt.DL_TYPE);
   switch (pre) {
     case "none":
     case "ct":
       return true;
     case "vlan":
-      wildcards?.put16(F.VLAN0_TCI, wildcards.u16(F.VLAN0_TCI) | VLAN_CFI);
-      return (flow.u16(F.VLAN0_TCI) & VLAN_CFI) !== 0;
+      wildcards?.put16(FlowAt.VLAN0_TCI, wildcards.u16(FlowAt.VLAN0_TCI) | VLAN_CFI);
+      return (flow.u16(FlowAt.VLAN0_TCI) & VLAN_CFI) !== 0;
     case "ip":
       return flow.isIp;
     case "ipv4":
@@ -65,18 +65,18 @@ export function hasPrerequisite(flow: Flow, pre: Prerequisite, wildcards?: Flow)
     case "nd_solicit":
     case "nd_advert": {
       if (type !== ETH_TYPE_IPV6 || !hasProtocol(flow, 58, wildcards)) return false;
-      wildcards?.fill(F.TP_SRC, 4, 0xff);
+      wildcards?.fill(FlowAt.TP_SRC, 4, 0xff);
       if (!flow.isNd) return false;
       const wanted = pre === "nd_solicit" ? 135 : pre === "nd_advert" ? 136 : 0;
-      return wanted === 0 || flow.u16(F.TP_SRC) === wanted;
+      return wanted === 0 || flow.u16(FlowAt.TP_SRC) === wanted;
     }
   }
 }
 
 function hasProtocol(flow: Flow, protocol: number, wildcards?: Flow): boolean {
   if (!flow.isIp) return false;
-  wildcards?.put8(F.NW_PROTO, 0xff);
-  return flow.u8(F.NW_PROTO) === protocol && !flow.isLaterFragment;
+  wildcards?.put8(FlowAt.NW_PROTO, 0xff);
+  return flow.u8(FlowAt.NW_PROTO) === protocol && !flow.isLaterFragment;
 }
 
 /** Prerequisites in words, for errors. */

@@ -5,7 +5,7 @@ import { Errno } from "../core/errors.ts";
 import { ENOENT } from "../uapi/errno.ts";
 import * as ovs from "../uapi/openvswitch.ts";
 import type { FlowEvent } from "./events.ts";
-import { F, Flow } from "./flow.ts";
+import { Flow, FlowAt } from "./flow.ts";
 import { readKey } from "./odp/key.ts";
 import { pushStats } from "./push-stats.ts";
 import { type BridgeState, revisionOf } from "./state.ts";
@@ -184,7 +184,7 @@ export class Revalidator {
     if (ukey.revision === revision) return null;
     flow.words.fill(0);
     readKey(ukey.key, flow);
-    flow.put32(F.IN_PORT, ukey.inPort);
+    flow.put32(FlowAt.IN_PORT, ukey.inPort);
     const result = xlate(state.context, flow, this.wildcards);
     if (result.error !== null || exceeds(result.wildcards.bytes, ukey.wildcards)) return "stale";
     state.ukeys.update(ukey, result, revision);

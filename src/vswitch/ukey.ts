@@ -2,7 +2,7 @@
 import { MessageWriter } from "../netlink/writer.ts";
 import * as ovs from "../uapi/openvswitch.ts";
 import type { FlowEvent } from "./events.ts";
-import { F, type Flow } from "./flow.ts";
+import { type Flow, FlowAt } from "./flow.ts";
 import { writeMask } from "./odp/key.ts";
 import type { RecircTable } from "./recirc.ts";
 import { encodeUserdata } from "./userdata.ts";
@@ -76,7 +76,7 @@ export class UkeyTable {
       id,
       ufid,
       key,
-      inPort: flow.u32(F.IN_PORT),
+      inPort: flow.u32(FlowAt.IN_PORT),
       mask: this.masks.intern(mask.bytes.subarray(0, mask.length)),
       wildcards: this.wildcards.intern(result.wildcards.bytes),
       actions: this.datapathActions(flow, result),
@@ -114,7 +114,7 @@ export class UkeyTable {
     if (!result.slow) return this.actions.intern(result.actions);
     const writer = new MessageWriter(64);
     const nest = writer.nest(ovs.OVS_ACTION_ATTR_USERSPACE);
-    writer.u32(ovs.OVS_USERSPACE_ATTR_PID, this.upcallPid(flow.u32(F.IN_PORT)));
+    writer.u32(ovs.OVS_USERSPACE_ATTR_PID, this.upcallPid(flow.u32(FlowAt.IN_PORT)));
     writer.raw(ovs.OVS_USERSPACE_ATTR_USERDATA, encodeUserdata({ kind: "slow" }));
     writer.endNest(nest);
     return this.actions.intern(writer.finish());

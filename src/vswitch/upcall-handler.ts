@@ -6,7 +6,7 @@ import { EEXIST } from "../uapi/errno.ts";
 import * as ovs from "../uapi/openvswitch.ts";
 import type { UpcallEvent } from "./events.ts";
 import { executeWithHelp } from "./execute.ts";
-import { F, Flow, OFPP_LOCAL, OFPP_NONE } from "./flow.ts";
+import { Flow, FlowAt, OFPP_LOCAL, OFPP_NONE } from "./flow.ts";
 import { readKey, writeMetadata } from "./odp/key.ts";
 import { MAX_PORT, openFlowPort } from "./ports.ts";
 import { learn, pushStats } from "./push-stats.ts";
@@ -130,7 +130,7 @@ export class UpcallHandler {
     const datapathPort = readKey(upcall.key, flow);
     const number = openFlowPort(datapathPort);
     const inPort = state.ports.xports.get(number) ?? null;
-    flow.put32(F.IN_PORT, number <= MAX_PORT || number === OFPP_LOCAL ? number : OFPP_NONE);
+    flow.put32(FlowAt.IN_PORT, number <= MAX_PORT || number === OFPP_LOCAL ? number : OFPP_NONE);
     const ufid = ufidOfKey(upcall.key);
     const base = { inPort, packet: upcall.packet, key: upcall.key, flow, ufid };
     let kind: UpcallEvent["kind"] = "miss";

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { formatActions } from "../../src/client/format/index.ts";
 import { ManualClock } from "../../src/core/clock.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
-import { F, FLOW_WORDS, Flow, type Match } from "../../src/vswitch/flow.ts";
+import { FLOW_WORDS, Flow, FlowAt, type Match } from "../../src/vswitch/flow.ts";
 import { Classifier, executeWithHelp } from "../../src/vswitch/index.ts";
 import { MacTable } from "../../src/vswitch/mac-table.ts";
 import { readKey, writeKey, writeMask } from "../../src/vswitch/odp/key.ts";
@@ -68,25 +68,25 @@ const packet = fc
   .map((p) => {
     const flow = new Flow();
     const put = (at: number, text: string) => flow.bytes.set(text.split(".").map(Number), at);
-    flow.put8(F.IS_ETH, 1);
-    flow.put32(F.IN_PORT, p.inPort);
-    flow.put16(F.DL_TYPE, p.proto === "arp" ? 0x0806 : 0x0800);
-    flow.put8(F.DL_DST + 5, p.mac);
-    flow.put8(F.DL_SRC + 5, 9);
+    flow.put8(FlowAt.IS_ETH, 1);
+    flow.put32(FlowAt.IN_PORT, p.inPort);
+    flow.put16(FlowAt.DL_TYPE, p.proto === "arp" ? 0x0806 : 0x0800);
+    flow.put8(FlowAt.DL_DST + 5, p.mac);
+    flow.put8(FlowAt.DL_SRC + 5, 9);
     if (p.vlan) {
-      flow.put16(F.VLAN0_TPID, 0x8100);
-      flow.put16(F.VLAN0_TCI, p.vlan);
+      flow.put16(FlowAt.VLAN0_TPID, 0x8100);
+      flow.put16(FlowAt.VLAN0_TCI, p.vlan);
     }
-    put(F.NW_SRC, p.src);
-    put(F.NW_DST, p.dst);
-    flow.put8(F.NW_PROTO, { tcp: 6, udp: 17, icmp: 1, arp: 1 }[p.proto] ?? 0);
+    put(FlowAt.NW_SRC, p.src);
+    put(FlowAt.NW_DST, p.dst);
+    flow.put8(FlowAt.NW_PROTO, { tcp: 6, udp: 17, icmp: 1, arp: 1 }[p.proto] ?? 0);
     if (p.proto !== "arp") {
-      flow.put32(F.CT_STATE, p.ct);
-      flow.put8(F.NW_FRAG, p.frag);
-      flow.put8(F.NW_TTL, p.ttl);
+      flow.put32(FlowAt.CT_STATE, p.ct);
+      flow.put8(FlowAt.NW_FRAG, p.frag);
+      flow.put8(FlowAt.NW_TTL, p.ttl);
       if (p.frag !== 3) {
-        flow.put16(F.TP_SRC, p.proto === "icmp" ? 8 : p.tpSrc);
-        flow.put16(F.TP_DST, p.proto === "icmp" ? 0 : p.tpDst);
+        flow.put16(FlowAt.TP_SRC, p.proto === "icmp" ? 8 : p.tpSrc);
+        flow.put16(FlowAt.TP_DST, p.proto === "icmp" ? 0 : p.tpDst);
       }
     }
     return flow;
@@ -197,10 +197,10 @@ describe("translation", () => {
             if (covered(flow, result.wildcards, other)) expect(formatActions(xlate(context, other).actions)).toBe(text);
           }
           const writer = new MessageWriter();
-          writeKey(writer, flow, flow.u32(F.IN_PORT));
+          writeKey(writer, flow, flow.u32(FlowAt.IN_PORT));
           const back = new Flow();
-          expect(readKey(writer.finish(), back)).toBe(flow.u32(F.IN_PORT));
-          back.put32(F.IN_PORT, flow.u32(F.IN_PORT));
+          expect(readKey(writer.finish(), back)).toBe(flow.u32(FlowAt.IN_PORT));
+          back.put32(FlowAt.IN_PORT, flow.u32(FlowAt.IN_PORT));
           expect([...back.bytes]).toEqual([...flow.bytes]);
           writer.reset();
           writeMask(writer, flow, result.wildcards);

@@ -31,6 +31,18 @@ describe("error classes of src", () => {
     for (const name of errors) expect(ancestors(name).slice(-2), name).toEqual(["NokmodError", "Error"]);
   });
 
+  it("are the only errors thrown: a plain one has no code", () => {
+    // Object.assign(new RangeError(…), { code }) is Node's own form of an argument out of range.
+    const plain = files.flatMap((file) =>
+      [
+        ...readFileSync(join(SRC, file), "utf8").matchAll(
+          /(?<!Object\.assign\()\bnew (?:Aggregate|Eval|Range|Reference|Syntax|Type|URI)?Error\(/g,
+        ),
+      ].map(([text]) => `${file}: ${text}`),
+    );
+    expect(plain).toEqual([]);
+  });
+
   it("their codes are literals: ERR_ and capitals", () => {
     const codes = files.flatMap((file) =>
       [...readFileSync(join(SRC, file), "utf8").matchAll(/(?:new \w*Error|super)\(\s*"([^"]*)",/g)].map(

@@ -9,7 +9,7 @@ import { MessageWriter } from "../../src/netlink/writer.ts";
 import { MemoryPorts } from "../../src/port/memory/ports.ts";
 import { Nokmod } from "../../src/runtime/nokmod.ts";
 import { executeWithHelp } from "../../src/vswitch/execute.ts";
-import { F, Flow } from "../../src/vswitch/flow.ts";
+import { Flow, FlowAt } from "../../src/vswitch/flow.ts";
 import { MacTable } from "../../src/vswitch/mac-table.ts";
 import { writeKey, writeMask } from "../../src/vswitch/odp/key.ts";
 import { parseOfpFlow, parseOfpMatch } from "../../src/vswitch/ofctl/parse/flow.ts";
@@ -57,8 +57,8 @@ function contextOf(flows: readonly string[], numbers: Readonly<Record<string, nu
 
 function flowOf(text: string): Flow {
   const flow = new Flow(parseOfpMatch(text).key);
-  flow.put8(F.IS_ETH, 1);
-  if (flow.u16(F.VLAN0_TCI)) flow.put16(F.VLAN0_TPID, 0x8100);
+  flow.put8(FlowAt.IS_ETH, 1);
+  if (flow.u16(FlowAt.VLAN0_TCI)) flow.put16(FlowAt.VLAN0_TPID, 0x8100);
   return flow;
 }
 
@@ -66,7 +66,7 @@ function flowOf(text: string): Flow {
 function put(context: XlateContext, flow: Flow): { actions: string; refused: string[]; recircIds: readonly number[] } {
   const result = xlate(context, flow);
   const key = new MessageWriter();
-  const inPort = context.ports.get(flow.u32(F.IN_PORT))?.datapathPort ?? flow.u32(F.IN_PORT);
+  const inPort = context.ports.get(flow.u32(FlowAt.IN_PORT))?.datapathPort ?? flow.u32(FlowAt.IN_PORT);
   writeKey(key, flow, inPort);
   const mask = new MessageWriter();
   writeMask(mask, flow, result.wildcards);
@@ -146,7 +146,7 @@ describe("the datapath takes every translation that was recorded from ofproto/tr
     let latest: readonly number[] = [];
     for (const step of steps) {
       const flow = flowOf(plain(step.flow));
-      if (step.recirc) flow.put32(F.RECIRC_ID, latest[0]);
+      if (step.recirc) flow.put32(FlowAt.RECIRC_ID, latest[0]);
       const { refused, recircIds } = put(context, flow);
       if (recircIds.length > 0) latest = recircIds;
       expect(refused).toEqual([]);

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { formatActions } from "../../src/client/format/index.ts";
 import { ManualClock } from "../../src/core/clock.ts";
-import { F, Flow, Match } from "../../src/vswitch/flow.ts";
+import { Flow, FlowAt, Match } from "../../src/vswitch/flow.ts";
 import { MacTable } from "../../src/vswitch/mac-table.ts";
 import { formatOfpFlow } from "../../src/vswitch/ofctl/format/flow.ts";
 import { formatOfpMatch } from "../../src/vswitch/ofctl/format/match.ts";
@@ -75,9 +75,9 @@ describe("translation agrees with ofproto/trace", () => {
     const ids = new Map<string, number>();
     for (const step of steps) {
       const flow = new Flow(matchOf(step.flow).key);
-      flow.put8(F.IS_ETH, 1);
-      if (flow.u16(F.VLAN0_TCI)) flow.put16(F.VLAN0_TPID, 0x8100);
-      if (step.recirc) flow.put32(F.RECIRC_ID, ids.get(step.recirc)!);
+      flow.put8(FlowAt.IS_ETH, 1);
+      if (flow.u16(FlowAt.VLAN0_TCI)) flow.put16(FlowAt.VLAN0_TPID, 0x8100);
+      if (step.recirc) flow.put32(FlowAt.RECIRC_ID, ids.get(step.recirc)!);
       const result = xlate(context, flow);
       const theirs = step.actions.replace(/recirc\((0x[0-9a-f]+)\)/g, (whole, id: string) => {
         // Their ids and ours are told apart by nothing but the order in which they appear.
@@ -87,14 +87,16 @@ describe("translation agrees with ofproto/trace", () => {
       });
       expect(sorted(formatActions(result.actions))).toBe(sorted(theirs));
       expect(result.slow).toBe(step.slow);
-      const megaflow = matchOf(step.megaflow.replace(/recirc_id=0x[0-9a-f]+/, `recirc_id=${flow.u32(F.RECIRC_ID)}`));
+      const megaflow = matchOf(
+        step.megaflow.replace(/recirc_id=0x[0-9a-f]+/, `recirc_id=${flow.u32(FlowAt.RECIRC_ID)}`),
+      );
       const key = new Flow(flow);
       for (let i = 0; i < key.words.length; i++) key.words[i] &= result.wildcards.words[i];
       const ours = new Match(key, result.wildcards);
       // ofproto/trace writes no mask for the kinds of tags, and ovs-ofctl's syntax has none for an inner one.
-      ours.mask.put16(F.VLAN1_TCI, 0);
-      for (const at of [F.VLAN0_TPID, F.VLAN1_TPID]) ours.mask.put16(at, 0);
-      for (const at of [F.VLAN0_TPID, F.VLAN1_TPID]) ours.key.put16(at, 0);
+      ours.mask.put16(FlowAt.VLAN1_TCI, 0);
+      for (const at of [FlowAt.VLAN0_TPID, FlowAt.VLAN1_TPID]) ours.mask.put16(at, 0);
+      for (const at of [FlowAt.VLAN0_TPID, FlowAt.VLAN1_TPID]) ours.key.put16(at, 0);
       expect(formatOfpMatch(ours)).toBe(formatOfpMatch(megaflow));
       expect(ours.equals(megaflow)).toBe(true);
     }

@@ -79,7 +79,7 @@ async function start(options: StartOptions): Promise<void> {
   });
   raisePriority(log);
   setEngineFlags();
-  await warmUp();
+  await warmUp((what, error) => log.error(`warm-up: ${what}`, error));
   const running = runService(options, rules, log);
   process.on("uncaughtException", (error) => log.limited("uncaught", "error", "fault outside of a request", error));
   const ready = `nokmod is ready: ${running.path}`;
@@ -123,6 +123,7 @@ function readRules(path: string): string[] {
   try {
     text = readFileSync(path, "utf8");
   } catch (cause) {
+    if (systemErrorCode(cause) === undefined) throw cause;
     throw new NokmodError("ERR_FLOW_FILE", `cannot read ${path}: ${describeError(cause)}`, { cause });
   }
   return text

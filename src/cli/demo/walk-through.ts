@@ -41,10 +41,13 @@ class DemoFailure extends NokmodError {
   }
 }
 
+/** Prints a request of a switch that the datapath has refused, or a fault of the program. */
+const reportFault = (what: string, error: unknown): void => console.error(`${what}: ${error}`);
+
 /** Runs in a network namespace of its own, which is the switch's: lays out the hosts, sends, shows, and takes it down. */
 export async function walkThrough(): Promise<void> {
   setEngineFlags();
-  await warmUp();
+  await warmUp(reportFault);
   execFileSync("ip", ["link", "set", "lo", "up"]);
   const client = await Namespace.create();
   const server = await Namespace.create();
@@ -65,7 +68,7 @@ export async function walkThrough(): Promise<void> {
       name: "br0",
       ports: ["port1", "port2"],
       flows: [...NAT_RULES, ...ARP_RULES],
-      onFault: (what, error) => console.error(`${what}: ${error}`),
+      onFault: reportFault,
     });
     const story = new Story(nokmod, bridge);
 

@@ -1,5 +1,7 @@
 /** Writes keys and masks (OVS_KEY_ATTR_*). */
-import * as ovs from "../../uapi/openvswitch.ts";
+import { payloads, payloadsByName } from "../../netlink/schema/index.ts";
+import { keyAttributes, nshAttributes } from "../../schema/openvswitch.ts";
+import { OVS_KEY_ATTR_PACKET_TYPE } from "../../uapi/openvswitch.ts";
 import {
   asDecimal,
   asFlowLabel,
@@ -11,7 +13,6 @@ import {
   asMac,
   bigEndian,
   bigEndian64,
-  byType,
   CT_STATES,
   type FormatOptions,
   flagsText,
@@ -22,7 +23,6 @@ import {
   isZero,
   littleEndian,
   portText,
-  readerOf,
   type Style,
   styled,
   TCP_FLAGS,
@@ -41,9 +41,9 @@ function field(name: string, offset: number, size: number, style: Style): Struct
 }
 
 /** Structures of linux/openvswitch.h, in the order that fields are shown. */
-const STRUCTURES: Readonly<Record<number, readonly [name: string, fields: readonly StructField[]]>> = {
-  [ovs.OVS_KEY_ATTR_ETHERNET]: ["eth", [field("src", 0, 6, asMac), field("dst", 6, 6, asMac)]],
-  [ovs.OVS_KEY_ATTR_IPV4]: [
+const STRUCTURES: Readonly<Record<string, readonly [name: string, fields: readonly StructField[]]>> = {
+  ETHERNET: ["eth", [field("src", 0, 6, asMac), field("dst", 6, 6, asMac)]],
+  IPV4: [
     "ipv4",
     [
       field("src", 0, 4, asIpv4),
@@ -54,7 +54,7 @@ const STRUCTURES: Readonly<Record<number, readonly [name: string, fields: readon
       field("frag", 11, 1, asFragment),
     ],
   ],
-  [ovs.OVS_KEY_ATTR_IPV6]: [
+  IPV6: [
     "ipv6",
     [
       field("src", 0, 16, asIpv6),
@@ -66,12 +66,12 @@ const STRUCTURES: Readonly<Record<number, readonly [name: string, fields: readon
       field("frag", 39, 1, asFragment),
     ],
   ],
-  [ovs.OVS_KEY_ATTR_TCP]: ["tcp", [field("src", 0, 2, asDecimal), field("dst", 2, 2, asDecimal)]],
-  [ovs.OVS_KEY_ATTR_UDP]: ["udp", [field("src", 0, 2, asDecimal), field("dst", 2, 2, asDecimal)]],
-  [ovs.OVS_KEY_ATTR_SCTP]: ["sctp", [field("src", 0, 2, asDecimal), field("dst", 2, 2, asDecimal)]],
-  [ovs.OVS_KEY_ATTR_ICMP]: ["icmp", [field("type", 0, 1, asDecimal), field("code", 1, 1, asDecimal)]],
-  [ovs.OVS_KEY_ATTR_ICMPV6]: ["icmpv6", [field("type", 0, 1, asDecimal), field("code", 1, 1, asDecimal)]],
-  [ovs.OVS_KEY_ATTR_ARP]: [
+  TCP: ["tcp", [field("src", 0, 2, asDecimal), field("dst", 2, 2, asDecimal)]],
+  UDP: ["udp", [field("src", 0, 2, asDecimal), field("dst", 2, 2, asDecimal)]],
+  SCTP: ["sctp", [field("src", 0, 2, asDecimal), field("dst", 2, 2, asDecimal)]],
+  ICMP: ["icmp", [field("type", 0, 1, asDecimal), field("code", 1, 1, asDecimal)]],
+  ICMPV6: ["icmpv6", [field("type", 0, 1, asDecimal), field("code", 1, 1, asDecimal)]],
+  ARP: [
     "arp",
     [
       field("sip", 0, 4, asIpv4),
@@ -81,11 +81,8 @@ const STRUCTURES: Readonly<Record<number, readonly [name: string, fields: readon
       field("tha", 16, 6, asMac),
     ],
   ],
-  [ovs.OVS_KEY_ATTR_ND]: [
-    "nd",
-    [field("target", 0, 16, asIpv6), field("sll", 16, 6, asMac), field("tll", 22, 6, asMac)],
-  ],
-  [ovs.OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV4]: [
+  ND: ["nd", [field("target", 0, 16, asIpv6), field("sll", 16, 6, asMac), field("tll", 22, 6, asMac)]],
+  CT_ORIG_TUPLE_IPV4: [
     "ct_tuple4",
     [
       field("src", 0, 4, asIpv4),
@@ -95,7 +92,7 @@ const STRUCTURES: Readonly<Record<number, readonly [name: string, fields: readon
       field("tp_dst", 10, 2, asDecimal),
     ],
   ],
-  [ovs.OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV6]: [
+  CT_ORIG_TUPLE_IPV6: [
     "ct_tuple6",
     [
       field("src", 0, 16, asIpv6),
@@ -110,17 +107,20 @@ const STRUCTURES: Readonly<Record<number, readonly [name: string, fields: readon
 /** 128 bits in host order: the first byte is the lowest. */
 export const ctLabels = styled((bytes) => hex(bigEndian64(bytes.slice().reverse())));
 
+/** An attribute that no kernel has, so that its set has no name for it. */
+const PACKET_TYPE = `#${OVS_KEY_ATTR_PACKET_TYPE}`;
+
 /** Plain values: name and style. */
-const VALUES: Readonly<Record<number, readonly [name: string, style: Style]>> = {
-  [ovs.OVS_KEY_ATTR_RECIRC_ID]: ["recirc_id", asHostOrder],
-  [ovs.OVS_KEY_ATTR_DP_HASH]: ["dp_hash", asHostOrder],
-  [ovs.OVS_KEY_ATTR_PRIORITY]: ["skb_priority", asHostOrder],
-  [ovs.OVS_KEY_ATTR_SKB_MARK]: ["skb_mark", asHostOrder],
-  [ovs.OVS_KEY_ATTR_CT_ZONE]: ["ct_zone", asHostOrder],
-  [ovs.OVS_KEY_ATTR_CT_MARK]: ["ct_mark", asHostOrder],
-  [ovs.OVS_KEY_ATTR_CT_LABELS]: ["ct_label", ctLabels],
-  [ovs.OVS_KEY_ATTR_ETHERTYPE]: ["eth_type", styled((bytes) => hex4(bigEndian(bytes)))],
-  [ovs.OVS_KEY_ATTR_IPV6_EXTHDRS]: ["ipv6_exthdrs", asHostOrder],
+const VALUES: Readonly<Record<string, readonly [name: string, style: Style]>> = {
+  RECIRC_ID: ["recirc_id", asHostOrder],
+  DP_HASH: ["dp_hash", asHostOrder],
+  PRIORITY: ["skb_priority", asHostOrder],
+  SKB_MARK: ["skb_mark", asHostOrder],
+  CT_ZONE: ["ct_zone", asHostOrder],
+  CT_MARK: ["ct_mark", asHostOrder],
+  CT_LABELS: ["ct_label", ctLabels],
+  ETHERTYPE: ["eth_type", styled((bytes) => hex4(bigEndian(bytes)))],
+  IPV6_EXTHDRS: ["ipv6_exthdrs", asHostOrder],
 };
 
 function structureText(
@@ -173,10 +173,10 @@ export function mplsText(value: Uint8Array, mask: Uint8Array | null): string {
 
 /** OVS_NSH_KEY_ATTR_*: base {flags, ttl, mdtype, np, be32 path} and four context words. */
 export function nshText(key: Uint8Array, mask: Uint8Array | null, verbose: boolean): string {
-  const values = byType(readerOf(key));
-  const masks = mask && byType(readerOf(mask));
-  const base = values.get(ovs.OVS_NSH_KEY_ATTR_BASE) ?? new Uint8Array(8);
-  const baseMask = masks === null ? null : (masks.get(ovs.OVS_NSH_KEY_ATTR_BASE) ?? new Uint8Array(8));
+  const values = payloadsByName(nshAttributes, key);
+  const masks = mask && payloadsByName(nshAttributes, mask);
+  const base = values.get("BASE") ?? new Uint8Array(8);
+  const baseMask = masks === null ? null : (masks.get("BASE") ?? new Uint8Array(8));
   const shown: string[] = [];
   const add = (name: string, value: Uint8Array, part: Uint8Array | null, style: Style): void => {
     if (verbose || part === null || !isZero(part)) shown.push(`${name}=${style(value, part)}`);
@@ -194,8 +194,8 @@ export function nshText(key: Uint8Array, mask: Uint8Array | null, verbose: boole
     styled((bytes) => `0x${bigEndian(bytes).toString(16)}`),
   );
   at("si", 7, 1, asDecimal);
-  const context = values.get(ovs.OVS_NSH_KEY_ATTR_MD1);
-  const contextMask = masks?.get(ovs.OVS_NSH_KEY_ATTR_MD1);
+  const context = values.get("MD1");
+  const contextMask = masks?.get("MD1");
   const word = styled((bytes) => `0x${bigEndian(bytes).toString(16)}`);
   for (let i = 0; context !== undefined && i < 4; i++) {
     const part = masks === null ? null : (contextMask?.subarray(i * 4, i * 4 + 4) ?? new Uint8Array(4));
@@ -204,43 +204,47 @@ export function nshText(key: Uint8Array, mask: Uint8Array | null, verbose: boole
   return shown.join(",");
 }
 
-/** One attribute of a key, or of a set action. @param mask null: exact */
+/**
+ * One attribute of a key, or of a set action.
+ * @param attribute its name in keyAttributes, or `#` and its number
+ * @param mask null: exact
+ */
 export function attributeText(
-  type: number,
+  attribute: string,
   value: Uint8Array,
   mask: Uint8Array | null,
   options: FormatOptions,
 ): string {
   const verbose = options.verbose ?? false;
-  const plain = VALUES[type];
+  const plain = VALUES[attribute];
   if (plain !== undefined) return `${plain[0]}(${plain[1](value, mask)})`;
-  const structure = STRUCTURES[type];
+  const structure = STRUCTURES[attribute];
   if (structure !== undefined) return structureText(structure, value, mask, verbose);
-  switch (type) {
-    case ovs.OVS_KEY_ATTR_IN_PORT: {
+  switch (attribute) {
+    case "IN_PORT": {
       const port = portText(littleEndian(value), options);
       return `in_port(${port}${mask === null || isFull(mask) ? "" : `/${hex(littleEndian(mask))}`})`;
     }
-    case ovs.OVS_KEY_ATTR_CT_STATE:
+    case "CT_STATE":
       return `ct_state(${verbose ? asHostOrder(value, mask) : flagsText(CT_STATES, littleEndian(value), mask === null ? 0xff : littleEndian(mask))})`;
-    case ovs.OVS_KEY_ATTR_TCP_FLAGS: {
+    case "TCP_FLAGS": {
       const bits = mask === null ? 0xfff : bigEndian(mask) & 0xfff;
       return `tcp_flags(${bits === 0 ? asHex(value, mask) : flagsText(TCP_FLAGS, bigEndian(value), bits)})`;
     }
-    case ovs.OVS_KEY_ATTR_VLAN:
+    case "VLAN":
       return `vlan(${vlanText(bigEndian(value), mask === null ? 0xffff : bigEndian(mask), verbose)})`;
-    case ovs.OVS_KEY_ATTR_MPLS:
+    case "MPLS":
       return `mpls(${mplsText(value, mask)})`;
-    case ovs.OVS_KEY_ATTR_TUNNEL:
+    case "TUNNEL":
       return `tunnel(${tunnelText(value, mask, verbose)})`;
-    case ovs.OVS_KEY_ATTR_NSH:
+    case "NSH":
       return `nsh(${nshText(value, mask, verbose)})`;
-    case ovs.OVS_KEY_ATTR_ENCAP:
+    case "ENCAP":
       return `encap(${formatKey(value, mask, options)})`;
-    case ovs.OVS_KEY_ATTR_PACKET_TYPE:
+    case PACKET_TYPE:
       return `packet_type(ns=${bigEndian(value.subarray(0, 2))},id=${hex4(bigEndian(value.subarray(2, 4)))})`;
     default:
-      return `key${type}(${hexBytes(value)}${mask === null ? "" : `/${hexBytes(mask)}`})`;
+      return `key${attribute.slice(1)}(${hexBytes(value)}${mask === null ? "" : `/${hexBytes(mask)}`})`;
   }
 }
 
@@ -249,28 +253,25 @@ export function attributeText(
  * @param mask null or left out: every bit is matched; an attribute that it lacks is wildcarded
  */
 export function formatKey(key: Uint8Array, mask?: Uint8Array | null, options: FormatOptions = {}): string {
-  const masks = mask ? byType(readerOf(mask)) : null;
+  const masks = mask ? payloadsByName(keyAttributes, mask) : null;
   const shown: string[] = [];
   let hasType = false;
-  const attribute = readerOf(key);
-  while (attribute.next()) {
-    const { type } = attribute;
-    const value = attribute.bytes();
-    if (type === ovs.OVS_KEY_ATTR_ETHERTYPE) hasType = true;
-    const part = masks === null ? null : (masks.get(type) ?? new Uint8Array(value.length));
-    const nested = NESTED.has(type);
-    const wildcarded = part !== null && (nested ? !masks?.has(type) : isZero(part));
-    if (!wildcarded || (options.verbose && type !== ovs.OVS_KEY_ATTR_IPV6_EXTHDRS)) {
-      shown.push(attributeText(type, value, part, options));
-    } else if (type === ovs.OVS_KEY_ATTR_ETHERNET) {
+  for (const [attribute, value] of payloads(keyAttributes, key)) {
+    if (attribute === "ETHERTYPE") hasType = true;
+    const part = masks === null ? null : (masks.get(attribute) ?? new Uint8Array(value.length));
+    const nested = NESTED.has(attribute);
+    const wildcarded = part !== null && (nested ? !masks?.has(attribute) : isZero(part));
+    if (!wildcarded || (options.verbose && attribute !== "IPV6_EXTHDRS")) {
+      shown.push(attributeText(attribute, value, part, options));
+    } else if (attribute === "ETHERNET") {
       // That there is an Ethernet header is matched all the same.
       shown.push("eth()");
     }
   }
-  const typeMask = masks?.get(ovs.OVS_KEY_ATTR_ETHERTYPE);
+  const typeMask = masks?.get("ETHERTYPE");
   // A mask without a key: frames that have no Ethernet type.
   if (!hasType && typeMask !== undefined) shown.push(`eth_type(0/${hex4(bigEndian(typeMask))})`);
   return shown.join(",");
 }
 
-const NESTED: ReadonlySet<number> = new Set([ovs.OVS_KEY_ATTR_ENCAP, ovs.OVS_KEY_ATTR_TUNNEL, ovs.OVS_KEY_ATTR_NSH]);
+const NESTED: ReadonlySet<string> = new Set(["ENCAP", "TUNNEL", "NSH"]);

@@ -1,6 +1,5 @@
 /** Numbers, addresses and flags as ovs-dpctl writes them. */
 import { ipv4Text, ipv6Text, macText } from "../../net/address.ts";
-import { AttributeReader } from "../../netlink/reader.ts";
 
 /** How to write. */
 export interface FormatOptions {
@@ -68,17 +67,6 @@ export function flagsText(names: readonly string[], value: number, mask: number)
     if ((mask >>> bit) & 1) text += ((value >>> bit) & 1 ? "+" : "-") + names[bit];
   }
   return text;
-}
-
-/** Attributes by type; the last one wins. */
-export function byType(reader: AttributeReader): Map<number, Uint8Array> {
-  const found = new Map<number, Uint8Array>();
-  while (reader.next()) found.set(reader.type, reader.bytes());
-  return found;
-}
-
-export function readerOf(bytes: Uint8Array): AttributeReader {
-  return new AttributeReader(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), 0, bytes.length);
 }
 
 /** Up to the first NUL. */

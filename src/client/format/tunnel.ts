@@ -1,5 +1,6 @@
 /** Writes tunnel keys (OVS_TUNNEL_KEY_ATTR_*). */
-import * as ovs from "../../uapi/openvswitch.ts";
+import { payloadsByName } from "../../netlink/schema/index.ts";
+import { tunnelKeyAttributes, vxlanKeyExtension } from "../../schema/openvswitch.ts";
 import {
   asDecimal,
   asHex,
@@ -7,56 +8,54 @@ import {
   asIpv6,
   bigEndian,
   bigEndian64,
-  byType,
   hex,
   hexBytes,
   isZero,
   littleEndian,
-  readerOf,
   type Style,
   styled,
 } from "./numbers.ts";
 
-const TUNNEL_VALUES: Readonly<Record<number, readonly [name: string, style: Style]>> = {
-  [ovs.OVS_TUNNEL_KEY_ATTR_ID]: ["tun_id", styled((bytes) => `0x${bigEndian64(bytes).toString(16)}`)],
-  [ovs.OVS_TUNNEL_KEY_ATTR_IPV4_SRC]: ["src", asIpv4],
-  [ovs.OVS_TUNNEL_KEY_ATTR_IPV4_DST]: ["dst", asIpv4],
-  [ovs.OVS_TUNNEL_KEY_ATTR_IPV6_SRC]: ["ipv6_src", asIpv6],
-  [ovs.OVS_TUNNEL_KEY_ATTR_IPV6_DST]: ["ipv6_dst", asIpv6],
-  [ovs.OVS_TUNNEL_KEY_ATTR_TOS]: ["tos", asHex],
-  [ovs.OVS_TUNNEL_KEY_ATTR_TTL]: ["ttl", asDecimal],
-  [ovs.OVS_TUNNEL_KEY_ATTR_TP_SRC]: ["tp_src", asDecimal],
-  [ovs.OVS_TUNNEL_KEY_ATTR_TP_DST]: ["tp_dst", asDecimal],
+const TUNNEL_VALUES: Readonly<Record<string, readonly [name: string, style: Style]>> = {
+  ID: ["tun_id", styled((bytes) => `0x${bigEndian64(bytes).toString(16)}`)],
+  IPV4_SRC: ["src", asIpv4],
+  IPV4_DST: ["dst", asIpv4],
+  IPV6_SRC: ["ipv6_src", asIpv6],
+  IPV6_DST: ["ipv6_dst", asIpv6],
+  TOS: ["tos", asHex],
+  TTL: ["ttl", asDecimal],
+  TP_SRC: ["tp_src", asDecimal],
+  TP_DST: ["tp_dst", asDecimal],
 };
 
 /** Attributes that are flags, in the order that they are shown; an id gives the key flag. */
-const TUNNEL_FLAGS: readonly (readonly [type: number, name: string])[] = [
-  [ovs.OVS_TUNNEL_KEY_ATTR_OAM, "oam"],
-  [ovs.OVS_TUNNEL_KEY_ATTR_DONT_FRAGMENT, "df"],
-  [ovs.OVS_TUNNEL_KEY_ATTR_CSUM, "csum"],
-  [ovs.OVS_TUNNEL_KEY_ATTR_ID, "key"],
-];
+const TUNNEL_FLAGS = [
+  ["OAM", "oam"],
+  ["DONT_FRAGMENT", "df"],
+  ["CSUM", "csum"],
+  ["ID", "key"],
+] as const;
 
 export function tunnelText(key: Uint8Array, mask: Uint8Array | null, verbose: boolean): string {
-  const masks = mask && byType(readerOf(mask));
-  const values = byType(readerOf(key));
+  const masks = mask && payloadsByName(tunnelKeyAttributes, mask);
+  const values = payloadsByName(tunnelKeyAttributes, key);
   const shown: string[] = [];
-  for (const [type, value] of values) {
-    const part = masks === null ? null : (masks.get(type) ?? new Uint8Array(value.length));
+  for (const [attribute, value] of values) {
+    const part = masks === null ? null : (masks.get(attribute) ?? new Uint8Array(value.length));
     if (!verbose && part !== null && value.length > 0 && isZero(part)) continue;
-    const plain = TUNNEL_VALUES[type];
+    const plain = TUNNEL_VALUES[attribute];
     if (plain !== undefined) shown.push(`${plain[0]}=${plain[1](value, part)}`);
-    else if (type === ovs.OVS_TUNNEL_KEY_ATTR_GENEVE_OPTS) shown.push(`geneve(${geneveText(value, part)})`);
-    else if (type === ovs.OVS_TUNNEL_KEY_ATTR_VXLAN_OPTS) shown.push(`vxlan(${vxlanText(value, part, verbose)})`);
-    else if (type === ovs.OVS_TUNNEL_KEY_ATTR_ERSPAN_OPTS) shown.push(`erspan(${erspanText(value)})`);
+    else if (attribute === "GENEVE_OPTS") shown.push(`geneve(${geneveText(value, part)})`);
+    else if (attribute === "VXLAN_OPTS") shown.push(`vxlan(${vxlanText(value, part, verbose)})`);
+    else if (attribute === "ERSPAN_OPTS") shown.push(`erspan(${erspanText(value)})`);
   }
   const flags =
     masks === null
-      ? TUNNEL_FLAGS.filter(([type]) => values.has(type))
+      ? TUNNEL_FLAGS.filter(([attribute]) => values.has(attribute))
           .map(([, name]) => name)
           .join("|")
-      : TUNNEL_FLAGS.filter(([type]) => masks.has(type))
-          .map(([type, name]) => (values.has(type) ? "+" : "-") + name)
+      : TUNNEL_FLAGS.filter(([attribute]) => masks.has(attribute))
+          .map(([attribute, name]) => (values.has(attribute) ? "+" : "-") + name)
           .join("");
   shown.push(`flags(${flags})`);
   return shown.join(",");
@@ -79,10 +78,10 @@ function geneveText(value: Uint8Array, mask: Uint8Array | null): string {
 
 /** OVS_VXLAN_EXT_GBP: u32, policy id in the low half, flags above. */
 function vxlanText(value: Uint8Array, mask: Uint8Array | null, verbose: boolean): string {
-  const gbp = byType(readerOf(value)).get(ovs.OVS_VXLAN_EXT_GBP);
+  const gbp = payloadsByName(vxlanKeyExtension, value).get("GBP");
   if (gbp === undefined || gbp.length < 4) return "";
   const word = littleEndian(gbp);
-  const maskBytes = mask && byType(readerOf(mask)).get(ovs.OVS_VXLAN_EXT_GBP);
+  const maskBytes = mask && payloadsByName(vxlanKeyExtension, mask).get("GBP");
   const bits = mask === null ? 0xffff_ffff : maskBytes ? littleEndian(maskBytes) : 0;
   const idMask = bits & 0xffff;
   const flagMask = (bits >>> 16) & 0xff;

@@ -35,13 +35,11 @@ export function meterFamily(datapaths: Datapaths, configured: () => void): GenlF
   function features(request: GenlRequest): void {
     const { meters } = lookup(request);
     const writer = beginOvs(request, ovs.OVS_METER_CMD_FEATURES, dpIfindex(request));
-    writer.u32(ovs.OVS_METER_ATTR_MAX_METERS, meters.maxMeters);
-    writer.u32(ovs.OVS_METER_ATTR_MAX_BANDS, MAX_BANDS);
-    const bands = writer.nest(ovs.OVS_METER_ATTR_BANDS);
-    const band = writer.nest(ovs.OVS_BAND_ATTR_UNSPEC);
-    writer.u32(ovs.OVS_BAND_ATTR_TYPE, ovs.OVS_METER_BAND_TYPE_DROP);
-    writer.endNest(band);
-    writer.endNest(bands);
+    meterAttributes.encode(writer, {
+      MAX_METERS: meters.maxMeters,
+      MAX_BANDS,
+      BANDS: [{ TYPE: ovs.OVS_METER_BAND_TYPE_DROP }],
+    });
     request.reply();
   }
 
@@ -126,14 +124,8 @@ function putStats(writer: MessageWriter, meter: Meter): void {
     ID: meter.id,
     STATS: { packets: meter.packets, bytes: meter.bytes },
     USED: meter.used,
+    BANDS: meter.bands.map(({ packets, bytes }) => ({ STATS: { packets, bytes } })),
   });
-  const bands = writer.nest(ovs.OVS_METER_ATTR_BANDS);
-  for (const { packets, bytes } of meter.bands) {
-    const band = writer.nest(ovs.OVS_BAND_ATTR_UNSPEC);
-    bandAttributes.encode(writer, { STATS: { packets, bytes } });
-    writer.endNest(band);
-  }
-  writer.endNest(bands);
 }
 
 function readU64(view: DataView, at: number): number {

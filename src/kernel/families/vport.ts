@@ -212,22 +212,13 @@ export function putVport(writer: MessageWriter, vport: Vport): void {
     },
   });
   if (vportAttributes.asOf(datapath.kernel.version).knows(ovs.OVS_VPORT_ATTR_UPCALL_STATS)) {
-    const nest = writer.nest(ovs.OVS_VPORT_ATTR_UPCALL_STATS);
-    writer.u64(ovs.OVS_VPORT_UPCALL_ATTR_SUCCESS, vport.upcallSuccess);
-    writer.u64(ovs.OVS_VPORT_UPCALL_ATTR_FAIL, vport.upcallFail);
-    writer.endNest(nest);
+    vportAttributes.encode(writer, { UPCALL_STATS: { SUCCESS: vport.upcallSuccess, FAIL: vport.upcallFail } });
   }
   const all = (datapath.userFeatures & ovs.OVS_DP_F_VPORT_PIDS) !== 0;
   vportAttributes.encode(writer, { UPCALL_PID: all ? vport.upcallPids : vport.upcallPids.subarray(0, 1) });
   if (tunnelVport(vport.type)?.hasOptions !== true) return;
   const options = datapath.tunnelOptions(port);
   if (options === undefined) return;
-  const nested = writer.nest(ovs.OVS_VPORT_ATTR_OPTIONS);
-  writer.u16(ovs.OVS_TUNNEL_ATTR_DST_PORT, options.dstPort);
-  if (options.gbp) {
-    const extension = writer.nest(ovs.OVS_TUNNEL_ATTR_EXTENSION);
-    writer.flag(ovs.OVS_VXLAN_EXT_GBP);
-    writer.endNest(extension);
-  }
-  writer.endNest(nested);
+  const EXTENSION = options.gbp ? { GBP: true } : undefined;
+  vportAttributes.encode(writer, { OPTIONS: { DST_PORT: options.dstPort, EXTENSION } });
 }

@@ -19,7 +19,7 @@ export {
   Rule,
   type Values,
 } from "./attribute.ts";
-export { decode, encode } from "./decode.ts";
+export { decode, encode, payloads, payloadsByName } from "./decode.ts";
 export { putPolicy } from "./policy.ts";
 export { type Json, toJson, toText } from "./print.ts";
 export { AttributeSet, type AttributeSetOptions, attributeSet, type SetValues } from "./set.ts";

@@ -1,3 +1,4 @@
+import { NokmodError } from "../../core/errors.ts";
 import { ipv4Text, ipv6HexText, macText, parseIpv4, parseIpv6, parseMac } from "../../net/address.ts";
 import type { MessageWriter } from "../writer.ts";
 import { type Attribute, Rule } from "./attribute.ts";
@@ -185,9 +186,9 @@ function writeField(field: StructField, writer: MessageWriter, at: number, value
   }
 }
 
-/** The bytes of an address field's value. @throws RangeError where the text is none */
+/** The bytes of an address field's value. @throws NokmodError ERR_ADDRESS where the text is none */
 export function addressBytes(value: unknown, parse: (text: string) => Uint8Array | null): Uint8Array {
   const bytes = parse(String(value));
-  if (bytes === null) throw new RangeError(`${value} is no address`);
+  if (bytes === null) throw new NokmodError("ERR_ADDRESS", `${value} is no address`);
   return bytes;
 }

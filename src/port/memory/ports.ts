@@ -1,4 +1,4 @@
-import { Errno } from "../../core/errors.ts";
+import { Errno, NokmodError } from "../../core/errors.ts";
 import { HEADROOM, PacketMemory } from "../../packet/memory.ts";
 import { Csum, Gso, Packet } from "../../packet/packet.ts";
 import { copyWireFrame, wireLength } from "../../packet/wire.ts";
@@ -184,7 +184,7 @@ export class MemoryPorts implements PortDriver {
   /** Used by MemoryPort. @internal */
   deliver(port: MemoryPort, frame: Uint8Array, offload: Offload | undefined): void {
     const { receive } = this;
-    if (receive === undefined) throw new Error("inject() before start()");
+    if (receive === undefined) throw new NokmodError("ERR_NOT_STARTED", "inject() before start()");
     this.hand(frame, (packet) => {
       if (offload !== undefined) describe(packet, offload);
       if (port.l3) {
@@ -200,7 +200,7 @@ export class MemoryPorts implements PortDriver {
     const { packet, memory } = this;
     const size = HEADROOM + frame.length + TAILROOM;
     const base = memory.alloc(size);
-    if (base < 0) throw new RangeError(`no packet buffer of ${size} bytes`);
+    if (base < 0) throw new NokmodError("ERR_NO_BUFFER", `no packet buffer of ${size} bytes`);
     this.held.push(base, size);
     const off = base + HEADROOM;
     memory.bytes.set(frame, off);

@@ -1,4 +1,4 @@
-import { F } from "../flow.ts";
+import { FlowAt } from "../flow.ts";
 import type { Action } from "../ofctl/actions.ts";
 
 /** Whether an action reads or sets a header below a popped MPLS label. */
@@ -13,9 +13,9 @@ export function needsHeader(action: Action): boolean {
     case "set_field":
       return ["ip", "ipv4", "ipv6", "tcp", "udp", "sctp", "icmp4", "icmp6", "arp"].includes(action.field.prerequisite);
     case "load":
-      return action.target.field.offset >= F.NW_SRC;
+      return action.target.field.offset >= FlowAt.NW_SRC;
     case "move":
-      return action.target.field.offset >= F.NW_SRC || action.source.field.offset >= F.NW_SRC;
+      return action.target.field.offset >= FlowAt.NW_SRC || action.source.field.offset >= FlowAt.NW_SRC;
     default:
       return false;
   }

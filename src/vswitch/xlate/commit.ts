@@ -4,7 +4,7 @@
  */
 import type { MessageWriter } from "../../netlink/writer.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
-import { ETH_TYPE_IP, ETH_TYPE_IPV6, F, type Flow, isMplsType, VLAN_CFI } from "../flow.ts";
+import { ETH_TYPE_IP, ETH_TYPE_IPV6, type Flow, FlowAt, isMplsType, VLAN_CFI } from "../flow.ts";
 import { mplsDepth } from "../odp/key.ts";
 
 /** Parts of a key attribute: offset in the flow, bytes, offset in the attribute. */
@@ -18,56 +18,56 @@ const ethernet: Layout = {
   type: ovs.OVS_KEY_ATTR_ETHERNET,
   size: 12,
   parts: [
-    [F.DL_SRC, 6, 0],
-    [F.DL_DST, 6, 6],
+    [FlowAt.DL_SRC, 6, 0],
+    [FlowAt.DL_DST, 6, 6],
   ],
 };
 const ipv4: Layout = {
   type: ovs.OVS_KEY_ATTR_IPV4,
   size: 12,
   parts: [
-    [F.NW_SRC, 4, 0],
-    [F.NW_DST, 4, 4],
-    [F.NW_TOS, 1, 9],
-    [F.NW_TTL, 1, 10],
+    [FlowAt.NW_SRC, 4, 0],
+    [FlowAt.NW_DST, 4, 4],
+    [FlowAt.NW_TOS, 1, 9],
+    [FlowAt.NW_TTL, 1, 10],
   ],
 };
 const ipv6: Layout = {
   type: ovs.OVS_KEY_ATTR_IPV6,
   size: 40,
   parts: [
-    [F.IPV6_SRC, 16, 0],
-    [F.IPV6_DST, 16, 16],
-    [F.IPV6_LABEL, 4, 32],
-    [F.NW_TOS, 1, 37],
-    [F.NW_TTL, 1, 38],
+    [FlowAt.IPV6_SRC, 16, 0],
+    [FlowAt.IPV6_DST, 16, 16],
+    [FlowAt.IPV6_LABEL, 4, 32],
+    [FlowAt.NW_TOS, 1, 37],
+    [FlowAt.NW_TTL, 1, 38],
   ],
 };
 const arp: Layout = {
   type: ovs.OVS_KEY_ATTR_ARP,
   size: 24,
   parts: [
-    [F.NW_SRC, 4, 0],
-    [F.NW_DST, 4, 4],
-    [F.NW_PROTO, 1, 9],
-    [F.ARP_SHA, 6, 10],
-    [F.ARP_THA, 6, 16],
+    [FlowAt.NW_SRC, 4, 0],
+    [FlowAt.NW_DST, 4, 4],
+    [FlowAt.NW_PROTO, 1, 9],
+    [FlowAt.ARP_SHA, 6, 10],
+    [FlowAt.ARP_THA, 6, 16],
   ],
 };
 const ports = (type: number): Layout => ({
   type,
   size: 4,
   parts: [
-    [F.TP_SRC, 2, 0],
-    [F.TP_DST, 2, 2],
+    [FlowAt.TP_SRC, 2, 0],
+    [FlowAt.TP_DST, 2, 2],
   ],
 });
 const tcp = ports(ovs.OVS_KEY_ATTR_TCP);
 const udp = ports(ovs.OVS_KEY_ATTR_UDP);
 const sctp = ports(ovs.OVS_KEY_ATTR_SCTP);
 const icmpParts: Layout["parts"] = [
-  [F.TP_SRC + 1, 1, 0],
-  [F.TP_DST + 1, 1, 1],
+  [FlowAt.TP_SRC + 1, 1, 0],
+  [FlowAt.TP_DST + 1, 1, 1],
 ];
 const icmp: Layout = { type: ovs.OVS_KEY_ATTR_ICMP, size: 2, parts: icmpParts };
 const icmpv6: Layout = { type: ovs.OVS_KEY_ATTR_ICMPV6, size: 2, parts: icmpParts };
@@ -75,9 +75,9 @@ const nd: Layout = {
   type: ovs.OVS_KEY_ATTR_ND,
   size: 28,
   parts: [
-    [F.ND_TARGET, 16, 0],
-    [F.ARP_SHA, 6, 16],
-    [F.ARP_THA, 6, 22],
+    [FlowAt.ND_TARGET, 16, 0],
+    [FlowAt.ARP_SHA, 6, 16],
+    [FlowAt.ARP_THA, 6, 22],
   ],
 };
 
@@ -136,12 +136,12 @@ export function commit(flow: Flow, base: Flow, wc: Flow, writer: MessageWriter):
   // Pop MPLS first: what is set below is behind the labels.
   const leavesMpls = base.isMpls && !flow.isMpls;
   if (leavesMpls) commitMpls(flow, base, writer);
-  const type = base.u16(F.DL_TYPE);
+  const type = base.u16(FlowAt.DL_TYPE);
   if (!flow.isMpls) {
     if (type === ETH_TYPE_IP || type === ETH_TYPE_IPV6) {
-      if (commitLayout(type === ETH_TYPE_IP ? ipv4 : ipv6, flow, base, wc, writer)) wc.put8(F.NW_PROTO, 0xff);
+      if (commitLayout(type === ETH_TYPE_IP ? ipv4 : ipv6, flow, base, wc, writer)) wc.put8(FlowAt.NW_PROTO, 0xff);
       if (base.hasL4) {
-        switch (base.u8(F.NW_PROTO)) {
+        switch (base.u8(FlowAt.NW_PROTO)) {
           case 6:
             commitLayout(tcp, flow, base, wc, writer);
             break;
@@ -164,8 +164,8 @@ export function commit(flow: Flow, base: Flow, wc: Flow, writer: MessageWriter):
   }
   if (!leavesMpls) commitMpls(flow, base, writer);
   commitVlan(flow, base, wc, writer);
-  commitMetadata(F.SKB_PRIORITY, ovs.OVS_KEY_ATTR_PRIORITY, flow, base, wc, writer);
-  commitMetadata(F.PKT_MARK, ovs.OVS_KEY_ATTR_SKB_MARK, flow, base, wc, writer);
+  commitMetadata(FlowAt.SKB_PRIORITY, ovs.OVS_KEY_ATTR_PRIORITY, flow, base, wc, writer);
+  commitMetadata(FlowAt.PKT_MARK, ovs.OVS_KEY_ATTR_SKB_MARK, flow, base, wc, writer);
   return slow;
 }
 
@@ -189,18 +189,18 @@ function commitVlan(flow: Flow, base: Flow, wc: Flow, writer: MessageWriter): vo
   let have = base.vlanCount;
   let want = flow.vlanCount;
   while (have > 0 && want > 0) {
-    if (base.u32(F.VLAN0_TPID + 4 * (have - 1)) !== flow.u32(F.VLAN0_TPID + 4 * (want - 1))) break;
+    if (base.u32(FlowAt.VLAN0_TPID + 4 * (have - 1)) !== flow.u32(FlowAt.VLAN0_TPID + 4 * (want - 1))) break;
     have--;
     want--;
   }
-  if (have > 0 || want > 0) wc.fill(F.VLAN0_TPID, 8, 0xff);
+  if (have > 0 || want > 0) wc.fill(FlowAt.VLAN0_TPID, 8, 0xff);
   for (; have > 0; have--) writer.flag(ovs.OVS_ACTION_ATTR_POP_VLAN);
   for (; want > 0; want--) {
     const at = writer.attr(ovs.OVS_ACTION_ATTR_PUSH_VLAN, 4);
-    writer.view.setUint16(at, flow.u16(F.VLAN0_TPID + 4 * (want - 1)));
-    writer.view.setUint16(at + 2, flow.u16(F.VLAN0_TCI + 4 * (want - 1)) | VLAN_CFI);
+    writer.view.setUint16(at, flow.u16(FlowAt.VLAN0_TPID + 4 * (want - 1)));
+    writer.view.setUint16(at + 2, flow.u16(FlowAt.VLAN0_TCI + 4 * (want - 1)) | VLAN_CFI);
   }
-  base.bytes.set(flow.bytes.subarray(F.VLAN0_TPID, F.MPLS), F.VLAN0_TPID);
+  base.bytes.set(flow.bytes.subarray(FlowAt.VLAN0_TPID, FlowAt.MPLS), FlowAt.VLAN0_TPID);
 }
 
 function commitMpls(flow: Flow, base: Flow, writer: MessageWriter): void {
@@ -218,7 +218,7 @@ function commitMpls(flow: Flow, base: Flow, writer: MessageWriter): void {
       common++;
       break;
     }
-    const below = have === 1 && !flow.isMpls ? flow.u16(F.DL_TYPE) : base.u16(F.DL_TYPE);
+    const below = have === 1 && !flow.isMpls ? flow.u16(FlowAt.DL_TYPE) : base.u16(FlowAt.DL_TYPE);
     writer.be16(ovs.OVS_ACTION_ATTR_POP_MPLS, below);
     labels.shift();
     have--;
@@ -227,68 +227,68 @@ function commitMpls(flow: Flow, base: Flow, writer: MessageWriter): void {
     // struct ovs_action_push_mpls: be32 label stack entry, be16 EtherType, two bytes of padding.
     const at = writer.attr(ovs.OVS_ACTION_ATTR_PUSH_MPLS, 8);
     writer.view.setUint32(at, lse(flow, want - have - 1));
-    writer.view.setUint16(at + 4, flow.u16(F.DL_TYPE));
+    writer.view.setUint16(at + 4, flow.u16(FlowAt.DL_TYPE));
     writer.view.setUint16(at + 6, 0);
   }
   if (base.isMpls || flow.isMpls) {
-    base.bytes.set(flow.bytes.subarray(F.MPLS, F.MPLS + 12), F.MPLS);
-    base.put16(F.DL_TYPE, flow.u16(F.DL_TYPE));
+    base.bytes.set(flow.bytes.subarray(FlowAt.MPLS, FlowAt.MPLS + 12), FlowAt.MPLS);
+    base.put16(FlowAt.DL_TYPE, flow.u16(FlowAt.DL_TYPE));
   }
 }
 
 function lse(flow: Flow, index: number): number {
-  return flow.u32(F.MPLS + 4 * index);
+  return flow.u32(FlowAt.MPLS + 4 * index);
 }
 
 /** Puts a tag in front; a third one falls out of what the key holds. */
 export function flowPushVlan(flow: Flow, tpid: number, tci: number, wc: Flow | null): void {
-  wc?.fill(F.VLAN0_TPID, 4 * flow.vlanCount, 0xff);
-  flow.bytes.copyWithin(F.VLAN1_TPID, F.VLAN0_TPID, F.VLAN0_TPID + 4);
-  flow.put16(F.VLAN0_TPID, tpid);
-  flow.put16(F.VLAN0_TCI, tci);
+  wc?.fill(FlowAt.VLAN0_TPID, 4 * flow.vlanCount, 0xff);
+  flow.bytes.copyWithin(FlowAt.VLAN1_TPID, FlowAt.VLAN0_TPID, FlowAt.VLAN0_TPID + 4);
+  flow.put16(FlowAt.VLAN0_TPID, tpid);
+  flow.put16(FlowAt.VLAN0_TCI, tci);
 }
 
 /** Takes the outer tag away. */
 export function flowPopVlan(flow: Flow, wc: Flow | null): void {
   if (flow.vlanCount === 0) return;
-  if (flow.vlanCount > 1) wc?.put32(F.VLAN1_TPID, 0xffffffff);
-  flow.bytes.copyWithin(F.VLAN0_TPID, F.VLAN1_TPID, F.VLAN1_TPID + 4);
-  flow.put32(F.VLAN1_TPID, 0);
+  if (flow.vlanCount > 1) wc?.put32(FlowAt.VLAN1_TPID, 0xffffffff);
+  flow.bytes.copyWithin(FlowAt.VLAN0_TPID, FlowAt.VLAN1_TPID, FlowAt.VLAN1_TPID + 4);
+  flow.put32(FlowAt.VLAN1_TPID, 0);
 }
 
 /** Puts a label in front: a copy of the outer one, or 0 with the packet's own class and TTL. */
 export function flowPushMpls(flow: Flow, ethertype: number, wc: Flow): void {
   if (flow.isMpls) {
     const depth = mplsDepth(flow);
-    wc.fill(F.MPLS, 4 * Math.min(depth, 3), 0xff);
-    flow.bytes.copyWithin(F.MPLS + 4, F.MPLS, F.MPLS + 8);
-    flow.put32(F.MPLS, (flow.u32(F.MPLS) & ~0x100) >>> 0);
+    wc.fill(FlowAt.MPLS, 4 * Math.min(depth, 3), 0xff);
+    flow.bytes.copyWithin(FlowAt.MPLS + 4, FlowAt.MPLS, FlowAt.MPLS + 8);
+    flow.put32(FlowAt.MPLS, (flow.u32(FlowAt.MPLS) & ~0x100) >>> 0);
   } else {
     let label = 0;
     let trafficClass = 0;
     let ttl = 64;
-    const type = flow.u16(F.DL_TYPE);
+    const type = flow.u16(FlowAt.DL_TYPE);
     if (type === ETH_TYPE_IPV6) label = 2;
     if (flow.isIp) {
-      trafficClass = (flow.u8(F.NW_TOS) & 0xfc) >> 2;
-      wc.put8(F.NW_TOS, wc.u8(F.NW_TOS) | 0xfc);
-      ttl = flow.u8(F.NW_TTL) || 64;
-      wc.put8(F.NW_TTL, 0xff);
+      trafficClass = (flow.u8(FlowAt.NW_TOS) & 0xfc) >> 2;
+      wc.put8(FlowAt.NW_TOS, wc.u8(FlowAt.NW_TOS) | 0xfc);
+      ttl = flow.u8(FlowAt.NW_TTL) || 64;
+      wc.put8(FlowAt.NW_TTL, 0xff);
     }
-    flow.put32(F.MPLS, ((label << 12) | ((trafficClass & 7) << 9) | 0x100 | ttl) >>> 0);
+    flow.put32(FlowAt.MPLS, ((label << 12) | ((trafficClass & 7) << 9) | 0x100 | ttl) >>> 0);
     // Headers behind the labels can no longer be matched or set.
-    flow.fill(F.NW_SRC, F.PAD4 + 4 - F.NW_SRC, 0);
+    flow.fill(FlowAt.NW_SRC, FlowAt.PAD4 + 4 - FlowAt.NW_SRC, 0);
   }
-  flow.put16(F.DL_TYPE, ethertype);
+  flow.put16(FlowAt.DL_TYPE, ethertype);
 }
 
 /** Takes the outer label away. */
 export function flowPopMpls(flow: Flow, ethertype: number, wc: Flow): boolean {
   const depth = mplsDepth(flow);
   if (depth === 0) return false;
-  wc.put32(F.MPLS, wc.u32(F.MPLS) | 0x100);
-  flow.bytes.copyWithin(F.MPLS, F.MPLS + 4, F.MPLS + 12);
-  flow.put32(F.MPLS + 8, 0);
-  if (isMplsType(ethertype) || depth === 1) flow.put16(F.DL_TYPE, ethertype);
+  wc.put32(FlowAt.MPLS, wc.u32(FlowAt.MPLS) | 0x100);
+  flow.bytes.copyWithin(FlowAt.MPLS, FlowAt.MPLS + 4, FlowAt.MPLS + 12);
+  flow.put32(FlowAt.MPLS + 8, 0);
+  if (isMplsType(ethertype) || depth === 1) flow.put16(FlowAt.DL_TYPE, ethertype);
   return depth === 1;
 }

@@ -2,7 +2,7 @@
 import type { MessageWriter } from "../../netlink/writer.ts";
 import { NOKMOD_NAT_ATTR_DST_ZONE, NOKMOD_NAT_ATTR_REVERSE, NOKMOD_NAT_ATTR_SRC_ZONE } from "../../uapi/nokmod.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
-import { F, type Flow } from "../flow.ts";
+import { type Flow, FlowAt } from "../flow.ts";
 import type { NatSpec, OfpCtAction } from "../ofctl/actions.ts";
 
 /** NEW | RELATED | DESTROY | MARK | LABEL: what ovs-vswitchd asks for with every commit (spec/ctnetlink N-108). */
@@ -26,17 +26,17 @@ export function writeCt(
     if (eventmask) writer.u32(ovs.OVS_CT_ATTR_EVENTMASK, CT_EVENTMASK);
   }
   writer.u16(ovs.OVS_CT_ATTR_ZONE, zone);
-  if (wc.u32(F.CT_MARK)) {
+  if (wc.u32(FlowAt.CT_MARK)) {
     const at = writer.attr(ovs.OVS_CT_ATTR_MARK, 8);
-    writer.view.setUint32(at, flow.u32(F.CT_MARK) & wc.u32(F.CT_MARK), true);
-    writer.view.setUint32(at + 4, wc.u32(F.CT_MARK), true);
+    writer.view.setUint32(at, flow.u32(FlowAt.CT_MARK) & wc.u32(FlowAt.CT_MARK), true);
+    writer.view.setUint32(at + 4, wc.u32(FlowAt.CT_MARK), true);
   }
-  if (!wc.isZero(F.CT_LABEL, 16)) {
+  if (!wc.isZero(FlowAt.CT_LABEL, 16)) {
     const at = writer.attr(ovs.OVS_CT_ATTR_LABELS, 32);
     // The kernel's label bit 0 is the lowest of the first byte; the flow holds the number big-endian.
     for (let i = 0; i < 16; i++) {
-      const mask = wc.bytes[F.CT_LABEL + 15 - i];
-      writer.bytes[at + i] = flow.bytes[F.CT_LABEL + 15 - i] & mask;
+      const mask = wc.bytes[FlowAt.CT_LABEL + 15 - i];
+      writer.bytes[at + i] = flow.bytes[FlowAt.CT_LABEL + 15 - i] & mask;
       writer.bytes[at + 16 + i] = mask;
     }
   }

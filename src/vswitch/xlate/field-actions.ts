@@ -1,6 +1,6 @@
 /** Actions that set fields and tags of the flow; commit() writes them when a packet leaves. */
 import { bytesToBigint } from "../bigint.ts";
-import { ETH_TYPE_VLAN_8021Q, F, type Flow, VLAN_CFI } from "../flow.ts";
+import { ETH_TYPE_VLAN_8021Q, type Flow, FlowAt, VLAN_CFI } from "../flow.ts";
 import type { Action, SetFieldAction } from "../ofctl/actions.ts";
 import { hasPrerequisite } from "../prerequisite.ts";
 import { fillSubfield, getSubfield, putSubfield, type Subfield } from "../subfield.ts";
@@ -65,10 +65,10 @@ export function runFieldAction(action: FieldAction, { flow, wc, stack }: XlateSt
     }
     case "mod_tp":
       if (!flow.hasL4) return;
-      wc.put8(F.NW_PROTO, 0xff);
-      if (![6, 17, 132].includes(flow.u8(F.NW_PROTO))) return;
-      wc.put16(action.destination ? F.TP_DST : F.TP_SRC, 0xffff);
-      flow.put16(action.destination ? F.TP_DST : F.TP_SRC, action.port);
+      wc.put8(FlowAt.NW_PROTO, 0xff);
+      if (![6, 17, 132].includes(flow.u8(FlowAt.NW_PROTO))) return;
+      wc.put16(action.destination ? FlowAt.TP_DST : FlowAt.TP_SRC, 0xffff);
+      flow.put16(action.destination ? FlowAt.TP_DST : FlowAt.TP_SRC, action.port);
       return;
     case "mod_vlan_vid":
       setTci(flow, wc, VID_BITS, action.vid);
@@ -89,7 +89,7 @@ export function runFieldAction(action: FieldAction, { flow, wc, stack }: XlateSt
 export function putField(flow: Flow, target: Subfield, value: Uint8Array): void {
   putSubfield(flow, target, value);
   // in_port has 16 bits in a container of 32.
-  if (target.field.name === "in_port") flow.put16(F.IN_PORT, 0);
+  if (target.field.name === "in_port") flow.put16(FlowAt.IN_PORT, 0);
 }
 
 function setField({ field, masked, bits }: SetFieldAction, flow: Flow, wc: Flow): void {
@@ -99,7 +99,7 @@ function setField({ field, masked, bits }: SetFieldAction, flow: Flow, wc: Flow)
   }
   if (!hasPrerequisite(flow, field.prerequisite, wc)) return;
   if (field.name === "vlan_vid" && flow.vlanCount === 0) {
-    wc.put16(F.VLAN0_TCI, wc.u16(F.VLAN0_TCI) | VLAN_CFI);
+    wc.put16(FlowAt.VLAN0_TCI, wc.u16(FlowAt.VLAN0_TCI) | VLAN_CFI);
     return;
   }
   const { key, mask } = bits;
@@ -113,9 +113,9 @@ function setField({ field, masked, bits }: SetFieldAction, flow: Flow, wc: Flow)
 
 /** Sets bits of the outer tag's TCI; a packet without a tag gets one. */
 function setTci(flow: Flow, wc: Flow, bits: number, value: number): void {
-  wc.put16(F.VLAN0_TCI, wc.u16(F.VLAN0_TCI) | bits | VLAN_CFI);
-  if (flow.vlanCount === 0) flow.put16(F.VLAN0_TPID, ETH_TYPE_VLAN_8021Q);
-  flow.put16(F.VLAN0_TCI, (flow.u16(F.VLAN0_TCI) & ~bits) | value | VLAN_CFI);
+  wc.put16(FlowAt.VLAN0_TCI, wc.u16(FlowAt.VLAN0_TCI) | bits | VLAN_CFI);
+  if (flow.vlanCount === 0) flow.put16(FlowAt.VLAN0_TPID, ETH_TYPE_VLAN_8021Q);
+  flow.put16(FlowAt.VLAN0_TCI, (flow.u16(FlowAt.VLAN0_TCI) & ~bits) | value | VLAN_CFI);
 }
 
 /** set_field of dl_vlan, dl_vlan_pcp and vlan_tci, which can add a tag; vlan_tci without VLAN_CFI removes it. */
@@ -125,11 +125,11 @@ function setVlanField(name: string, value: Uint8Array, mask: Uint8Array, flow: F
   else if (name === "dl_vlan_pcp") setTci(flow, wc, PCP_BITS, number << 13);
   else {
     const bits = Number(bytesToBigint(mask));
-    wc.put16(F.VLAN0_TCI, wc.u16(F.VLAN0_TCI) | bits);
-    const tci = (flow.u16(F.VLAN0_TCI) & ~bits) | number;
+    wc.put16(FlowAt.VLAN0_TCI, wc.u16(FlowAt.VLAN0_TCI) | bits);
+    const tci = (flow.u16(FlowAt.VLAN0_TCI) & ~bits) | number;
     if (tci & VLAN_CFI) {
-      if (flow.vlanCount === 0) flow.put16(F.VLAN0_TPID, ETH_TYPE_VLAN_8021Q);
-      flow.put16(F.VLAN0_TCI, tci);
+      if (flow.vlanCount === 0) flow.put16(FlowAt.VLAN0_TPID, ETH_TYPE_VLAN_8021Q);
+      flow.put16(FlowAt.VLAN0_TCI, tci);
     } else flowPopVlan(flow, wc);
   }
 }

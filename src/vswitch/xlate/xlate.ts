@@ -7,8 +7,8 @@ import { MessageWriter } from "../../netlink/writer.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
 import { bytesToBigint } from "../bigint.ts";
 import {
-  F,
   Flow,
+  FlowAt,
   isMplsType,
   OFPP_ALL,
   OFPP_CONTROLLER,
@@ -92,7 +92,7 @@ class Translation implements XlateState {
     this.flow.set(flow);
     this.base.set(flow);
     setInitialWildcards(wc, flow);
-    this.conntracked = (flow.u32(F.CT_STATE) & ovs.OVS_CS_F_TRACKED) !== 0;
+    this.conntracked = (flow.u32(FlowAt.CT_STATE) & ovs.OVS_CS_F_TRACKED) !== 0;
   }
 
   run(): XlateResult {
@@ -118,7 +118,7 @@ class Translation implements XlateState {
 
   /** Starts with table 0, or where a recirculated packet goes on. */
   private start(): void {
-    const id = this.original.u32(F.RECIRC_ID);
+    const id = this.original.u32(FlowAt.RECIRC_ID);
     if (id === 0) this.lookup(0, null);
     else this.resume(id);
     if (this.freezing) this.freeze(this.table);
@@ -128,10 +128,10 @@ class Translation implements XlateState {
   private resume(id: number): void {
     const state = this.context.recirc.get(id);
     if (!state) throw new TranslationFailed(`no state for recirc_id ${id}`);
-    this.flow.bytes.set(state.metadata, F.REGS);
-    this.base.bytes.set(state.metadata, F.REGS);
-    this.flow.put32(F.IN_PORT, state.inPort);
-    this.base.put32(F.IN_PORT, state.inPort);
+    this.flow.bytes.set(state.metadata, FlowAt.REGS);
+    this.base.bytes.set(state.metadata, FlowAt.REGS);
+    this.flow.put32(FlowAt.IN_PORT, state.inPort);
+    this.base.put32(FlowAt.IN_PORT, state.inPort);
     for (const value of state.stack) this.stack.push(value);
     if (state.conntracked) this.conntracked = true;
     this.table = state.table;
@@ -147,15 +147,15 @@ class Translation implements XlateState {
     if (this.depth >= MAX_DEPTH) throw new TranslationFailed(`resubmit nested over ${MAX_DEPTH} deep`);
     if (this.resubmits++ >= MAX_RESUBMITS) throw new TranslationFailed(`over ${MAX_RESUBMITS} resubmits`);
     const { flow } = this;
-    const inPort = flow.u32(F.IN_PORT);
-    const ports = flow.u32(F.TP_SRC);
-    if (port !== null) flow.put32(F.IN_PORT, port);
+    const inPort = flow.u32(FlowAt.IN_PORT);
+    const ports = flow.u32(FlowAt.TP_SRC);
+    if (port !== null) flow.put32(FlowAt.IN_PORT, port);
     // Only the first fragment of a datagram has its ports: no fragment is matched by them.
-    if (flow.u8(F.NW_FRAG) !== 0) flow.put32(F.TP_SRC, 0);
+    if (flow.u8(FlowAt.NW_FRAG) !== 0) flow.put32(FlowAt.TP_SRC, 0);
     const rule = this.context.tables.lookup(table, flow, this.wc);
-    flow.put32(F.TP_SRC, ports);
+    flow.put32(FlowAt.TP_SRC, ports);
     // Actions see the packet's input port again: NORMAL and IN_PORT use it.
-    flow.put32(F.IN_PORT, inPort);
+    flow.put32(FlowAt.IN_PORT, inPort);
     if (!rule) return;
     this.rules.push(rule);
     const outerTable = this.table;
@@ -233,9 +233,9 @@ class Translation implements XlateState {
         return;
       case "dec_mpls_ttl": {
         if (!flow.isMpls) return;
-        wc.put32(F.MPLS, wc.u32(F.MPLS) | 0xff);
-        const ttl = flow.u8(F.MPLS + 3);
-        if (ttl > 1) flow.put8(F.MPLS + 3, ttl - 1);
+        wc.put32(FlowAt.MPLS, wc.u32(FlowAt.MPLS) | 0xff);
+        const ttl = flow.u8(FlowAt.MPLS + 3);
+        if (ttl > 1) flow.put8(FlowAt.MPLS + 3, ttl - 1);
         else {
           this.controller(OFPR_INVALID_TTL, 0, 0xffff, null);
           this.exiting = true;
@@ -278,10 +278,10 @@ class Translation implements XlateState {
   private decTtl(controllers: readonly number[]): void {
     const { flow, wc } = this;
     if (!flow.isIp) return;
-    wc.put8(F.NW_TTL, 0xff);
-    const ttl = flow.u8(F.NW_TTL);
+    wc.put8(FlowAt.NW_TTL, 0xff);
+    const ttl = flow.u8(FlowAt.NW_TTL);
     if (ttl > 1) {
-      flow.put8(F.NW_TTL, ttl - 1);
+      flow.put8(FlowAt.NW_TTL, ttl - 1);
       return;
     }
     for (const id of controllers) this.controller(OFPR_INVALID_TTL, id, 0xffff, null);
@@ -293,7 +293,7 @@ class Translation implements XlateState {
   private output(port: number): void {
     switch (port) {
       case OFPP_IN_PORT:
-        this.outputTo(this.flow.u32(F.IN_PORT));
+        this.outputTo(this.flow.u32(FlowAt.IN_PORT));
         return;
       case OFPP_TABLE:
         this.lookup(0, null);
@@ -304,7 +304,7 @@ class Translation implements XlateState {
       case OFPP_FLOOD:
       case OFPP_ALL:
         for (const to of this.context.ports.values()) {
-          if (to.port === this.flow.u32(F.IN_PORT) || (port === OFPP_FLOOD && to.noFlood)) continue;
+          if (to.port === this.flow.u32(FlowAt.IN_PORT) || (port === OFPP_FLOOD && to.noFlood)) continue;
           this.outputTo(to.port);
         }
         return;
@@ -314,7 +314,7 @@ class Translation implements XlateState {
       case OFPP_NONE:
         return;
       default:
-        if (port !== this.flow.u32(F.IN_PORT)) this.outputTo(port);
+        if (port !== this.flow.u32(FlowAt.IN_PORT)) this.outputTo(port);
     }
   }
 
@@ -346,7 +346,7 @@ class Translation implements XlateState {
   private userspace(reason: UserspaceReason): void {
     const { writer } = this;
     const nest = writer.nest(ovs.OVS_ACTION_ATTR_USERSPACE);
-    writer.u32(ovs.OVS_USERSPACE_ATTR_PID, this.context.upcallPid(this.original.u32(F.IN_PORT)));
+    writer.u32(ovs.OVS_USERSPACE_ATTR_PID, this.context.upcallPid(this.original.u32(FlowAt.IN_PORT)));
     writer.raw(ovs.OVS_USERSPACE_ATTR_USERDATA, this.context.userdata(reason));
     writer.endNest(nest);
   }
@@ -359,10 +359,10 @@ class Translation implements XlateState {
     if (!flow.isIp) return;
     this.commit();
     // With these bits clear, the mask says after exec() what it has set.
-    const markMask = wc.u32(F.CT_MARK);
-    const labelMask = wc.bytes.slice(F.CT_LABEL, F.CT_LABEL + 16);
-    wc.fill(F.CT_MARK, 4, 0);
-    wc.fill(F.CT_LABEL, 16, 0);
+    const markMask = wc.u32(FlowAt.CT_MARK);
+    const labelMask = wc.bytes.slice(FlowAt.CT_LABEL, FlowAt.CT_LABEL + 16);
+    wc.fill(FlowAt.CT_MARK, 4, 0);
+    wc.fill(FlowAt.CT_LABEL, 16, 0);
     for (const action of ct.exec) this.runAction(action);
     let zone: number;
     if (typeof ct.zone === "number") zone = ct.zone;
@@ -371,8 +371,8 @@ class Translation implements XlateState {
       zone = Number(bytesToBigint(getSubfield(flow, ct.zone)));
     }
     writeCt(writer, ct, zone, flow, wc, this.context.ctEventmask !== false);
-    wc.put32(F.CT_MARK, markMask);
-    wc.bytes.set(labelMask, F.CT_LABEL);
+    wc.put32(FlowAt.CT_MARK, markMask);
+    wc.bytes.set(labelMask, FlowAt.CT_LABEL);
     if (ct.table !== null) {
       this.conntracked = true;
       this.recirculate(null, ct.table);
@@ -388,8 +388,8 @@ class Translation implements XlateState {
     const state: FrozenState = {
       table,
       actions,
-      metadata: flow.bytes.slice(F.REGS, F.SKB_PRIORITY),
-      inPort: flow.u32(F.IN_PORT),
+      metadata: flow.bytes.slice(FlowAt.REGS, FlowAt.SKB_PRIORITY),
+      inPort: flow.u32(FlowAt.IN_PORT),
       stack: this.stack.map((value) => value.slice()),
       conntracked: this.conntracked,
     };

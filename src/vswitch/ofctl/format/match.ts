@@ -1,7 +1,7 @@
 /** Writes matches in the syntax of ovs-ofctl. */
 
 import { fieldNamed, fields, type OfpField } from "../../fields.ts";
-import { ETH_TYPE_IPV6, F, type Flow, isMplsType, type Match, VLAN_CFI } from "../../flow.ts";
+import { ETH_TYPE_IPV6, type Flow, FlowAt, isMplsType, type Match, VLAN_CFI } from "../../flow.ts";
 import { copyBits } from "../../subfield.ts";
 import { noPortNames, type PortNames } from "../ports.ts";
 import { fullMask, protocols } from "../symbols.ts";
@@ -37,13 +37,13 @@ export function formatOfpMatch({ key, mask }: Match, names: PortNames = noPortNa
     if (text !== null) out.push(`${label}=${text}`);
   };
   for (const field of printed) shown(field.name);
-  if (mask.u8(F.IS_ETH)) out.push("eth");
-  const type = key.u16(F.DL_TYPE);
-  const proto = key.u8(F.NW_PROTO);
-  const typed = mask.u16(F.DL_TYPE) === 0xffff;
+  if (mask.u8(FlowAt.IS_ETH)) out.push("eth");
+  const type = key.u16(FlowAt.DL_TYPE);
+  const proto = key.u8(FlowAt.NW_PROTO);
+  const typed = mask.u16(FlowAt.DL_TYPE) === 0xffff;
   let protoShown = false;
   if (typed) {
-    const withProto = mask.u8(F.NW_PROTO) === 0xff;
+    const withProto = mask.u8(FlowAt.NW_PROTO) === 0xff;
     const name = Object.keys(protocols).find(
       (k) => protocols[k][0] === type && protocols[k][1] === (withProto ? proto : undefined) && !aliases.has(k),
     );
@@ -59,9 +59,9 @@ export function formatOfpMatch({ key, mask }: Match, names: PortNames = noPortNa
   for (const field of registers) shown(field.name);
   const meta = formatField(metadata, key, mask, names);
   if (meta !== null) out.push(`metadata=${meta}`);
-  if (mask.u32(F.IN_PORT)) out.push(`in_port=${formatField(fieldNamed("in_port"), key, mask, names)}`);
-  const tciMask = mask.u16(F.VLAN0_TCI);
-  const tci = key.u16(F.VLAN0_TCI);
+  if (mask.u32(FlowAt.IN_PORT)) out.push(`in_port=${formatField(fieldNamed("in_port"), key, mask, names)}`);
+  const tciMask = mask.u16(FlowAt.VLAN0_TCI);
+  const tci = key.u16(FlowAt.VLAN0_TCI);
   if (tciMask) {
     const pcp = tciMask & 0xe000;
     if (tci & VLAN_CFI && tciMask & VLAN_CFI && (pcp === 0 || pcp === 0xe000) && [0, 0xfff].includes(tciMask & 0xfff)) {
@@ -92,8 +92,8 @@ export function formatOfpMatch({ key, mask }: Match, names: PortNames = noPortNa
     shown("arp_tha");
   } else if (!protoShown) shown("nw_proto");
   if (key.isIp) {
-    if ((mask.u8(F.NW_TOS) & 0xfc) === 0xfc) out.push(`nw_tos=${key.u8(F.NW_TOS) & 0xfc}`);
-    if (mask.u8(F.NW_TOS) & 3) shown("nw_ecn");
+    if ((mask.u8(FlowAt.NW_TOS) & 0xfc) === 0xfc) out.push(`nw_tos=${key.u8(FlowAt.NW_TOS) & 0xfc}`);
+    if (mask.u8(FlowAt.NW_TOS) & 3) shown("nw_ecn");
     shown("nw_ttl");
   }
   if (isMplsType(type)) for (const name of ["mpls_label", "mpls_tc", "mpls_bos", "mpls_ttl"]) shown(name);

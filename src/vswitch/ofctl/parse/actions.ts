@@ -3,8 +3,8 @@ import { bigintToBytes } from "../../bigint.ts";
 import {
   ETH_TYPE_VLAN_8021AD,
   ETH_TYPE_VLAN_8021Q,
-  F,
   Flow,
+  FlowAt,
   isMplsType,
   OFPP_ALL,
   OFPP_FLOOD,
@@ -126,26 +126,26 @@ function parseAction(pair: Pair, scope: ActionScope): Action {
       const tpid = parseInteger(value, 0xffff);
       if (tpid !== ETH_TYPE_VLAN_8021Q && tpid !== ETH_TYPE_VLAN_8021AD)
         throw value.syntax("0x8100 or 0x88a8 expected");
-      packet.put32(F.VLAN1_TPID, packet.u32(F.VLAN0_TPID));
-      packet.put16(F.VLAN0_TCI, VLAN_CFI);
+      packet.put32(FlowAt.VLAN1_TPID, packet.u32(FlowAt.VLAN0_TPID));
+      packet.put16(FlowAt.VLAN0_TCI, VLAN_CFI);
       return { type: "push_vlan", tpid };
     }
     case "strip_vlan":
     case "pop_vlan":
-      packet.put32(F.VLAN0_TPID, packet.u32(F.VLAN1_TPID));
-      packet.put32(F.VLAN1_TPID, 0);
+      packet.put32(FlowAt.VLAN0_TPID, packet.u32(FlowAt.VLAN1_TPID));
+      packet.put32(FlowAt.VLAN1_TPID, 0);
       return { type: "strip_vlan" };
     case "push_mpls": {
       const value = needValue(pair);
       const ethertype = parseInteger(value, 0xffff);
       if (!isMplsType(ethertype)) throw value.syntax("0x8847 or 0x8848 expected");
-      packet.put16(F.DL_TYPE, ethertype);
-      packet.fill(F.NW_FRAG, 4, 0);
+      packet.put16(FlowAt.DL_TYPE, ethertype);
+      packet.fill(FlowAt.NW_FRAG, 4, 0);
       return { type: "push_mpls", ethertype };
     }
     case "pop_mpls": {
       const ethertype = parseInteger(needValue(pair), 0xffff);
-      packet.put16(F.DL_TYPE, ethertype);
+      packet.put16(FlowAt.DL_TYPE, ethertype);
       return { type: "pop_mpls", ethertype };
     }
     case "dec_ttl":

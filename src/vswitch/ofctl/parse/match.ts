@@ -1,6 +1,6 @@
 /** Reads matches in the syntax of ovs-ofctl. */
 import { fieldNamed, findField, type OfpField } from "../../fields.ts";
-import { ETH_TYPE_IP, ETH_TYPE_IPV6, F, type Flow, Match, VLAN_CFI } from "../../flow.ts";
+import { ETH_TYPE_IP, ETH_TYPE_IPV6, type Flow, FlowAt, Match, VLAN_CFI } from "../../flow.ts";
 import { hasPrerequisite, prerequisiteText } from "../../prerequisite.ts";
 import { putSubfield, wholeField } from "../../subfield.ts";
 import type { Span } from "../errors.ts";
@@ -22,14 +22,14 @@ export class MatchBuilder {
     const name = pair.name.text;
     const lower = name.toLowerCase();
     if (lower === "eth" && pair.value === null) {
-      this.match.key.put8(F.IS_ETH, 1);
-      this.match.mask.put8(F.IS_ETH, 0xff);
+      this.match.key.put8(FlowAt.IS_ETH, 1);
+      this.match.mask.put8(FlowAt.IS_ETH, 0xff);
       return true;
     }
     const protocol = pair.value === null ? entry(protocols, lower) : undefined;
     if (protocol) {
-      this.put16(pair.whole, F.DL_TYPE, protocol[0]);
-      if (protocol[1] !== undefined) this.put8(pair.whole, F.NW_PROTO, protocol[1]);
+      this.put16(pair.whole, FlowAt.DL_TYPE, protocol[0]);
+      if (protocol[1] !== undefined) this.put8(pair.whole, FlowAt.NW_PROTO, protocol[1]);
       return true;
     }
     // Which field these name depends on the rest of the match.
@@ -62,15 +62,15 @@ export class MatchBuilder {
     }
     const masked = parseMasked(field, value, this.names);
     put(key, mask, field, masked);
-    if (field.name === "in_port") mask.fill(F.IN_PORT, 4, 0xff);
+    if (field.name === "in_port") mask.fill(FlowAt.IN_PORT, 4, 0xff);
     // The datapath's keys hold the low eight bits of the operation.
     if (field.name === "arp_op" && masked.value[0] !== 0) throw value.syntax("not within 0 to 255");
   }
 
   private putTci(value: number, mask: number): void {
     const { key, mask: m } = this.match;
-    key.put16(F.VLAN0_TCI, (key.u16(F.VLAN0_TCI) & ~mask) | value);
-    m.put16(F.VLAN0_TCI, m.u16(F.VLAN0_TCI) | mask);
+    key.put16(FlowAt.VLAN0_TCI, (key.u16(FlowAt.VLAN0_TCI) & ~mask) | value);
+    m.put16(FlowAt.VLAN0_TCI, m.u16(FlowAt.VLAN0_TCI) | mask);
   }
   private put16(span: Span, at: number, value: number): void {
     const { key, mask } = this.match;
@@ -99,7 +99,7 @@ export class MatchBuilder {
     for (const { field, span } of this.used) {
       const pre = field.prerequisite;
       if (pre === "ct") {
-        if (!key.isIp || !(key.u32(F.CT_STATE) & 0x20))
+        if (!key.isIp || !(key.u32(FlowAt.CT_STATE) & 0x20))
           throw span.prerequisite(`${field.name} needs ${prerequisiteText.ct}`);
       } else if (!hasPrerequisite(key, pre)) {
         throw span.prerequisite(`${field.name} needs ${prerequisiteText[pre]}`);
@@ -113,16 +113,16 @@ const contextual: Readonly<Record<string, (key: Flow) => OfpField>> = {
   nw_src: (key) => fieldNamed(key.isArp ? "arp_spa" : "nw_src"),
   nw_dst: (key) => fieldNamed(key.isArp ? "arp_tpa" : "nw_dst"),
   nw_proto: (key) => fieldNamed(key.isArp ? "arp_op" : "nw_proto"),
-  icmp_type: (key) => fieldNamed(key.u16(F.DL_TYPE) === ETH_TYPE_IPV6 ? "icmpv6_type" : "icmp_type"),
-  icmp_code: (key) => fieldNamed(key.u16(F.DL_TYPE) === ETH_TYPE_IPV6 ? "icmpv6_code" : "icmp_code"),
+  icmp_type: (key) => fieldNamed(key.u16(FlowAt.DL_TYPE) === ETH_TYPE_IPV6 ? "icmpv6_type" : "icmp_type"),
+  icmp_code: (key) => fieldNamed(key.u16(FlowAt.DL_TYPE) === ETH_TYPE_IPV6 ? "icmpv6_code" : "icmp_code"),
 };
 
 /** The field that tp_src or tp_dst names with the protocol that is matched. */
 function transport(key: Flow, name: "tp_src" | "tp_dst", pair: Pair): OfpField {
   const source = name === "tp_src";
-  const type = key.u16(F.DL_TYPE);
+  const type = key.u16(FlowAt.DL_TYPE);
   if (key.isIp) {
-    switch (key.u8(F.NW_PROTO)) {
+    switch (key.u8(FlowAt.NW_PROTO)) {
       case 6:
         return fieldNamed(source ? "tcp_src" : "tcp_dst");
       case 17:
@@ -150,5 +150,5 @@ export function put(key: Flow, mask: Flow, field: OfpField, { value, mask: bits 
   for (let i = 0; i < wide; i++) v[i] &= m[i];
   putSubfield(key, whole, v);
   putSubfield(mask, whole, m);
-  if (field.name === "in_port" || field.name === "in_port_oxm") key.put16(F.IN_PORT, 0);
+  if (field.name === "in_port" || field.name === "in_port_oxm") key.put16(FlowAt.IN_PORT, 0);
 }

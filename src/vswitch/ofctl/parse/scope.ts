@@ -1,5 +1,5 @@
 import { findField, type OfpField } from "../../fields.ts";
-import { F, type Flow, VLAN_CFI } from "../../flow.ts";
+import { type Flow, FlowAt, VLAN_CFI } from "../../flow.ts";
 import { hasPrerequisite, prerequisiteText } from "../../prerequisite.ts";
 import type { Subfield } from "../../subfield.ts";
 import type { Action } from "../actions.ts";
@@ -62,7 +62,7 @@ export function requirePacket(scope: ActionScope, pre: "ip" | "mpls", span: Span
 
 /** Notes that packets have a VLAN tag from here on. */
 export function setTagged(scope: ActionScope): void {
-  scope.packet.put16(F.VLAN0_TCI, scope.packet.u16(F.VLAN0_TCI) | VLAN_CFI);
+  scope.packet.put16(FlowAt.VLAN0_TCI, scope.packet.u16(FlowAt.VLAN0_TCI) | VLAN_CFI);
 }
 
 /** The two sides of `A->B`. @throws OfpError */
