@@ -19,7 +19,7 @@ const USAGE = 2;
 const program = new Command("nokmod")
   .description("Open vSwitch's kernel datapath with no kernel module")
   .version("0.1.0")
-  .showHelpAfterError("(nokmod --help tells more)")
+  .showHelpAfterError("(see nokmod --help)")
   .showSuggestionAfterError(true)
   .exitOverride();
 

@@ -60,7 +60,7 @@ export class Requester {
   }
 
   /**
-   * Dumps: the records of NLM_F_DUMP as they come. The socket is busy until the last one has been taken; a caller that
+   * Dumps: yields the records of NLM_F_DUMP as they arrive. The socket is busy until the last record has been read; a caller that
    * stops early must close the socket.
    * @throws Errno as the dump failed
    */

@@ -36,8 +36,8 @@ const PT_NOTE = 4;
 const MAX_INTERPRETERS = 5;
 
 /**
- * The kind of the program that a command line starts. The program is searched along PATH; a script stands for its
- * interpreter, and `env` for the command behind it.
+ * The kind of the program that a command line starts, searched along PATH. Of a script it is the kind of its interpreter;
+ * of `env` that of the command after it.
  * @param env environment whose PATH is searched
  */
 export function programKind(command: readonly string[], env: NodeJS.ProcessEnv = process.env): ProgramKind {

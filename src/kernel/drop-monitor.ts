@@ -19,14 +19,14 @@ const MAX_PAYLOAD = 0xffff - 4 - 3;
 /** Points of one summary (dm_hit_limit). */
 const MAX_POINTS = 64;
 const QUEUE_LEN = 1000;
-/** Where the module's functions stand, for want of addresses. */
+/** Addresses that stand in for those of the module's functions, which nokmod does not have. */
 const TEXT_HIGH = 0xffff_ffff;
 const TEXT_LOW = 0xc000_0000;
 
 /**
- * The drop monitor, family NET_DM: which packets the datapaths drop, and why (spec/actions A-230 to A-243). In packet
- * mode each one is sent to the group "events" with its reason, in summary mode a count by place once a second. So
- * dropwatch and tshark show them. Devices have no drops of their own here.
+ * The drop monitor, family NET_DM: reports packets that datapaths drop, and the reason (spec/actions A-230 to A-243). In packet
+ * mode each packet is sent to the group "events" with its reason; in summary mode a count for each place in the code is sent
+ * once a second. dropwatch and tshark read both. Drops of devices are not reported.
  */
 export class DropMonitor implements DropSink {
   active = false;
@@ -75,7 +75,7 @@ export class DropMonitor implements DropSink {
     else this.count(dropLocation(reason));
   }
 
-  /** Sends the summary, if there is one: to be called once a second. */
+  /** Sends the summary if there were drops; called once a second. */
   tick(): void {
     const { points, writer } = this;
     if (points.size === 0) return;

@@ -52,7 +52,7 @@ export class GenericNetlink implements NetlinkProtocol {
     this.request.onNotify = callback;
   }
 
-  /** Registers a family under the next free number, or under the wanted one. */
+  /** Registers a family under `id`, or under the next free number. */
   add(family: GenlFamily, wantedId = 0, wantedGroup = 0): RegisteredFamily {
     const id = wantedId !== 0 ? wantedId : this.nextId++;
     const firstGroup = family.groups.length === 0 ? 0 : wantedGroup || this.freeGroups(family.groups.length);

@@ -17,9 +17,9 @@ export interface GenlOperation {
   readonly attributes?: AttributeSet<any>;
   /** Executes a request. @throws Errno */
   readonly doit?: (request: GenlRequest) => void;
-  /** Begins a dump. @throws Errno answered with NLMSG_ERROR; what the dump itself throws ends up in NLMSG_DONE */
+  /** Begins a dump. @throws Errno answered with NLMSG_ERROR; an error of the dump itself is sent in NLMSG_DONE */
   readonly dumpit?: (request: GenlRequest) => Dump;
-  /** Checks a dump's attributes strictly before it begins; off = the dump looks at them itself. */
+  /** Checks a dump's attributes strictly before it begins; otherwise the dump checks them. */
   readonly strictDump?: boolean;
   /** Whether the controller reports rules for the dump, too. */
   readonly checkedDump?: boolean;

@@ -14,7 +14,7 @@ import { IFLA_IFNAME, IFLA_LINKINFO, IFLA_NET_NS_FD, IFLA_NET_NS_PID, RTM_NEWLIN
 /** sizeof(struct ifinfomsg), whose third field is the ifindex. */
 const IFINFOMSG = 16;
 
-/** What rtnetlink would tell of the devices of datapaths, had the kernel made them. */
+/** Attributes of datapath devices as rtnetlink would report them had the kernel made the devices. */
 export class Links implements LinkHost {
   constructor(
     private readonly datapaths: Datapaths,

@@ -79,7 +79,7 @@ function putFamily(writer: MessageWriter, family: RegisteredFamily): void {
 /** The list, or undefined: a family without operations or groups has no attribute for them. */
 const notEmpty = <T>(list: T[]): T[] | undefined => (list.length === 0 ? undefined : list);
 
-/** GETFAMILY dump: all families by number; NLMSG_DONE stands in the last datagram with records. */
+/** GETFAMILY dump: all families by number; NLMSG_DONE is in the last datagram with records. */
 class FamilyDump extends RecordDump {
   private next = 0;
 

@@ -53,8 +53,8 @@ interface OvsKernelOptions {
 }
 
 /**
- * The kernel side: netlink bus, generic-netlink controller, the ovs_* families and the datapaths behind them. Whatever
- * uses it opens netlink sockets on `bus` (src/netlink/pair.ts, or a transport of other processes).
+ * The kernel side: netlink bus, generic-netlink controller, the ovs_* families and the datapaths. Users open netlink
+ * sockets on `bus` (src/netlink/pair.ts, or src/server for other processes).
  */
 export class OvsKernel {
   readonly bus: NetlinkBus;
@@ -62,15 +62,15 @@ export class OvsKernel {
   readonly environment: DatapathEnvironment;
   readonly datapaths: Datapaths;
   readonly zoneLimits: ZoneLimits;
-  /** Devices that stand for tunnels: a netdev vport of such a name is a tunnel. */
+  /** Tunnel devices: a netdev vport of such a name is a tunnel port. */
   readonly tunnelDevices: TunnelDevices;
-  /** Those and the ports of datapaths, as rtnetlink is to show them. */
+  /** Tunnel devices and ports of datapaths, as rtnetlink messages describe them. */
   readonly links: Links;
-  /** Something was configured that no multicast group tells of: meters, limits of zones. */
+  /** Called after a change that no multicast group reports: of meters or zone limits. */
   onConfigured: (() => void) | undefined = undefined;
   /**
-   * A request has changed datapaths or ports, and its notification and answer have not gone out yet. Must send no requests
-   * and must not throw.
+   * Called after a request has changed datapaths or ports, before its notification and answer are sent. Must send no
+   * requests and must not throw.
    */
   onChange: (() => void) | undefined = undefined;
   private readonly drops: DropMonitor;
@@ -173,8 +173,8 @@ export class OvsKernel {
   }
 
   /**
-   * A device has gone by itself: its vport goes too, and the ovs_vport group hears of it, with seq 0 and port id 0
-   * (spec/families F-066, F-191). Internal devices go silently (F-067).
+   * Removes the vport of a device that has vanished, with a notification to the ovs_vport group, seq 0 and port id 0
+   * (spec/families F-066, F-191). An internal device is removed without a notification (F-067).
    */
   deviceGone(port: Port): void {
     if (this.tunnelDevices.portGone(port)) return;

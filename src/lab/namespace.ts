@@ -118,6 +118,14 @@ export class Namespace {
     });
   }
 
+  /** start() with a standard input: for programs that end when that does, also after a kill -9 of this process. */
+  startInteractive(...command: string[]): ChildProcess {
+    return spawn("nsenter", [`--net=${this.path}`, "--", ...command], {
+      stdio: ["pipe", "pipe", "pipe"],
+      env: { ...process.env, PATH: searchPath },
+    });
+  }
+
   /** Ends the holder: the kernel removes the namespace with its devices once no process is in it. */
   async close(): Promise<void> {
     if (this.holder.exitCode !== null || this.holder.signalCode !== null) return;

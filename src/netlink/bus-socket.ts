@@ -55,16 +55,16 @@ export interface NetlinkProtocol {
 
 /** What a socket and the handlers of its protocol use of the bus. */
 export interface SocketBus {
-  /** Scratch for answers; nobody keeps what it holds. */
+  /** Scratch for answers, overwritten by the next one. */
   readonly writer: MessageWriter;
   /** Scratch for a dump's datagram. */
   readonly dumpWriter: MessageWriter;
   readonly dumpExtack: ExtAck;
   /** Called with anything thrown by a handler that is not an Errno: a fault in nokmod itself. */
   readonly onFault: ((error: unknown) => void) | undefined;
-  /** A view of the bytes: kept from one call to the next, since a transport brings every datagram in the same memory. */
+  /** A view of the bytes; the last view is reused, since a transport writes every datagram into the same memory. */
   viewOf(bytes: Uint8Array): DataView;
-  /** Takes a message from the pool: requests nest when a handler's delivery makes the reader send the next one. */
+  /** Takes a message from the pool: requests nest when a reader sends a request from within the delivery of a message. */
   takeMessage(): NetlinkMessage;
   /** Returns a message to the pool. */
   giveMessage(message: NetlinkMessage): void;
@@ -126,7 +126,7 @@ export class BusSocket {
   }
 
   /**
-   * As receive(), as long as `mayGoOn` says so, which is asked after each message and each step of a long request.
+   * Like receive(), but stops when `mayGoOn` returns false. It is called after each message and each step of a long request.
    * @returns where the rest begins, for the next call, or `end` when all has been executed. Until that is so, no other
    * datagram may be given to the socket but by a handler's own delivery
    */
@@ -269,7 +269,7 @@ export class BusSocket {
     }
   }
 
-  /** True if a lost broadcast must be reported to the one who sent it (NETLINK_BROADCAST_ERROR). */
+  /** Whether a lost broadcast must be reported to its sender (NETLINK_BROADCAST_ERROR). */
   get reportsBroadcastErrors(): boolean {
     return this.broadcastError;
   }

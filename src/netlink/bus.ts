@@ -21,7 +21,7 @@ const ROVER_START = -4096;
 export class NetlinkBus implements SocketBus {
   /** Called with anything thrown by a handler that is not an Errno: a fault in nokmod itself. */
   onFault: ((error: unknown) => void) | undefined = undefined;
-  /** Scratch for answers; nobody keeps what it holds. */
+  /** Scratch for answers, overwritten by the next one. */
   readonly writer = new MessageWriter(8192);
   readonly dumpWriter = new MessageWriter(DUMP_ROOM_MAX);
   readonly dumpExtack = new ExtAck();
@@ -68,7 +68,7 @@ export class NetlinkBus implements SocketBus {
   }
 
   /**
-   * Sends one datagram to a port id. The bytes are only lent. Never throws.
+   * Sends one datagram to a port id. The caller keeps the bytes. Never throws.
    * @returns 0, -ECONNREFUSED (no such socket, spec/upcalls U-032) or -EAGAIN (its buffer is full, U-033)
    */
   unicast(protocol: number, portId: number, datagram: Uint8Array): number {

@@ -1,22 +1,22 @@
 import type { NetlinkBus } from "./bus.ts";
 
-/** The links of a network namespace as programs are to see them (TransportOp.NewLink and Links). */
+/** Devices of nokmod in a network namespace, which programs see among the kernel's (TransportOp.NewLink and Links). */
 export interface LinkHost {
   /**
-   * Makes the device that an RTM_NEWLINK asks for.
-   * @throws Errno EOPNOTSUPP when that is the kernel's business; EEXIST, EINVAL, …
+   * Creates the device of an RTM_NEWLINK request.
+   * @throws Errno EOPNOTSUPP when the kernel is to create it; EEXIST, EINVAL, …
    */
   create(message: Uint8Array): void;
-  /** @returns the records of TransportOp.Links for those of the devices that there is something to tell of */
+  /** Describes devices. @returns one record of TransportOp.Links for each of them that is a port or a tunnel device */
   describe(ifindexes: Uint32Array): Uint8Array;
 }
 
-/** What a server offers to the programs of one network namespace. */
+/** The netlink bus and the links of one network namespace, which a server serves. */
 export interface NetlinkHost {
   readonly bus: NetlinkBus;
   readonly links?: LinkHost;
-  /** Runs what handles a request, where that must be done somewhere else: inside the namespace. */
+  /** Runs the handler of a request inside the namespace; absent where the server's thread is in it already. */
   run?(action: () => void): void;
-  /** A connection that had asked for this host has gone. */
+  /** Releases the host: called once for each connection that used it. */
   release?(): void;
 }

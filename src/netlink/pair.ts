@@ -19,8 +19,8 @@ export interface PairOptions {
 }
 
 /**
- * A netlink socket within the process that holds the kernel side: synchronous, with a bounded receive queue. Bytes are
- * those that any transport carries.
+ * A netlink socket within the process that holds the kernel side: synchronous, with a bounded receive queue. The bytes
+ * are the same as over the other transport.
  */
 export class PairSocket implements NetlinkSocket, NetlinkSink {
   onReadable: (() => void) | null = null;
@@ -117,7 +117,7 @@ export class PairSocket implements NetlinkSocket, NetlinkSink {
     this.wake();
   }
 
-  /** Tells the reader once, after the datapath has finished what it is doing: it may send requests from there. */
+  /** Calls onReadable once, when the datapath has finished its turn: the reader may send requests from there. */
   private wake(): void {
     if (this.waking || this.onReadable === null) return;
     this.waking = true;

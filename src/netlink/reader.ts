@@ -2,7 +2,7 @@ const NLA_TYPE_MASK = 0x3fff;
 
 /**
  * Walks the attributes of one level: `while (reader.next()) switch (reader.type) …`. Never reads outside
- * `[start, end)`. A malformed attribute ends the walk; what is left over is told by `rest`.
+ * `[start, end)`. A malformed attribute ends the walk; `rest` is the number of bytes left over.
  */
 export class AttributeReader {
   /** Type without the NLA_F_NESTED and NLA_F_NET_BYTEORDER bits, and with them. */

@@ -13,7 +13,7 @@ import {
 /** Where a socket's datagrams go: a receive queue, or the other end of a transport. */
 export interface NetlinkSink {
   /**
-   * Takes a datagram. The bytes are only lent.
+   * Takes a datagram. The bytes are valid during the call only.
    * @returns false when the receive buffer is full: the datagram is lost and the bus counts it
    */
   deliver(datagram: Uint8Array): boolean;
@@ -21,9 +21,9 @@ export interface NetlinkSink {
   overrun(errno: number): void;
 }
 
-/** Who sends the datagram, or calls the function, that a socket is handling. */
+/** Sender of the datagram that a socket is handling, or caller of the function. */
 export interface NetlinkSender {
-  /** CAP_NET_ADMIN, now. Asked only where the kernel asks, since finding out may take a system call. */
+  /** Has CAP_NET_ADMIN now. Read only where the kernel checks it, since reading may make a system call. */
   readonly privileged: boolean;
 }
 

@@ -1,5 +1,5 @@
 /**
- * A netlink socket as user space holds it, whatever stands behind it: the in-process pair (src/netlink/pair.ts) or
+ * A netlink socket of user space, with one of two transports: the in-process pair (src/netlink/pair.ts) or
  * AF_UNIX SOCK_SEQPACKET to another process (src/client/seqpacket.ts). The bytes are the same.
  */
 export interface NetlinkSocket {

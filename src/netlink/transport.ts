@@ -49,11 +49,11 @@ export const enum AnswerAt {
   B = 12,
 }
 
-/** Flag of a hello: what it asks is about the network namespace that the connection was made in, not the server's. */
+/** Flag of a hello: the connection is for the network namespace of the client, not for the server's. */
 export const HELLO_OWN_NAMESPACE = 1;
-/** Flag of a control channel's hello: the answer may bring a descriptor of memory that requests can be posted in. */
+/** Flag of a control channel's hello: the answer may come with a descriptor of shared memory for posting requests. */
 export const HELLO_MAILBOX = 2;
-/** Flag of a hello: it brings a NETLINK_ROUTE socket that proves what its sender may do (docs/transport.md, Credentials). */
+/** Flag of a hello: a NETLINK_ROUTE socket comes with it (SCM_RIGHTS), as proof of the sender's capabilities (docs/transport.md, Credentials). */
 export const HELLO_PROOF = 4;
 /** Flag of a data channel's hello: it brings the client's own end, by which Find will know it. */
 export const HELLO_SELF = 8;
@@ -100,8 +100,8 @@ export const enum TransportOp {
    */
   NewLink = 10,
   /**
-   * Describes devices as programs are to see them. Payload: a u32 ifindex each. Answer payload, one record for each that is a
-   * port or a tunnel: u32 ifindex, u32 ifindex of its master (0: none), u32 length, and so many bytes that replace the payload
+   * Describes devices for rtnetlink messages. Payload: u32 ifindexes. Answer payload, one record for each that is a
+   * port or a tunnel: u32 ifindex, u32 ifindex of its master (0: none), u32 length, and as many bytes that replace the payload
    * of its IFLA_LINKINFO, padded to 4 (length 0: the kernel's stays). Socket id: 0.
    */
   Links = 11,
@@ -122,7 +122,7 @@ export const MARKER_BYTES = 4;
 export const REQUEST_MAX = 1 << 20;
 
 /**
- * Where the server listens unless told otherwise: $NOKMOD_SOCKET, /run/nokmod/nokmod.sock for root, else
+ * Path on which the server listens by default: $NOKMOD_SOCKET, /run/nokmod/nokmod.sock for root, else
  * $XDG_RUNTIME_DIR/nokmod.sock, else a name of the user's own in /tmp.
  */
 export function defaultSocketPath(env: NodeJS.ProcessEnv = process.env, uid = process.getuid?.() ?? 0): string {

@@ -58,7 +58,7 @@ const savedState = z.object({
   /** /proc/sys/kernel/random/boot_id: ifindexes are of that boot. */
   boot: z.string(),
   datapaths: z.array(datapath),
-  /** Empty: no limit was ever set. The zone -1 stands for the default (OVS_ZONE_LIMIT_DEFAULT_ZONE). */
+  /** Empty: no limit was ever set. Zone -1 (OVS_ZONE_LIMIT_DEFAULT_ZONE) is the default. */
   zoneLimits: z.array(z.object({ zone: z.int().min(-1).max(0xffff), limit: u32 })),
   timeoutPolicies: z.array(
     z.object({

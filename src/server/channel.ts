@@ -11,7 +11,7 @@ export interface Peer {
   readonly netns: number;
 }
 
-/** One connection, and what its hello made of it. */
+/** One connection, with its kind and privilege as its hello has set them. */
 export class Channel {
   /** undefined until its hello has come. */
   kind: ChannelKind | undefined = undefined;

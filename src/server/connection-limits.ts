@@ -8,7 +8,7 @@ export interface ConnectionLimitOptions {
   readonly total: number;
 }
 
-/** A connection counts as so many if it is about a network namespace of its own, which takes descriptors and memory. */
+/** Count of a connection for a network namespace other than the server's, which takes descriptors and memory. */
 export const NAMESPACE_COST = 32;
 
 /** Share of this process's descriptors that one user may hold, and that all of them may hold together. */
@@ -23,7 +23,7 @@ export function defaultLimits(descriptors: number = descriptorLimit()): Connecti
   return { perUser, total: Math.max(perUser, Math.floor(descriptors / TOTAL_SHARE)) };
 }
 
-/** RLIMIT_NOFILE of this process: what its descriptors are numbered below. */
+/** Soft RLIMIT_NOFILE of this process. */
 function descriptorLimit(): number {
   const [, soft] = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8")) ?? [];
   return soft === undefined ? USER_MIN * USER_SHARE : Number(soft);
@@ -44,7 +44,7 @@ export class ConnectionLimits {
     return this.users.get(uid) ?? 0;
   }
 
-  /** Counts a connection. @returns false where a bound is exceeded; it is counted all the same, until remove() */
+  /** Counts a connection. @returns false where a bound is exceeded; it is counted even so, until remove() */
   add(uid: number, cost = 1): boolean {
     const count = this.countOf(uid) + cost;
     this.users.set(uid, count);
@@ -60,7 +60,7 @@ export class ConnectionLimits {
     this.total -= cost;
   }
 
-  /** Whether so many are over the bound that not even a refusal may be waited for. */
+  /** Whether twice the bound is exceeded: connections are then closed at once, without an answer to their hello. */
   isFlooding(uid: number): boolean {
     return this.countOf(uid) > 2 * this.options.perUser || this.total > 2 * this.options.total;
   }

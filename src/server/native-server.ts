@@ -1,4 +1,4 @@
-import { REQUEST_MAX } from "../netlink/transport.ts";
+import { ANSWER_BYTES, AnswerAt, REQUEST_MAX } from "../netlink/transport.ts";
 
 /** The listening socket and its connections: native/src/seqpacket_server.h. Connections are named by an id each. */
 export interface NativeServer {
@@ -8,7 +8,7 @@ export interface NativeServer {
   queued(id: number): number;
   /** Has drained() called once the client has read everything. */
   watchDrain(id: number): void;
-  /** SO_SNDBUF, or with `force` SO_SNDBUFFORCE. @returns the size that the kernel made of it */
+  /** SO_SNDBUF, or with `force` SO_SNDBUFFORCE. @returns the size that the kernel has set */
   setSendBuffer(id: number, bytes: number, force: boolean): number;
   /** @returns descriptor of the network namespace that the connection was made in, for the caller to close, or a negative errno */
   netns(id: number): number;
@@ -27,15 +27,16 @@ export interface NativeServer {
   close(): void;
 }
 
-/** What the native server calls, on the event loop. */
+/** Callbacks of the native server, on the event loop. */
 export interface NativeHandlers {
   accept(id: number, pid: number, uid: number, gid: number, netns: number): void;
-  /** A packet lies in the input; a `length` above the input's means that it was cut off. @returns length of the answer in the output, 0 = none */
+  /** Handles the packet in the input; a `length` above the input's means that it was truncated. @returns length of the answer in the output, 0 = none */
   packet(id: number, length: number, flags: number): number;
   drained(id: number): void;
   closed(id: number): void;
 }
 
+/** The server of the native addon. */
 export interface SeqpacketAddon {
   SeqpacketServer: new (
     path: string,
@@ -49,15 +50,27 @@ export interface SeqpacketAddon {
 /** Flags of NativeHandlers.packet(): native/src/record.h. */
 export const enum PacketFlag {
   Posted = 1,
-  /** The sender is who sent the hello, and was privileged then: senderPrivileged() tells whether it still is. */
+  /** The sender is the process that sent the hello and was privileged then; senderPrivileged() checks whether it still is. */
   Trusted = 2,
-  /** It brought descriptors for which there was no room. */
+  /** Descriptors that came with it were lost: this process may open no more. */
   Truncated = 4,
 }
 
-/** The buffer that NativeServer.send() sends from. */
+/** The buffer that NativeServer.send() sends from, and that answers are written to. */
 export class Output {
   /** The longest datagram. */
   readonly bytes = new Uint8Array(REQUEST_MAX);
   readonly view = new DataView(this.bytes.buffer);
+
+  /** Writes an answer (docs/transport.md). @returns its length */
+  answer(errno: number, flags = 0, a = 0, b = 0, payload?: Uint8Array): number {
+    const { bytes, view } = this;
+    view.setUint32(AnswerAt.Error, errno, true);
+    view.setUint32(AnswerAt.Flags, flags, true);
+    view.setUint32(AnswerAt.A, a, true);
+    view.setUint32(AnswerAt.B, b, true);
+    if (payload === undefined) return ANSWER_BYTES;
+    bytes.set(payload, ANSWER_BYTES);
+    return ANSWER_BYTES + payload.length;
+  }
 }

@@ -2,24 +2,24 @@ import type { NetlinkSender } from "../netlink/socket-options.ts";
 import type { NativeServer } from "./native-server.ts";
 
 /**
- * The sender of the record that the server is handling; outside of that, an unprivileged one. One for the whole server: the
- * system call that finds a privilege out is made once for each record at most, and only where the privilege is asked for.
+ * Privilege of the sender of the record that the server is handling; between records it is unprivileged. A server has one
+ * RecordSender. The system call that reads the privilege is made at most once for each record, when it is first needed.
  */
 export class RecordSender implements NetlinkSender {
-  /** undefined: the native server has to be asked. */
+  /** undefined: not read yet. */
   private known: boolean | undefined = false;
 
   constructor(private readonly server: () => NativeServer) {}
 
   /**
-   * A record is handled from now on.
-   * @param trusted it came from who sent its connection's hello, who was privileged then
+   * Begins the handling of a record.
+   * @param trusted the process that sent the connection's hello has sent it, and was privileged then
    */
   begin(trusted: boolean): void {
     this.known = trusted ? undefined : false;
   }
 
-  /** A record of which a part has been handled is gone on with. @param privileged what its sender was then */
+  /** Resumes the handling of a record. @param privileged whether its sender was privileged when it was sent */
   resume(privileged: boolean): void {
     this.known = privileged;
   }
@@ -29,7 +29,7 @@ export class RecordSender implements NetlinkSender {
     this.known = false;
   }
 
-  /** The record has been handled. */
+  /** Ends the handling of the record. */
   end(): void {
     this.known = false;
   }

@@ -3,7 +3,7 @@ import { EIO } from "../uapi/errno.ts";
 import type { RecordSender } from "./record-sender.ts";
 import type { ServerSocket } from "./server-socket.ts";
 
-/** Default of the milliseconds in a slice: a batch of ovs-vswitchd's fits in, and packets hardly wait. */
+/** Default of the milliseconds in a slice: long enough for a batch of ovs-vswitchd, short enough that packets hardly wait. */
 const SLICE = 1;
 
 /** A datagram of which messages are still to be executed. */
@@ -21,11 +21,11 @@ interface Send {
 }
 
 /**
- * Executes what clients send, a slice at a time: a datagram whose messages take longer goes on in later turns of the event
- * loop, in turn with those of others. Datagrams to one socket keep their order.
+ * Executes the datagrams of clients in slices: a datagram whose messages take longer than a slice continues in later turns
+ * of the event loop, alternating with those of other sockets. Datagrams to one socket keep their order.
  */
 export class SendQueue {
-  /** By socket, the first of which is under way. */
+  /** Datagrams by socket; the first of each is being executed. */
   private readonly waiting = new Map<ServerSocket, Send[]>();
   private readonly afterwards = new Map<ServerSocket, () => void>();
   private next: NodeJS.Immediate | undefined;
@@ -42,17 +42,17 @@ export class SendQueue {
     private readonly slice = SLICE,
   ) {}
 
-  /** A datagram to the socket is not executed to its end. */
+  /** Whether a datagram to the socket has not been executed completely. */
   isBusy(socket: ServerSocket): boolean {
     return this.waiting.has(socket);
   }
 
   /**
-   * Executes a datagram, or begins to.
-   * @param input holds it between `start` and `end`; only lent
+   * Executes a datagram, or its first slice.
+   * @param input has it between `start` and `end`, during the call only
    * @param receiveLength size of the client's receive buffer; 0: as before
    * @param done called with an errno or 0, if that is later than this call
-   * @returns an errno, 0, or undefined: it takes longer, or waits for one before it
+   * @returns an errno or 0; undefined: it is not finished, or waits for an earlier datagram
    */
   send(
     socket: ServerSocket,
@@ -79,13 +79,13 @@ export class SendQueue {
     return undefined;
   }
 
-  /** Calls a function once all that waits for the socket has been executed. */
+  /** Calls a function once all datagrams to the socket have been executed. */
   whenIdle(socket: ServerSocket, action: () => void): void {
     if (this.isBusy(socket)) this.afterwards.set(socket, action);
     else action();
   }
 
-  /** Executes all that waits. */
+  /** Executes all datagrams to their ends. */
   finish(): void {
     clearImmediate(this.next);
     while (this.waiting.size > 0) this.goOn(Number.POSITIVE_INFINITY);
@@ -97,7 +97,7 @@ export class SendQueue {
     if (this.waiting.size > 0) this.next = setImmediate(() => this.turn());
   }
 
-  /** Goes on with the socket that has waited longest. */
+  /** Executes a slice for the socket that has waited longest. */
   private goOn(deadline: number): void {
     const [[socket, queue]] = this.waiting;
     const [item] = queue;

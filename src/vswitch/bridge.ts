@@ -2,74 +2,33 @@
  * The built-in userspace: one bridge over one datapath. It answers upcalls by translating OpenFlow tables into datapath
  * flows and keeps those flows as the tables are, by netlink messages only.
  */
-import { formatActions } from "../client/format/index.ts";
 import { OvsClient } from "../client/ovs/index.ts";
-import type { SocketOpener } from "../client/requester.ts";
-import { type Clock, systemClock } from "../core/clock.ts";
+import { systemClock } from "../core/clock.ts";
 import { Errno, NokmodError } from "../core/errors.ts";
 import { MessageWriter } from "../netlink/writer.ts";
 import { EEXIST, ENODEV } from "../uapi/errno.ts";
 import * as ovs from "../uapi/openvswitch.ts";
 import type { BridgeHooks, BridgeStatistics, FlowEvent, PacketIn, UpcallEvent } from "./events.ts";
-import { FLOW_WORDS, Flow, FlowAt, Match, OFPP_NONE } from "./flow.ts";
+import { Flow, OFPP_NONE } from "./flow.ts";
 import { type MacEntry, MacTable } from "./mac-table.ts";
 import { ODPP_NONE, writeMetadata } from "./odp/key.ts";
-import { DEFAULT_PRIORITY, type FlowFilter, type OfpFlow } from "./ofctl/flow.ts";
+import type { FlowFilter, OfpFlow } from "./ofctl/flow.ts";
 import { formatOfpFlow } from "./ofctl/format/flow.ts";
-import { formatOfpMatch } from "./ofctl/format/match.ts";
 import { parseOfpFilter, parseOfpFlow, parseOfpMatch } from "./ofctl/parse/flow.ts";
 import { type PortNames, reservedPort } from "./ofctl/ports.ts";
+import type { VSwitchOptions } from "./options.ts";
 import { BridgePorts, type PortConfig, type PortSettings } from "./ports.ts";
 import { RecircTable } from "./recirc.ts";
 import { Revalidator } from "./revalidator.ts";
-import { type Scheduler, systemScheduler } from "./scheduler.ts";
+import { systemScheduler } from "./scheduler.ts";
+import { selectRules } from "./select-rules.ts";
 import type { BridgeState } from "./state.ts";
 import { FlowTables, OfpRule } from "./tables.ts";
+import { type Trace, traceFlow } from "./trace.ts";
 import { UkeyTable } from "./ukey.ts";
 import { UpcallHandler } from "./upcall-handler.ts";
 import { encodeUserdata } from "./userdata.ts";
 import type { XPort } from "./xlate/context.ts";
-import { xlate } from "./xlate/xlate.ts";
-
-/** Settings of a bridge. */
-export interface VSwitchOptions {
-  /** Where netlink sockets come from. */
-  readonly opener: SocketOpener;
-  /** Name of the bridge: of the datapath and its local port. */
-  readonly name: string;
-  /** The clock that the datapath's `used` times count by. Default: the machine's. */
-  readonly clock?: Clock;
-  /** Default: the event loop's timers. */
-  readonly scheduler?: Scheduler;
-  /** Ports to attach, by name or with their settings. */
-  readonly ports?: readonly (string | PortConfig)[];
-  /** Flows in ovs-ofctl syntax. */
-  readonly flows?: readonly string[];
-  /** `vport`: an upcall socket for each port; a number: that many handlers, chosen by CPU. Default `vport`. */
-  readonly dispatch?: "vport" | number;
-  /** Milliseconds between revalidations. Default 500. */
-  readonly revalidateMs?: number;
-  /** Milliseconds without a packet after which a datapath flow is removed. Default 10 000. */
-  readonly maxIdleMs?: number;
-  /** Most datapath flows. Default 200 000. */
-  readonly flowLimit?: number;
-  /** Milliseconds after which a learned address is forgotten. Default 300 000. */
-  readonly macAgingMs?: number;
-  /** VSwitch.onFault from the start. */
-  readonly onFault?: BridgeHooks["onFault"];
-}
-
-/** One translation, as `ovs-appctl ofproto/trace` shows it. */
-export interface Trace {
-  /** The megaflow's match in ovs-ofctl syntax. */
-  readonly megaflow: string;
-  /** Datapath actions in ovs-dpctl syntax. */
-  readonly actions: string;
-  /** The rules that matched, in ovs-ofctl syntax. */
-  readonly rules: string[];
-  /** Why translation failed, else null. */
-  readonly error: string | null;
-}
 
 /** A bridge: its ports, its OpenFlow tables, and the datapath flows made from them. */
 export class VSwitch implements BridgeHooks {
@@ -252,25 +211,10 @@ export class VSwitch implements BridgeHooks {
   delFlows(filter: string | FlowFilter = "", options: { strict?: boolean } = {}): number {
     const wanted = typeof filter === "string" ? parseOfpFilter(filter, this.portNames) : filter;
     let count = 0;
-    for (const rule of this.select(wanted, options.strict ?? false)) if (this.state.tables.remove(rule)) count++;
+    for (const rule of selectRules(this.state.tables, wanted, options.strict ?? false))
+      if (this.state.tables.remove(rule)) count++;
     if (count > 0) this.revalidator.schedule();
     return count;
-  }
-
-  private select(filter: FlowFilter, strict: boolean): OfpRule[] {
-    const found: OfpRule[] = [];
-    for (const rule of this.state.tables) {
-      const { spec } = rule;
-      if (filter.table !== null && spec.table !== filter.table) continue;
-      if (((spec.cookie ^ filter.cookie) & filter.cookieMask) !== 0n) continue;
-      if (filter.outPort !== null && !spec.actions.some((a) => a.type === "output" && a.port === filter.outPort))
-        continue;
-      if (strict) {
-        if (spec.priority !== (filter.priority ?? DEFAULT_PRIORITY) || !spec.match.equals(filter.match)) continue;
-      } else if (!isWithin(spec.match, filter.match)) continue;
-      found.push(rule);
-    }
-    return found;
   }
 
   /** Flows with their counters, as `ovs-ofctl dump-flows` writes them. @throws OfpError */
@@ -293,7 +237,7 @@ export class VSwitch implements BridgeHooks {
   flows(filter = ""): OfpRule[] {
     const wanted = parseOfpFilter(filter, this.portNames);
     this.revalidate();
-    return this.select(wanted, false);
+    return selectRules(this.state.tables, wanted, false);
   }
 
   /** Addresses that NORMAL has learned. */
@@ -307,18 +251,7 @@ export class VSwitch implements BridgeHooks {
    * @throws OfpError
    */
   trace(packet: string): Trace {
-    const flow = new Flow(parseOfpMatch(packet, this.portNames).key);
-    flow.put8(FlowAt.IS_ETH, 1);
-    if (flow.u16(FlowAt.VLAN0_TCI)) flow.put16(FlowAt.VLAN0_TPID, 0x8100);
-    const result = xlate(this.state.context, flow);
-    const key = new Flow(flow);
-    for (let i = 0; i < FLOW_WORDS; i++) key.words[i] &= result.wildcards.words[i];
-    return {
-      megaflow: formatOfpMatch(new Match(key, result.wildcards)),
-      actions: formatActions(result.actions),
-      rules: result.rules.map((rule) => formatOfpFlow(rule.spec, null)),
-      error: result.error,
-    };
+    return traceFlow(this.state.context, parseOfpMatch(packet, this.portNames).key);
   }
 
   /**
@@ -357,14 +290,4 @@ export class VSwitch implements BridgeHooks {
     for (const ukey of [...this.state.ukeys.values()]) this.revalidator.deleteFlow(ukey, "flushed");
     this.client.flushFlows(this.datapath);
   }
-}
-
-/** Whether everything that `match` matches is matched by `outer` too. */
-function isWithin(match: Match, outer: Match): boolean {
-  for (let i = 0; i < FLOW_WORDS; i++) {
-    const mask = outer.mask.words[i];
-    if (mask & ~match.mask.words[i]) return false;
-    if ((match.key.words[i] ^ outer.key.words[i]) & mask) return false;
-  }
-  return true;
 }

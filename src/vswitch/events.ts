@@ -56,7 +56,7 @@ export interface PacketIn {
 export interface BridgeStatistics {
   /** Upcalls received. */
   upcalls: number;
-  /** ENOBUFS reports of upcall sockets: each stands for one or more lost upcalls. */
+  /** ENOBUFS errors of upcall sockets; each means one or more lost upcalls. */
   lost: number;
   flowsPut: number;
   /** Flow puts that failed, EEXIST included: another packet of the batch had put a flow that covers this one. */

@@ -1,11 +1,11 @@
 /**
- * The slow path: sets ARP, ICMP and ND fields, which the datapath cannot, on the packet in user space, and hands the other
+ * The slow path: sets ARP, ICMP and ND fields, which the datapath cannot, on the packet in user space, and gives the other
  * actions to the datapath. Other set, push and pop actions may run before or after that; actions that send may not.
  */
 import { AttributeReader } from "../netlink/reader.ts";
 import * as ovs from "../uapi/openvswitch.ts";
 
-/** Hands a packet and actions to the datapath. */
+/** Executes actions on a packet in the datapath. */
 type Run = (packet: Uint8Array, actions: Uint8Array) => void;
 
 const HELPED: ReadonlySet<number> = new Set([

@@ -21,7 +21,7 @@ export class MacTable {
     private readonly clock: Clock,
     /** Milliseconds after which an address that was not seen is forgotten. */
     readonly agingMs = 300_000,
-    /** Most entries; the one unseen for longest is forgotten first. */
+    /** Most entries; when it is full, the entry that was seen least recently is removed. */
     readonly maxEntries = 8192,
   ) {}
 

@@ -1,4 +1,4 @@
-/** Frozen state by recirc_id: how the translation of a recirculated packet goes on. */
+/** Frozen state by recirc_id: where the translation of a recirculated packet continues. */
 import type { Action } from "./ofctl/actions.ts";
 
 /** State of a translation at a recirculation. */

@@ -13,7 +13,7 @@ import { ufidKey } from "./ufid.ts";
 import { flowEvent, type Ukey } from "./ukey.ts";
 import { xlate } from "./xlate/xlate.ts";
 
-/** A pass beside other work gives way after this many milliseconds; the clock is read once every so many flows. */
+/** Milliseconds of a slice of a pass; and flows between two readings of the clock. */
 const SLICE_MS = 1;
 const SLICE_FLOWS = 16;
 /** After a periodic pass the next one waits for this multiple of the time that it took. */
@@ -21,7 +21,7 @@ const REST_FACTOR = 4;
 /** Idle milliseconds that a flow may have when there are nearly too many. */
 const OVERLOAD_IDLE_MS = 100;
 const OVERLOAD = 0.9;
-/** What a dump leaves out: the bridge knows it. */
+/** Attributes that a dump leaves out, since the bridge has them. */
 const TERSE = ovs.OVS_UFID_F_OMIT_KEY | ovs.OVS_UFID_F_OMIT_MASK | ovs.OVS_UFID_F_OMIT_ACTIONS;
 
 export class Revalidator {
@@ -214,7 +214,7 @@ export class Revalidator {
   }
 }
 
-/** Says when a pass has run long enough without giving way. */
+/** Measures a slice of a pass. */
 class TimeSlice {
   private steps = 0;
   private over = false;
@@ -224,11 +224,11 @@ class TimeSlice {
     this.since = clock.monotonic();
   }
 
-  /** Asked after each step; the next slice begins when the pass goes on. */
+  /** Called after each step. @returns whether the slice is over; the next slice begins with the next step */
   isOver(): boolean {
     if (++this.steps % SLICE_FLOWS !== 0) return false;
     const now = this.clock.monotonic();
-    // After a slice the time that others took counts for nothing.
+    // The time between two slices does not count.
     if (this.over) this.since = now;
     this.over = now - this.since > SLICE_MS;
     return this.over;

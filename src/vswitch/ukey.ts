@@ -109,7 +109,7 @@ export class UkeyTable {
     return true;
   }
 
-  /** Actions of the datapath flow: those of the translation, or for the slow path one that sends every packet up. */
+  /** Actions of the datapath flow: those of the translation, or for the slow path a userspace action for every packet. */
   datapathActions(flow: Flow, result: XlateResult): Uint8Array {
     if (!result.slow) return this.actions.intern(result.actions);
     const writer = new MessageWriter(64);
@@ -146,7 +146,7 @@ class ByteInterner {
 
   /** A copy of `value`, the same object for the same bytes. */
   intern(value: Uint8Array): Uint8Array {
-    // One flow is often as the one before; comparing is faster than hashing.
+    // Consecutive flows often have equal bytes; comparing is faster than hashing.
     if (Buffer.compare(value, this.last) === 0) return this.last;
     const id = Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("latin1");
     let found = this.known.get(id);

@@ -44,7 +44,7 @@ class DemoFailure extends NokmodError {
 /** Prints a request of a switch that the datapath has refused, or a fault of the program. */
 const reportFault = (what: string, error: unknown): void => console.error(`${what}: ${error}`);
 
-/** Runs in a network namespace of its own, which is the switch's: lays out the hosts, sends, shows, and takes it down. */
+/** Runs the walk-through in the caller's network namespace, which is the switch's: makes hosts, sends traffic, prints. */
 export async function walkThrough(): Promise<void> {
   setEngineFlags();
   await warmUp(reportFault);
@@ -74,7 +74,7 @@ export async function walkThrough(): Promise<void> {
 
     heading("ping from port 1");
     const ping = await client.execute("ping", "-c", "3", "-i", "0.2", "-W", "2", SERVER_IP);
-    story.tell();
+    story.print();
     print(indent(ping.stdout.trim()));
     demand(ping.status === 0, "ping got no answers");
     connections(nokmod, "icmp");
@@ -83,7 +83,7 @@ export async function walkThrough(): Promise<void> {
     const web = await serve(server, HTTP_SERVER, String(HTTP_PORT));
     const page = await client.execute("curl", "-sS", "--max-time", "5", `http://${SERVER_IP}:${HTTP_PORT}/`);
     web.kill();
-    story.tell();
+    story.print();
     print(`  server says: ${paint("green", page.stdout.trim() || page.stderr.trim())}`);
     demand(POOL.test(/from ([\d.]+)/.exec(page.stdout)?.[1] ?? ""), "the server did not see an address of the pool");
     connections(nokmod, "tcp");
@@ -92,7 +92,7 @@ export async function walkThrough(): Promise<void> {
     const echo = await serve(server, UDP_SERVER, String(UDP_PORT));
     const answer = await client.execute(process.execPath, "-e", UDP_CLIENT, SERVER_IP, String(UDP_PORT));
     echo.kill();
-    story.tell();
+    story.print();
     print(`  server says: ${paint("green", answer.stdout.trim() || answer.stderr.trim())}`);
     demand(POOL.test(/from ([\d.]+)/.exec(answer.stdout)?.[1] ?? ""), "the UDP answer did not come");
     connections(nokmod, "udp");
@@ -101,7 +101,7 @@ export async function walkThrough(): Promise<void> {
     const private_ = await serve(client, HTTP_SERVER, String(HTTP_PORT));
     const refused = await server.execute("curl", "-sS", "--max-time", "2", `http://${CLIENT_IP}:${HTTP_PORT}/`);
     private_.kill();
-    story.tell();
+    story.print();
     print(`  ${paint("green", refused.stderr.trim())}`);
     demand(refused.status !== 0, "the connection from port 2 came through");
 
@@ -127,10 +127,10 @@ export async function walkThrough(): Promise<void> {
   }
 }
 
-/** Collects what came up and what was put, to be told once the traffic is over, with what the flows counted. */
+/** Collects upcalls and flow puts, and prints them when the traffic is over, with the packet counts of the flows. */
 class Story {
   private readonly lines: string[] = [];
-  /** The switch puts the flow before it tells of the upcall; the story has the cause first. */
+  /** Flows of the upcall that is not reported yet: onFlowPut is called before onUpcall, and the upcall is printed first. */
   private readonly flows: string[] = [];
   private readonly counted = new Map<string, number>();
   private readonly ovs: OvsClient;
@@ -159,9 +159,9 @@ class Story {
     );
   }
 
-  /** Tells what happened since the last time. */
-  tell(): void {
-    if (this.lines.length === 0) print(`  ${paint("dim", "no upcall: all packets matched flows that are there")}`);
+  /** Prints the upcalls, flow puts and hits since the last call. */
+  print(): void {
+    if (this.lines.length === 0) print(`  ${paint("dim", "no upcall: all packets matched flows of the datapath")}`);
     for (const line of this.lines.splice(0)) print(line);
     for (const { key, mask, packets, bytes } of this.ovs.flows(this.bridge.datapath)) {
       if (key === null) continue;

@@ -264,7 +264,7 @@ export function formatKey(key: Uint8Array, mask?: Uint8Array | null, options: Fo
     if (!wildcarded || (options.verbose && attribute !== "IPV6_EXTHDRS")) {
       shown.push(attributeText(attribute, value, part, options));
     } else if (attribute === "ETHERNET") {
-      // That there is an Ethernet header is matched all the same.
+      // The presence of an Ethernet header is matched even so.
       shown.push("eth()");
     }
   }

@@ -29,7 +29,7 @@ export interface DatapathOptions {
   readonly userFeatures?: number;
   readonly masksCacheSize?: number;
   readonly perCpuPids?: readonly number[];
-  /** Interface index wanted for the local port. */
+  /** Interface index that the local port is to get. */
   readonly ifindex?: number;
 }
 

@@ -53,7 +53,7 @@ export interface FlowChanges {
 
 /**
  * Reads OVS_FLOW_ATTR_*. Written out, not by the table: the built-in switch dumps up to 200 000 flows each half second,
- * and key, mask and actions are wanted as bytes.
+ * and key, mask and actions stay bytes.
  */
 export function decodeFlow(message: GenlMessage): FlowInfo {
   let ufid: Uint8Array | null = null;

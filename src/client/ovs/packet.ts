@@ -111,7 +111,7 @@ export function writeExecute(w: MessageWriter, spec: ExecuteSpec): void {
 
 /** A netlink socket that the datapath sends upcalls to. */
 export class UpcallSocket {
-  /** Reports of the socket that it was full (ENOBUFS): each stands for one or more lost upcalls. */
+  /** ENOBUFS errors of the socket; each means one or more lost upcalls. */
   lost = 0;
 
   constructor(

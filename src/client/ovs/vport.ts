@@ -53,7 +53,7 @@ export interface VportOptions {
   readonly tunnelPort?: number;
   /** VXLAN with the group policy extension. */
   readonly gbp?: boolean;
-  /** Interface index wanted for the device of an internal port. */
+  /** Interface index that the device of an internal port is to get. */
   readonly ifindex?: number;
 }
 

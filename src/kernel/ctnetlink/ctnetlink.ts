@@ -64,7 +64,7 @@ export class Ctnetlink implements NetlinkProtocol {
   private readonly expectations: Expectations;
   private readonly timeouts: TimeoutRequests;
   private readonly events: CtnetlinkEvents;
-  /** Called after each datagram: what it changed must not outlive the clock's reading. */
+  /** Called after each datagram, to end the turn: the next datagram reads the clock anew. */
   onDatagram: (() => void) | undefined = undefined;
   /** A timeout policy was put or deleted. */
   onConfigured: (() => void) | undefined = undefined;

@@ -33,7 +33,7 @@ export class Expectations {
     }
   }
 
-  /** IPCTNL_MSG_EXP_NEW: makes an expectation, or gives one that is there more time (spec/ctnetlink N-121). */
+  /** IPCTNL_MSG_EXP_NEW: creates an expectation, or refreshes the timeout of an existing one (spec/ctnetlink N-121). */
   private newExpectation(request: NfRequest): void {
     const { attributes, family, message } = request;
     const { conntrack } = this;

@@ -17,7 +17,7 @@ const ZONE_LIMIT_SIZE = 12;
 const MAX_REPLY = 8192 - 320;
 const BUCKETS = 512;
 
-/** The ovs_ct_limit family (spec/families section 12). `configured` hears of limits set and deleted. */
+/** The ovs_ct_limit family (spec/families section 12). `configured` is called after limits are set or deleted. */
 export function ctLimitFamily(limits: ZoneLimits, configured: () => void): GenlFamily {
   return {
     name: ovs.OVS_CT_LIMIT_FAMILY,

@@ -41,7 +41,7 @@ export function datapathFamily(datapaths: Datapaths, processors: number, tcSkbEx
         ifindex,
       );
     } catch (error) {
-      // A program from before user features is about to reuse what is there (spec/families F-096).
+      // A program from before user features is about to reuse the datapath (spec/families F-096).
       if (error instanceof Errno && error.errno === EEXIST && request.version < ovs.OVS_DP_VER_FEATURES) {
         const existing = find(request);
         if (existing !== undefined) existing.userFeatures = 0;

@@ -80,7 +80,7 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
     const flow = findFlow(flows, ufid);
     if (program !== undefined) flows.setProgram(flow, program);
     const notify = request.mustNotify;
-    // The message tells the statistics from before they are cleared (spec/families F-243).
+    // The message has the statistics from before they are cleared (spec/families F-243).
     if (notify) answer(request, ovs.OVS_FLOW_CMD_SET, flows, flow);
     if (attrs.has(ovs.OVS_FLOW_ATTR_CLEAR)) flows.clearStats(flow);
     if (notify) request.notify();
@@ -203,7 +203,7 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
     writer.endNest(nest);
   }
 
-  /** All flows by index: what changes meanwhile may be missed or shown twice (spec/families F-260 to F-265). */
+  /** All flows by index: flows that change between datagrams may be missed or shown twice (spec/families F-260 to F-265). */
   class FlowDump extends OvsDump {
     private readonly ifindex: number;
     private readonly request: Uint8Array;

@@ -12,7 +12,7 @@ import * as ovs from "../../uapi/openvswitch.ts";
 import type { GenlFamily, GenlRequest } from "../genl-family.ts";
 import { beginOvs, dpIfindex, OVS_HEADER_SIZE } from "../ovs-header.ts";
 
-/** The ovs_meter family (spec/families section 11). `configured` hears of meters set and deleted. */
+/** The ovs_meter family (spec/families section 11). `configured` is called after a meter is set or deleted. */
 export function meterFamily(datapaths: Datapaths, configured: () => void): GenlFamily {
   const bandTable = bandAttributes.table();
 

@@ -20,7 +20,7 @@ const PACKETS = 1;
 const MAX_ATTRIBUTES = 0xffff;
 /** Attributes beside DATA, IIFINDEX and USER_COOKIE. */
 const META = 56;
-/** Rate of what no SAMPLE encloses (spec/actions A-246). */
+/** Rate of a psample action outside of SAMPLE (spec/actions A-246). */
 const ALWAYS = 0xffff_ffff;
 
 /**
@@ -49,7 +49,7 @@ export class Psample {
     });
   }
 
-  /** Sends one sample if somebody listens (PsampleSink). */
+  /** Sends one sample if the group has members (PsampleSink). */
   send(packet: Packet, group: number, cookie: Uint8Array, inIfindex: number, tunnel: Int32Array | undefined): void {
     const { writer, family, genl } = this;
     const destination = family.firstGroup + PACKETS;
@@ -78,7 +78,7 @@ export class Psample {
     genl.bus.multicast(NETLINK_GENERIC, destination, writer.bytes.subarray(0, writer.length));
   }
 
-  /** PSAMPLE_ATTR_TUNNEL: the numbers inside are OVS_TUNNEL_KEY_ATTR_*'s; VXLAN options are not told. */
+  /** PSAMPLE_ATTR_TUNNEL: the numbers inside are OVS_TUNNEL_KEY_ATTR_*'s; VXLAN options are left out. */
   private putTunnel(tunnel: Int32Array): void {
     const { writer, words } = this;
     words.set(tunnel);

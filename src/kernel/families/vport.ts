@@ -160,8 +160,7 @@ export function vportFamily(datapaths: Datapaths, kernel: KernelProfile): GenlFa
 }
 
 /**
- * OVS_VPORT_ATTR_OPTIONS of a new tunnel port, read as liberally as the module does: what it does not look for may be
- * there (spec/families F-137, F-138, F-162).
+ * OVS_VPORT_ATTR_OPTIONS of a new tunnel port, read as liberally as the module does: other attributes are allowed (spec/families F-137, F-138, F-162).
  * @throws Errno EINVAL, ERANGE
  */
 function tunnelOptions({ attrs, view }: GenlRequest, { hasGbp }: TunnelVport): TunnelOptions {

@@ -15,7 +15,7 @@ export function toJson(value: unknown): Json {
 
 /**
  * What decode() gives, as one line of text: `KEY(IN_PORT=1, ETHERTYPE=2048), ACTIONS[OUTPUT=2]`.
- * Flags stand as their name alone.
+ * A flag is written as its name without a value.
  */
 export function toText(value: unknown): string {
   return text(toJson(value), true);

@@ -49,7 +49,7 @@ export class AttributeSet<D extends Definitions> implements AnyAttributeSet {
   }
 
   /**
-   * Checks one level as __nla_parse() does and notes where each attribute stands (spec/families F-037 to F-049).
+   * Checks one level as __nla_parse() does and notes the position of each attribute (spec/families F-037 to F-049).
    * @param base position of the nlmsghdr, for extended acks
    * @param strict NL_VALIDATE_STRICT instead of NL_VALIDATE_LIBERAL
    * @throws Errno EINVAL or ERANGE; what broke the rule is noted in `extack`
@@ -85,8 +85,8 @@ export class AttributeSet<D extends Definitions> implements AnyAttributeSet {
   /**
    * Reads all attributes of a level; of a repeated one the last. Never throws. An ordered set gives a list of objects
    * with one attribute each.
-   * @param knownOnly leave unknown and too short attributes out, so that the value is of its type; else a too short one
-   * appears as bytes under its name, an unknown one as bytes under `#number`, for printing
+   * @param knownOnly leave out unknown attributes and those that are too short, so that every value has its type. Else, for
+   * printing, an attribute that is too short appears as bytes under its name, and an unknown attribute as bytes under `#number`
    */
   decode(view: DataView, start: number, end: number, knownOnly = false, depth = 0): Values<D> {
     const list: Record<string, unknown>[] = [];

@@ -240,7 +240,7 @@ function lse(flow: Flow, index: number): number {
   return flow.u32(FlowAt.MPLS + 4 * index);
 }
 
-/** Puts a tag in front; a third one falls out of what the key holds. */
+/** Puts a tag in front; a third tag is not in the key any more. */
 export function flowPushVlan(flow: Flow, tpid: number, tci: number, wc: Flow | null): void {
   wc?.fill(FlowAt.VLAN0_TPID, 4 * flow.vlanCount, 0xff);
   flow.bytes.copyWithin(FlowAt.VLAN1_TPID, FlowAt.VLAN0_TPID, FlowAt.VLAN0_TPID + 4);

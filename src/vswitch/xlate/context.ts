@@ -1,7 +1,8 @@
-/** What a translation is given and what it gives. */
+/** Input and result of a translation. */
 import type { MessageWriter } from "../../netlink/writer.ts";
 import type { Flow } from "../flow.ts";
 import type { MacTable } from "../mac-table.ts";
+import type { Action } from "../ofctl/actions.ts";
 import type { RecircTable } from "../recirc.ts";
 import type { FlowTables, OfpRule } from "../tables.ts";
 import type { UserspaceReason } from "../userdata.ts";
@@ -56,13 +57,13 @@ export interface XlateResult {
   readonly learned: readonly Learned[];
   /** recirc_id values that the actions name. */
   readonly recircIds: readonly number[];
-  /** The datapath cannot do these actions alone: its flow sends every packet up. */
+  /** The datapath cannot do these actions alone: its flow sends every packet to user space. */
   readonly slow: boolean;
   /** Why translation failed and everything is dropped, else null. */
   readonly error: string | null;
 }
 
-/** A translation under way, as the actions in files of their own see it. */
+/** State of a running translation, for the actions that have files of their own. */
 export interface XlateState {
   readonly context: XlateContext;
   /** The packet as the actions translated so far want it. */
@@ -73,6 +74,32 @@ export interface XlateState {
   readonly learned: Learned[];
   /** Values of push() for pop(). */
   readonly stack: Uint8Array[];
+  /** The flow that is translated. */
+  readonly original: Flow;
+  /** The packet as the actions written so far leave it. */
+  readonly base: Flow;
+  /** Table and rule whose actions run. */
+  readonly table: number;
+  readonly rule: OfpRule | null;
+  /** The packet has been through ct() in this translation. */
+  conntracked: boolean;
+  /** The rest of the actions is collected, to be run after recirculation. */
+  readonly freezing: boolean;
+  /** Set by exit and by a failed dec_ttl: no further action runs. */
+  exiting: boolean;
+  /** The last MPLS label was popped: the header below it has not been read yet. */
+  wasMpls: boolean;
+  /** Runs the actions of the rule that matches in a table. @param port input port to look up with; null: the packet's */
+  lookup(table: number, port: number | null): void;
+  /** Runs a list of actions until it ends, exits or freezes. */
+  runActions(actions: readonly Action[]): void;
+  runAction(action: Action): void;
+  /** Writes the set, push and pop actions that turn `base` into `flow`. */
+  commit(): void;
   /** Commits what was set, and outputs to an OpenFlow port. */
   outputTo(port: number): void;
+  /** Writes RECIRC with an id whose frozen state continues in `table`, or with `actions`. */
+  recirculate(actions: Action[] | null, table: number): void;
+  /** Recirculates with the actions collected while `freezing`. */
+  freeze(table: number): void;
 }

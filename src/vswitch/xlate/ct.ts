@@ -1,9 +1,12 @@
-/** Writes OVS_ACTION_ATTR_CT. */
+/** Translates ct(…) into OVS_ACTION_ATTR_CT and recirculation. */
 import type { MessageWriter } from "../../netlink/writer.ts";
 import { NOKMOD_NAT_ATTR_DST_ZONE, NOKMOD_NAT_ATTR_REVERSE, NOKMOD_NAT_ATTR_SRC_ZONE } from "../../uapi/nokmod.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
+import { bytesToBigint } from "../bigint.ts";
 import { type Flow, FlowAt } from "../flow.ts";
 import type { NatSpec, OfpCtAction } from "../ofctl/actions.ts";
+import { fillSubfield, getSubfield } from "../subfield.ts";
+import type { XlateState } from "./context.ts";
 
 /** NEW | RELATED | DESTROY | MARK | LABEL: what ovs-vswitchd asks for with every commit (spec/ctnetlink N-108). */
 const CT_EVENTMASK = 0x487;
@@ -12,14 +15,7 @@ const CT_EVENTMASK = 0x487;
  * Writes a ct action. @param flow its ct_mark and ct_label are set where the mask in `wc` has bits
  * @param eventmask whether the datapath takes OVS_CT_ATTR_EVENTMASK
  */
-export function writeCt(
-  writer: MessageWriter,
-  ct: OfpCtAction,
-  zone: number,
-  flow: Flow,
-  wc: Flow,
-  eventmask: boolean,
-): void {
+function writeCt(writer: MessageWriter, ct: OfpCtAction, zone: number, flow: Flow, wc: Flow, eventmask: boolean): void {
   const nest = writer.nest(ovs.OVS_ACTION_ATTR_CT);
   if (ct.commit) {
     writer.flag(ct.force ? ovs.OVS_CT_ATTR_FORCE_COMMIT : ovs.OVS_CT_ATTR_COMMIT);
@@ -66,4 +62,33 @@ function writeNat(writer: MessageWriter, nat: NatSpec): void {
     }
   } else if (nat.reverse) writer.flag(NOKMOD_NAT_ATTR_REVERSE);
   writer.endNest(nest);
+}
+
+/** Translates ct(…): its exec() list, the datapath's ct action, and recirculation where it has a table. */
+export function translateCt(state: XlateState, ct: OfpCtAction): void {
+  const { flow, wc, writer } = state;
+  if (!flow.isIp) return;
+  state.commit();
+  // With these bits clear, the mask has exactly the bits that exec() sets.
+  const markMask = wc.u32(FlowAt.CT_MARK);
+  const labelMask = wc.bytes.slice(FlowAt.CT_LABEL, FlowAt.CT_LABEL + 16);
+  wc.fill(FlowAt.CT_MARK, 4, 0);
+  wc.fill(FlowAt.CT_LABEL, 16, 0);
+  for (const action of ct.exec) state.runAction(action);
+  let zone: number;
+  if (typeof ct.zone === "number") zone = ct.zone;
+  else {
+    fillSubfield(wc, ct.zone);
+    zone = Number(bytesToBigint(getSubfield(flow, ct.zone)));
+  }
+  writeCt(writer, ct, zone, flow, wc, state.context.ctEventmask !== false);
+  wc.put32(FlowAt.CT_MARK, markMask);
+  wc.bytes.set(labelMask, FlowAt.CT_LABEL);
+  if (ct.table !== null) {
+    state.conntracked = true;
+    state.recirculate(null, ct.table);
+  }
+  flow.clearConntrack();
+  state.base.clearConntrack();
+  state.conntracked = false;
 }

@@ -6,29 +6,18 @@ import { NokmodError } from "../../core/errors.ts";
 import { MessageWriter } from "../../netlink/writer.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
 import { bytesToBigint } from "../bigint.ts";
-import {
-  Flow,
-  FlowAt,
-  isMplsType,
-  OFPP_ALL,
-  OFPP_CONTROLLER,
-  OFPP_FLOOD,
-  OFPP_IN_PORT,
-  OFPP_NONE,
-  OFPP_NORMAL,
-  OFPP_TABLE,
-} from "../flow.ts";
-import { type Action, OFPR_ACTION, OFPR_INVALID_TTL, type OfpCtAction } from "../ofctl/actions.ts";
+import { Flow, FlowAt, isMplsType } from "../flow.ts";
+import { type Action, OFPR_INVALID_TTL } from "../ofctl/actions.ts";
 import type { FrozenState } from "../recirc.ts";
 import { fillSubfield, getSubfield } from "../subfield.ts";
 import type { OfpRule } from "../tables.ts";
-import type { UserspaceReason } from "../userdata.ts";
-import { needsHeader, reversible } from "./action-traits.ts";
+import { needsHeader } from "./action-traits.ts";
 import { commit, flowPopMpls, flowPushMpls } from "./commit.ts";
 import type { Learned, XlateContext, XlateResult, XlateState } from "./context.ts";
-import { writeCt } from "./ct.ts";
-import { putField, runFieldAction } from "./field-actions.ts";
-import { normal } from "./normal.ts";
+import { translateCt } from "./ct.ts";
+import { runFieldAction } from "./field-actions.ts";
+import { translateCheckPacketLarger, translateClone } from "./nested.ts";
+import { controller, output, outputTruncated } from "./output.ts";
 import { finishWildcards, setInitialWildcards } from "./wildcards.ts";
 
 /** Depth of nested resubmits, and resubmits of one translation (ovs-vswitchd has the same bounds). */
@@ -51,35 +40,35 @@ class TranslationFailed extends NokmodError {
   }
 }
 
-// Shared by all translations: one runs at a time, and none inside another.
+// Shared by all translations, which never overlap.
 const scratchFlow = new Flow();
 const scratchBase = new Flow();
 const scratchWriter = new MessageWriter(4096);
 
 /** The state of one translation, and the loop over its actions. */
 class Translation implements XlateState {
-  private readonly original: Flow;
+  readonly original: Flow;
   readonly flow: Flow;
   /** The packet as the actions written so far leave it. */
-  private readonly base: Flow;
+  readonly base: Flow;
   readonly writer = scratchWriter.reset();
   private readonly rules: OfpRule[] = [];
   readonly learned: Learned[] = [];
-  private readonly recircIds: number[] = [];
+  readonly recircIds: number[] = [];
   readonly stack: Uint8Array[] = [];
   private slow = false;
   private depth = 0;
   private resubmits = 0;
-  private table = 0;
-  private rule: OfpRule | null = null;
-  private conntracked: boolean;
+  table = 0;
+  rule: OfpRule | null = null;
+  conntracked: boolean;
   /** Set while the rest of the actions is collected in frozenRest, to be run after recirculation. */
-  private freezing = false;
+  freezing = false;
   private frozenRest: Action[] = [];
   /** Set by exit and by a failed dec_ttl. */
-  private exiting = false;
+  exiting = false;
   /** The last MPLS label was popped: the header below it has not been read yet. */
-  private wasMpls = false;
+  wasMpls = false;
 
   constructor(
     readonly context: XlateContext,
@@ -116,7 +105,7 @@ class Translation implements XlateState {
     };
   }
 
-  /** Starts with table 0, or where a recirculated packet goes on. */
+  /** Starts with table 0, or with the frozen state of a recirculated packet. */
   private start(): void {
     const id = this.original.u32(FlowAt.RECIRC_ID);
     if (id === 0) this.lookup(0, null);
@@ -124,7 +113,7 @@ class Translation implements XlateState {
     if (this.freezing) this.freeze(this.table);
   }
 
-  /** Restores the frozen state of a recirc_id and goes on from it. */
+  /** Restores the frozen state of a recirc_id and continues from it. */
   private resume(id: number): void {
     const state = this.context.recirc.get(id);
     if (!state) throw new TranslationFailed(`no state for recirc_id ${id}`);
@@ -143,7 +132,7 @@ class Translation implements XlateState {
    * Runs the actions of the rule that matches in a table.
    * @param port input port to look up with, where another than the packet's
    */
-  private lookup(table: number, port: number | null): void {
+  lookup(table: number, port: number | null): void {
     if (this.depth >= MAX_DEPTH) throw new TranslationFailed(`resubmit nested over ${MAX_DEPTH} deep`);
     if (this.resubmits++ >= MAX_RESUBMITS) throw new TranslationFailed(`over ${MAX_RESUBMITS} resubmits`);
     const { flow } = this;
@@ -170,7 +159,7 @@ class Translation implements XlateState {
   }
 
   /** The translate loop: runs a list until it ends, exits or freezes. */
-  private runActions(actions: readonly Action[]): void {
+  runActions(actions: readonly Action[]): void {
     for (let i = 0; i < actions.length; i++) {
       const action = actions[i];
       // The header below a popped label was not read: recirculate, and go on when it is known.
@@ -180,7 +169,7 @@ class Translation implements XlateState {
       }
       if (!this.freezing) {
         if (action.type === "check_pkt_larger") {
-          this.checkPacketLarger(action, actions.slice(i + 1));
+          translateCheckPacketLarger(this, action, actions.slice(i + 1));
           return;
         }
         this.runAction(action);
@@ -195,24 +184,24 @@ class Translation implements XlateState {
     }
   }
 
-  private runAction(action: Action): void {
+  runAction(action: Action): void {
     const { flow, wc } = this;
     switch (action.type) {
       case "output":
         if (action.maxLen !== undefined) {
-          this.outputTruncated(action.port, action.maxLen);
+          outputTruncated(this, action.port, action.maxLen);
           return;
         }
-        this.output(action.port);
+        output(this, action.port);
         return;
       case "output_reg": {
         fillSubfield(wc, action.source);
         const port = Number(bytesToBigint(getSubfield(flow, action.source)));
-        if (port <= 0xffff) this.output(port);
+        if (port <= 0xffff) output(this, port);
         return;
       }
       case "controller":
-        this.controller(action.reason, action.id, action.maxLen, action.userdata);
+        controller(this, action.reason, action.id, action.maxLen, action.userdata);
         return;
       case "resubmit":
         this.lookup(action.table ?? this.table, action.port);
@@ -237,13 +226,13 @@ class Translation implements XlateState {
         const ttl = flow.u8(FlowAt.MPLS + 3);
         if (ttl > 1) flow.put8(FlowAt.MPLS + 3, ttl - 1);
         else {
-          this.controller(OFPR_INVALID_TTL, 0, 0xffff, null);
+          controller(this, OFPR_INVALID_TTL, 0, 0xffff, null);
           this.exiting = true;
         }
         return;
       }
       case "ct":
-        this.conntrack(action);
+        translateCt(this, action);
         return;
       case "ct_clear":
         if (this.conntracked) {
@@ -253,7 +242,7 @@ class Translation implements XlateState {
         }
         return;
       case "clone":
-        this.clone(action.actions);
+        translateClone(this, action.actions);
         return;
       case "meter":
         this.writer.u32(ovs.OVS_ACTION_ATTR_METER, action.id);
@@ -270,8 +259,8 @@ class Translation implements XlateState {
     }
   }
 
-  /** Writes what makes the packet as `flow` wants it. */
-  private commit(): void {
+  /** Writes the set, push and pop actions that turn `base` into `flow`. */
+  commit(): void {
     if (commit(this.flow, this.base, this.wc, this.writer)) this.slow = true;
   }
 
@@ -284,38 +273,8 @@ class Translation implements XlateState {
       flow.put8(FlowAt.NW_TTL, ttl - 1);
       return;
     }
-    for (const id of controllers) this.controller(OFPR_INVALID_TTL, id, 0xffff, null);
+    for (const id of controllers) controller(this, OFPR_INVALID_TTL, id, 0xffff, null);
     this.exiting = true;
-  }
-
-  // Output.
-
-  private output(port: number): void {
-    switch (port) {
-      case OFPP_IN_PORT:
-        this.outputTo(this.flow.u32(FlowAt.IN_PORT));
-        return;
-      case OFPP_TABLE:
-        this.lookup(0, null);
-        return;
-      case OFPP_NORMAL:
-        normal(this);
-        return;
-      case OFPP_FLOOD:
-      case OFPP_ALL:
-        for (const to of this.context.ports.values()) {
-          if (to.port === this.flow.u32(FlowAt.IN_PORT) || (port === OFPP_FLOOD && to.noFlood)) continue;
-          this.outputTo(to.port);
-        }
-        return;
-      case OFPP_CONTROLLER:
-        this.controller(OFPR_ACTION, 0, 0xffff, null);
-        return;
-      case OFPP_NONE:
-        return;
-      default:
-        if (port !== this.flow.u32(FlowAt.IN_PORT)) this.outputTo(port);
-    }
   }
 
   /** Commits what was set, and outputs to an OpenFlow port. */
@@ -326,64 +285,8 @@ class Translation implements XlateState {
     this.writer.u32(ovs.OVS_ACTION_ATTR_OUTPUT, to.datapathPort);
   }
 
-  /** Outputs at most `maxLen` bytes of the packet. */
-  private outputTruncated(port: number, maxLen: number): void {
-    this.commit();
-    const at = this.writer.length;
-    this.writer.u32(ovs.OVS_ACTION_ATTR_TRUNC, maxLen);
-    const after = this.writer.length;
-    this.output(port);
-    if (this.writer.length === after) this.writer.cancel(at);
-  }
-
-  /** Sends the packet to the controller (OFPR_* `reason`). */
-  private controller(reason: number, id: number, maxLen: number, userdata: Uint8Array | null): void {
-    this.commit();
-    const cookie = this.rule?.spec.cookie ?? 0n;
-    this.userspace({ kind: "controller", reason, id, maxLen, table: this.table, cookie, userdata });
-  }
-
-  private userspace(reason: UserspaceReason): void {
-    const { writer } = this;
-    const nest = writer.nest(ovs.OVS_ACTION_ATTR_USERSPACE);
-    writer.u32(ovs.OVS_USERSPACE_ATTR_PID, this.context.upcallPid(this.original.u32(FlowAt.IN_PORT)));
-    writer.raw(ovs.OVS_USERSPACE_ATTR_USERDATA, this.context.userdata(reason));
-    writer.endNest(nest);
-  }
-
-  // Connection tracking and recirculation.
-
-  /** Translates ct(…): its exec() list, the datapath's ct action, and recirculation where it has a table. */
-  private conntrack(ct: OfpCtAction): void {
-    const { flow, wc, writer } = this;
-    if (!flow.isIp) return;
-    this.commit();
-    // With these bits clear, the mask says after exec() what it has set.
-    const markMask = wc.u32(FlowAt.CT_MARK);
-    const labelMask = wc.bytes.slice(FlowAt.CT_LABEL, FlowAt.CT_LABEL + 16);
-    wc.fill(FlowAt.CT_MARK, 4, 0);
-    wc.fill(FlowAt.CT_LABEL, 16, 0);
-    for (const action of ct.exec) this.runAction(action);
-    let zone: number;
-    if (typeof ct.zone === "number") zone = ct.zone;
-    else {
-      fillSubfield(wc, ct.zone);
-      zone = Number(bytesToBigint(getSubfield(flow, ct.zone)));
-    }
-    writeCt(writer, ct, zone, flow, wc, this.context.ctEventmask !== false);
-    wc.put32(FlowAt.CT_MARK, markMask);
-    wc.bytes.set(labelMask, FlowAt.CT_LABEL);
-    if (ct.table !== null) {
-      this.conntracked = true;
-      this.recirculate(null, ct.table);
-    }
-    flow.clearConntrack();
-    this.base.clearConntrack();
-    this.conntracked = false;
-  }
-
-  /** Writes RECIRC to the frozen state that goes on in `table`, or with `actions`. */
-  private recirculate(actions: Action[] | null, table: number): void {
+  /** Writes RECIRC with an id whose frozen state continues in `table`, or with `actions`. */
+  recirculate(actions: Action[] | null, table: number): void {
     const { flow } = this;
     const state: FrozenState = {
       table,
@@ -399,66 +302,11 @@ class Translation implements XlateState {
   }
 
   /** Recirculates with the actions of frozenRest. */
-  private freeze(table: number): void {
+  freeze(table: number): void {
     const rest = this.frozenRest;
     this.freezing = false;
     this.frozenRest = [];
     this.commit();
     this.recirculate(rest, table);
-  }
-
-  // Nested lists.
-
-  /** Runs actions on a copy: what they do to the packet is undone afterwards. */
-  private clone(actions: readonly Action[]): void {
-    const flow = this.flow.clone();
-    const stack = [...this.stack];
-    const { conntracked, wasMpls } = this;
-    // Actions that cannot be taken back by setting fields need a clone in the datapath.
-    if (reversible(actions)) {
-      this.runActions(actions);
-    } else {
-      this.commit();
-      const base = this.base.clone();
-      const nest = this.writer.nest(ovs.OVS_ACTION_ATTR_CLONE);
-      this.runActions(actions);
-      if (this.freezing) this.freeze(this.table);
-      if (this.writer.length === nest + 4) this.writer.cancel(nest);
-      else this.writer.endNest(nest);
-      this.base.set(base);
-    }
-    this.exiting = false;
-    this.flow.set(flow);
-    this.stack.length = 0;
-    this.stack.push(...stack);
-    this.conntracked = conntracked;
-    this.wasMpls = wasMpls;
-  }
-
-  /** Translates the rest of a list twice, in the branches of OVS_ACTION_ATTR_CHECK_PKT_LEN. */
-  private checkPacketLarger(action: Extract<Action, { type: "check_pkt_larger" }>, rest: readonly Action[]): void {
-    const { writer } = this;
-    this.commit();
-    const nest = writer.nest(ovs.OVS_ACTION_ATTR_CHECK_PKT_LEN);
-    writer.u16(ovs.OVS_CHECK_PKT_LEN_ATTR_PKT_LEN, action.length);
-    const flow = this.flow.clone();
-    const base = this.base.clone();
-    const { conntracked, wasMpls } = this;
-    for (const larger of [1, 0]) {
-      const branch = writer.nest(
-        larger ? ovs.OVS_CHECK_PKT_LEN_ATTR_ACTIONS_IF_GREATER : ovs.OVS_CHECK_PKT_LEN_ATTR_ACTIONS_IF_LESS_EQUAL,
-      );
-      fillSubfield(this.wc, action.target);
-      putField(this.flow, action.target, Uint8Array.of(larger));
-      this.runActions(rest);
-      if (this.freezing) this.freeze(this.table);
-      writer.endNest(branch);
-      this.flow.set(flow);
-      this.base.set(base);
-      this.conntracked = conntracked;
-      this.wasMpls = wasMpls;
-      this.exiting = false;
-    }
-    writer.endNest(nest);
   }
 }
