@@ -161,7 +161,8 @@ static void put_link(struct writer *writer, const struct nlmsghdr *message, cons
       master = true;
     }
     if (type == IFLA_LINKINFO) {
-      put_info(writer, record, attribute);
+      // There is room for one: the kernel tells no more.
+      if (!info) put_info(writer, record, attribute);
       info = true;
     } else if (type != IFLA_MASTER || record->master == 0) {
       put(writer, attribute, attribute->nla_len);

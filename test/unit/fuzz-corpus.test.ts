@@ -1,16 +1,31 @@
 /** What `npm run fuzz` has found stays found: every case of test/fuzz-corpus is done again, and nothing is wrong. */
+import { execFileSync } from "node:child_process";
 import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
 import { readCase, replay } from "../../tools/fuzz/case.ts";
 import { Chance } from "../../tools/fuzz/chance.ts";
 import { CaseGenerator, TARGETS } from "../../tools/fuzz/generator.ts";
+import { buildReplay, HARNESSES, NATIVE_CORPUS } from "../../tools/fuzz/native.ts";
 import { type Finding, type Step, World } from "../../tools/fuzz/world.ts";
+import { TemporaryDirectory } from "../support/child.ts";
 
 const CORPUS = fileURLToPath(new URL("../fuzz-corpus/", import.meta.url));
 
 it.each(readdirSync(CORPUS).filter((name) => name.endsWith(".json")))("%s", (name) => {
   expect(replay(readCase(`${CORPUS}${name}`))).toBeUndefined();
+});
+
+it.each(Object.keys(HARNESSES))("native: %s, under AddressSanitizer", { timeout: 240_000 }, (name) => {
+  const directory = new TemporaryDirectory();
+  try {
+    const inputs = readdirSync(join(NATIVE_CORPUS, name)).map((file) => join(NATIVE_CORPUS, name, file));
+    expect(inputs.length).toBeGreaterThan(0);
+    execFileSync(buildReplay(name, directory.path), inputs, { stdio: "pipe" });
+  } finally {
+    directory.dispose();
+  }
 });
 
 it("the prelude makes a datapath with ports and tunnels, and flows of the frames target are taken", () => {
