@@ -7,7 +7,8 @@ import { Csum, Gso, Packet } from "../../src/packet/packet.ts";
 import { type NativePort, NativePorts } from "../../src/port/native/ports.ts";
 import type { Port } from "../../src/port/port.ts";
 import { EBUSY, EEXIST, EINVAL, ENODEV } from "../../src/uapi/errno.ts";
-import { forkScript, message, TYPESCRIPT_ARGV } from "../support/child.ts";
+import { forkScript, message } from "../support/child.ts";
+import { forEveryUser, typescriptForEveryUser } from "../support/tree.ts";
 import { wakeUps } from "../support/wake-ups.ts";
 
 interface NetnsAddon {
@@ -232,10 +233,9 @@ describe.skipIf(!root)("ports on real devices", () => {
     const prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "-Urn"];
     const [command, ...args] = prefix;
     if (spawnSync(command, [...args, "true"]).status !== 0) context.skip("no user namespaces here");
-    const script = new URL("../support/port-unprivileged.ts", import.meta.url).pathname;
-    const { stdout, stderr } = spawnSync(command, [...args, process.execPath, ...TYPESCRIPT_ARGV, script], {
-      encoding: "utf8",
-    });
+    const script = forEveryUser(new URL("../support/port-unprivileged.ts", import.meta.url).pathname);
+    const program = [process.execPath, ...typescriptForEveryUser(), script];
+    const { stdout, stderr } = spawnSync(command, [...args, ...program], { encoding: "utf8" });
     expect(stderr).toBe("");
     expect(JSON.parse(stdout)).toEqual({
       received: true,

@@ -9,6 +9,7 @@ import { seccompSupervisor } from "../../src/exec/seccomp.ts";
 import type { CommandResult } from "../../src/lab/namespace.ts";
 import { TemporaryDirectory } from "../support/child.ts";
 import { Lab, root, Script, until } from "../support/lab.ts";
+import { forEveryUser } from "../support/tree.ts";
 
 const PYTHON = "/usr/bin/python3";
 const support = (name: string): string => fileURLToPath(new URL(`../support/${name}`, import.meta.url));
@@ -336,7 +337,7 @@ describe.skipIf(!root)("a static program's netlink socket", () => {
     copyFileSync(CLIENT, reachable);
     try {
       const run = (...command: string[]) =>
-        lab.namespace.execute(...plain, ...environment(lab), seccompSupervisor(), reachable, ...command);
+        lab.namespace.execute(...plain, ...environment(lab), forEveryUser(seccompSupervisor()), reachable, ...command);
       execFileSync("chmod", ["755", directory.file(""), lab.directory.file("")]);
       expect(await run("families", "ovs_flow")).toMatchObject({ stdout: "ovs_flow found\n", status: 0 });
       expect(await run("datapath", "dp1")).toMatchObject({ stdout: "EPERM\n" });

@@ -5,8 +5,8 @@ import { spawn, spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Connection, ConnectionTuple } from "../../src/client/connection.ts";
-import { TYPESCRIPT_ARGV } from "../support/child.ts";
 import { type Host, Lab, root, type Script } from "../support/lab.ts";
+import { forEveryUser, typescriptForEveryUser } from "../support/tree.ts";
 
 const POOL = /10\.1\.1\.(24\d|25[0-5])\b/;
 
@@ -154,8 +154,8 @@ it("F-029: the same without root, inside a user namespace", async (context) => {
     process.stderr.write(`walk-through without root: ${reason}\n`);
     context.skip(reason);
   }
-  const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
-  const command = [...unprivileged, process.execPath, ...TYPESCRIPT_ARGV, main, "demo"];
+  const main = forEveryUser(fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url)));
+  const command = [...unprivileged, process.execPath, ...typescriptForEveryUser(), main, "demo"];
   const child = spawn(command[0], command.slice(1), { env: { ...process.env, NO_COLOR: "1" } });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) {

@@ -3,15 +3,19 @@ import { once } from "node:events";
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { forEveryUser, typescriptForEveryUser } from "./tree.ts";
 
 const REGISTER = new URL("./register-ts.mjs", import.meta.url).href;
 
 /** Options for a thread or process that is to run our TypeScript. */
 export const TYPESCRIPT_ARGV = ["--import", REGISTER];
 
-/** Starts a script of test/support as a process of its own. */
+/** Starts a script of test/support as a process of its own, perhaps of another user. */
 export function forkScript(name: string, args: readonly string[] = [], options: ForkOptions = {}): ChildProcess {
-  return fork(new URL(name, import.meta.url), args, { execArgv: TYPESCRIPT_ARGV, ...options });
+  const script = fileURLToPath(new URL(name, import.meta.url));
+  if (options.uid === undefined) return fork(script, args, { execArgv: TYPESCRIPT_ARGV, ...options });
+  return fork(forEveryUser(script), args, { execArgv: typescriptForEveryUser(), cwd: "/", ...options });
 }
 
 /** The next message that a child sends; fails when it ends instead. */

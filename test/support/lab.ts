@@ -10,6 +10,7 @@ import * as ovs from "../../src/uapi/openvswitch.ts";
 import { attr, le32 } from "./actions.ts";
 import { TemporaryDirectory, TYPESCRIPT_ARGV } from "./child.ts";
 import { concat, hex, u16 } from "./frames.ts";
+import { forEveryUser, typescriptForEveryUser } from "./tree.ts";
 
 const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 /** Not whatever stands in front of it in PATH: shims take half a second. */
@@ -263,9 +264,10 @@ export class Lab {
     return this.namespace.execute(...this.commandLine(args));
   }
 
-  /** The same as another user. */
+  /** The same by a command that makes it another user's, or takes privileges. */
   cliAs(user: readonly string[], ...args: string[]): Promise<CommandResult> {
-    return this.namespace.execute(...user, ...this.commandLine(args));
+    const line = [process.execPath, ...typescriptForEveryUser(), forEveryUser(MAIN), ...args];
+    return this.namespace.execute(...user, ...line);
   }
 
   /** `nokmod start …`; waits until it takes requests. */
