@@ -10,6 +10,7 @@ export { type Clock, ManualClock, systemClock } from "./core/clock.ts";
 export { Errno, NokmodError } from "./core/errors.ts";
 export { KERNEL_RELEASES, type KernelRelease } from "./core/kernel-profile.ts";
 export { type Random, SeededRandom, SystemRandom } from "./core/random.ts";
+export { type SharedMemory, shareMemory } from "./native/shared-memory.ts";
 export { NativePorts } from "./port/native/ports.ts";
 export type { DeviceStats, Port, PortEvents, PortProvider, Receive } from "./port/port.ts";
 export type { PortDriver } from "./port/provider.ts";

@@ -97,7 +97,7 @@ export function missingCapability(): string {
 }
 
 /**
- * One line for people about an error: what failed and where, and at the end the code of the error.
+ * One line of text about an error: what failed, where, and the code of the error.
  * @param capability to name for EPERM: missingCapability()
  */
 export function describeError(error: unknown, capability = "CAP_NET_ADMIN"): string {
@@ -131,7 +131,7 @@ export function watchOutput(): void {
   process.stderr.on("error", () => {});
 }
 
-/** Ignores errors of stdout and stderr from now on: the datapath goes on when nobody reads its output. */
+/** Ignores errors of stdout and stderr from now on: the datapath continues when nobody reads its output. */
 export function ignoreOutputErrors(): void {
   process.stdout.removeAllListeners("error").on("error", () => {});
   process.stderr.removeAllListeners("error").on("error", () => {});

@@ -27,14 +27,14 @@ export interface ServiceOptions {
   readonly crossZoneNat?: boolean;
 }
 
-/** Rules of a bridge that is given none. */
+/** Default rules of a bridge. */
 const DEFAULT_RULES = ["priority=0,actions=NORMAL"];
 
 /**
  * Takes the lock of the socket, then makes datapaths, switch and server. Until the lock is held nothing that another nokmod
  * may own is touched: no state file, no pidfile, no device. Clients that connect meanwhile wait for their first answer.
  * @param rules OpenFlow rules of the bridge; none: NORMAL
- * @returns the path of the socket, and what takes everything down in the reverse order
+ * @returns the path of the socket, and a function that undoes all steps in reverse order
  * @throws NokmodError ERR_ADDRESS_IN_USE, ERR_START_FAILED, ERR_OPTION, ERR_OFP_SYNTAX, ERR_PIDFILE …
  */
 export function runService(

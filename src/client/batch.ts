@@ -4,7 +4,7 @@ import { MessageWriter } from "../netlink/writer.ts";
 import { NLM_F_REQUEST, NLMSG_ERROR } from "../uapi/netlink.ts";
 import { type Build, errorOf, type MessageView, messagesOf } from "./message.ts";
 
-/** What a Batch needs of the requester that it belongs to. */
+/** Functions of a requester that its Batch calls. */
 interface BatchOwner {
   readonly socket: NetlinkSocket;
   onUnsolicited: ((message: MessageView) => void) | null;
@@ -12,9 +12,8 @@ interface BatchOwner {
 }
 
 /**
- * Several requests in one datagram, none acknowledged: requests that succeed are not answered, those that fail by
- * NLMSG_ERROR
- * (spec/families F-052). This is how a flow is put and its packet executed with one crossing.
+ * Several requests in one datagram, none acknowledged: only requests that fail are answered, by NLMSG_ERROR
+ * (spec/families F-052). With it a flow is put and its packet executed by one system call.
  */
 export class Batch {
   private readonly writer = new MessageWriter();

@@ -37,7 +37,7 @@ export interface Connection {
   readonly original: ConnectionTuple;
   readonly reply: ConnectionTuple;
   readonly zone: number;
-  /** Zone of the reply tuple: another one only where a connection crosses zones. */
+  /** Zone of the reply tuple: other than `zone` only where a connection crosses zones. */
   readonly replyZone: number;
   /** IPS_* */
   readonly status: number;

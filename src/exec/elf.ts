@@ -6,7 +6,7 @@ import { systemErrorCode } from "../core/errors.ts";
 export const enum ProgramKind {
   /** Through the C library, whose functions a preload library replaces; also a file that cannot be read or is not ELF. */
   Dynamic,
-  /** Itself: the file names no dynamic linker, or it is Go, whose runtime makes system calls even in a linked program. */
+  /** By itself: the file names no dynamic linker, or it is Go, whose runtime makes system calls even in a linked program. */
   Static,
   /** The file has another machine type than this process, or is 32-bit. */
   Foreign,
@@ -74,7 +74,7 @@ function isExecutable(path: string): boolean {
     const status = statSync(path, { throwIfNoEntry: false });
     return status?.isFile() === true && (status.mode & 0o111) !== 0;
   } catch (error) {
-    // EACCES, ELOOP, ENAMETOOLONG …: execvp() goes on with the next directory too.
+    // EACCES, ELOOP, ENAMETOOLONG …: execvp() tries the next directory too.
     if (systemErrorCode(error) === undefined) throw error;
     return false;
   }
@@ -125,7 +125,7 @@ function readAt(path: string, position: number, length: number): Buffer | undefi
     const bytes = Buffer.alloc(length);
     return bytes.subarray(0, readSync(fd, bytes, 0, length, position));
   } catch (error) {
-    // EACCES, ENOENT, EIO …: starting the program fails too, and says why.
+    // EACCES, ENOENT, EIO …: starting the program fails with the same error.
     if (systemErrorCode(error) === undefined) throw error;
     return undefined;
   } finally {

@@ -52,7 +52,7 @@ export class GenericNetlink implements NetlinkProtocol {
     this.request.onNotify = callback;
   }
 
-  /** Registers a family under `id`, or under the next free number. */
+  /** Registers a family. @param wantedId 0: the next free number @param wantedGroup its first group; 0: the next free ones */
   add(family: GenlFamily, wantedId = 0, wantedGroup = 0): RegisteredFamily {
     const id = wantedId !== 0 ? wantedId : this.nextId++;
     const firstGroup = family.groups.length === 0 ? 0 : wantedGroup || this.freeGroups(family.groups.length);

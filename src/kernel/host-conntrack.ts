@@ -75,7 +75,7 @@ export class HostConntrack {
     const end = packet.off + packet.len;
     if (!findTransport(view, packet.l3, end, family, transport)) return;
     if (!tupleOf(view, packet.l3, end, family, transport.proto, transport.offset, 0, tuple)) return;
-    // The packet may have been translated: what its answers look like is what the entry knows for certain.
+    // The packet may have been translated: only the tuple of its answers is certain in the entry.
     if (!invert(tuple, 0, answer, 0)) return;
     const length = this.ask(port, GET, family, answer);
     if (length < 0) return;

@@ -32,7 +32,7 @@ export class Links implements LinkHost {
     const has = (type: number): boolean => attributes.has(type);
     if (has(IFLA_NET_NS_PID) || has(IFLA_NET_NS_FD)) throw new Errno(EOPNOTSUPP);
     const name = has(IFLA_IFNAME) ? attributes.string(IFLA_IFNAME) : "";
-    // A wanted ifindex, a name of the kernel's choosing: not for devices that OVS finds by their names.
+    // An ifindex in the request, or a name that the kernel chooses: not for devices that OVS finds by their names.
     if (!has(IFLA_LINKINFO) || name === "" || view.getInt32(NLMSG_HDRLEN + 4, true) !== 0) throw new Errno(EOPNOTSUPP);
     const info = attributes.bytes(IFLA_LINKINFO);
     if (metadataKind(parseLinkInfo(info)) === undefined) throw new Errno(EOPNOTSUPP);

@@ -167,7 +167,7 @@ export class BusSocket {
     return end;
   }
 
-  /** Runs one request and sends its acknowledgment or error. @returns false: it is long, and not done yet */
+  /** Runs one request and sends its acknowledgment or error. @returns false: it is a long request, which is not finished */
   private dispatch(message: NetlinkMessage, mayGoOn: () => boolean): boolean {
     let errno = 0;
     if ((message.flags & NLM_F_REQUEST) !== 0 && message.type >= NLMSG_MIN_TYPE) {
@@ -323,7 +323,7 @@ export class BusSocket {
     if (this.dumpResult > 0) {
       try {
         this.dumpResult = dump.fill(writer, room, extack);
-        // No room for one more record: it goes into the next datagram.
+        // No room for one more record: the record goes into the next datagram.
         if (this.dumpResult === -EMSGSIZE && writer.length > 0) this.dumpResult = writer.length;
       } catch (error) {
         writer.reset();

@@ -88,7 +88,7 @@ export class NetlinkBus implements SocketBus {
   /**
    * Sends one datagram to all members of a group but one. A socket whose buffer is full loses its own copy only.
    * @param exclude port id that gets its copy otherwise, 0 = nobody
-   * @returns 0, or -ENOBUFS if a member that asked for it (NETLINK_BROADCAST_ERROR) lost it
+   * @returns 0, or -ENOBUFS if a member with NETLINK_BROADCAST_ERROR lost it
    */
   multicast(protocol: number, group: number, datagram: Uint8Array, exclude = 0): number {
     const sockets = this.sockets.get(protocol);

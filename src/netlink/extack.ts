@@ -30,7 +30,7 @@ export class ExtAck {
     this.missingNest = -1;
   }
 
-  /** Takes over what an Errno carries. */
+  /** Takes over the extended ack of an Errno. */
   merge(error: Errno): void {
     if (error.extack !== undefined) this.message = error.extack;
     if (error.offset !== undefined) this.offset = error.offset;

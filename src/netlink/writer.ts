@@ -20,7 +20,7 @@ export class MessageWriter {
     return this;
   }
 
-  /** A copy of what was written. */
+  /** A copy of the bytes written so far. */
   finish(): Uint8Array {
     return this.bytes.slice(0, this.length);
   }

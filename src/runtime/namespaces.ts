@@ -52,7 +52,7 @@ export class Namespaces {
     return this.members.size;
   }
 
-  /** Closes all of them. */
+  /** Closes the Nokmods of all namespaces. */
   close(): void {
     clearTimeout(this.timer);
     this.timer = undefined;

@@ -4,7 +4,7 @@ import { systemErrorCode } from "../core/errors.ts";
 /**
  * Whether something other than this process keeps a network namespace alive: a process in it, a mount of it (`ip netns`), or
  * an open descriptor. Looks at the processes of this process's pid namespace and at their mounts.
- * Reads `/proc` piece by piece, so that packets are switched meanwhile.
+ * Reads `/proc` asynchronously, so that packets are switched between two reads.
  * @param inode of the namespace
  * @param proc default `/proc`
  */
@@ -33,7 +33,7 @@ export async function isNetnsUsed(inode: number, proc = "/proc"): Promise<boolea
 /** ENOENT, ESRCH: the process or descriptor has ended. EACCES, EPERM: another user's, that this process may not read. */
 const GONE = new Set(["ENOENT", "ESRCH", "EACCES", "EPERM"]);
 
-/** A result, or undefined where what was read is gone. */
+/** The result of a read, or undefined where the file is gone or unreadable (GONE). */
 async function unlessGone<T>(read: Promise<T>): Promise<T | undefined> {
   try {
     return await read;

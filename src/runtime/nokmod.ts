@@ -28,7 +28,7 @@ export interface NokmodOptions {
   readonly kernel?: string;
   /** Settings of connection tracking by their sysctl(8) names (src/conntrack/sysctl.ts). */
   readonly sysctl?: Readonly<Record<string, number | string>>;
-  /** Helpers beside those of the kernel (docs/helpers.md). */
+  /** Helpers in addition to the kernel's (docs/helpers.md). */
   readonly helpers?: readonly Helper[];
   /** Allows ct actions with cross-zone NAT (docs/cross-zone-nat.md), an extension. Default: EINVAL, as in the kernel. */
   readonly crossZoneNat?: boolean;

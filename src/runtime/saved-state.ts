@@ -74,7 +74,7 @@ const savedState = z.object({
   devices: z.record(deviceName, device),
 });
 
-/** What the state file holds. */
+/** Contents of the state file. */
 export type SavedState = z.infer<typeof savedState>;
 /** A device as the state file describes it. */
 export type SavedDevice = z.infer<typeof device>;

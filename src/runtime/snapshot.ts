@@ -44,7 +44,7 @@ export function snapshot(nokmod: Nokmod, boot: string, devices: Readonly<Record<
   };
 }
 
-/** A datapath, read from the tables themselves: a request that changes them may be under way on the netlink bus. */
+/** A datapath, read from the tables themselves: a request that changes them may be in progress on the netlink bus. */
 function saveDatapath(datapath: Datapath): SavedDatapath {
   const { name, ifindex, userFeatures, flows, perCpuPids, vports, meters } = datapath;
   const perCpu = (userFeatures & OVS_DP_F_DISPATCH_UPCALL_PER_CPU) !== 0 && perCpuPids !== undefined;
@@ -55,7 +55,7 @@ function saveDatapath(datapath: Datapath): SavedDatapath {
     masksCacheSize: flows.maskCacheSize,
     perCpuPids: perCpu ? [...perCpuPids] : null,
     ports: vports.flatMap((vport) => {
-      // A device that was moved to another namespace stays there, beyond our reach.
+      // A device that was moved to another namespace stays there: this process cannot read it.
       if (vport === undefined || vport.port.netnsid !== undefined) return [];
       const options = tunnelVport(vport.type) !== undefined ? datapath.tunnelOptions(vport.port) : undefined;
       return {

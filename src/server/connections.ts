@@ -21,7 +21,7 @@ import type { ServerContext } from "./server-context.ts";
 import { ServerSocket } from "./server-socket.ts";
 
 /** Options of ServerConnections; those of NetlinkServerOptions of the same names. */
-export interface ConnectionOptions {
+interface ConnectionOptions {
   readonly random: Random;
   readonly limits: ConnectionLimitOptions;
   readonly helloTimeout: number;

@@ -195,7 +195,7 @@ export class VSwitch implements BridgeHooks {
 
   // OpenFlow.
 
-  /** Adds a flow; one of the same table, priority and match is replaced. @throws OfpError */
+  /** Adds a flow; it replaces a flow of the same table, priority and match. @throws OfpError */
   addFlow(flow: string | OfpFlow): void {
     const spec = typeof flow === "string" ? parseOfpFlow(flow, this.portNames) : flow;
     this.state.tables.add(new OfpRule(spec, this.state.clock.monotonic()));

@@ -150,7 +150,7 @@ export class Classifier<R extends Classified> {
     return text;
   }
 
-  /** Adds a rule; one of the same match and priority is taken out and returned. */
+  /** Adds a rule; an existing rule of the same match and priority is removed and returned. */
   insert(rule: R): R | null {
     const { key, mask } = rule.match;
     const name = this.keyOf(mask);

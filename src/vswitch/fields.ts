@@ -23,7 +23,7 @@ export type FieldKind =
 /** One match field. */
 export interface OfpField {
   readonly name: string;
-  /** Other names: NXM and OXM ones included. */
+  /** Other names, those of NXM and OXM included. */
   readonly aliases: readonly string[];
   /** Byte offset and size of the container in the flow; the field is `bits` bits at `shift` from its low end. */
   readonly offset: number;

@@ -18,7 +18,7 @@ export interface PortConfig extends Omit<Partial<XPort>, "datapathPort"> {
   readonly name: string;
   /** `netdev` (default): an existing device; `internal`: a device that the datapath makes. */
   readonly type?: "netdev" | "internal";
-  /** Port number wanted, in OpenFlow and in the datapath; default the lowest free one. */
+  /** Port number in OpenFlow and in the datapath; default: the lowest free number. */
   readonly port?: number;
 }
 

@@ -43,7 +43,7 @@ export function encodeUserdata(reason: UserspaceReason): Uint8Array {
   return bytes;
 }
 
-/** Reads a cookie; null for one of other programs. */
+/** Reads a cookie; null for a cookie of another program. */
 export function decodeUserdata(bytes: Uint8Array): UserspaceReason | null {
   if (bytes.length === 4 && bytes[0] === SLOW) return { kind: "slow" };
   if (bytes.length < CONTROLLER_BYTES || bytes[0] !== CONTROLLER) return null;

@@ -2,7 +2,7 @@ import type { DatapathInfo } from "../../client/index.ts";
 import { NokmodError } from "../../core/errors.ts";
 import { nearest } from "../output.ts";
 
-/** The error ERR_NO_DATAPATH, which names the datapath that was probably meant, or all that there are. */
+/** The error ERR_NO_DATAPATH, with the most similar name of a datapath, or the names of all. */
 export function unknownDatapath(name: string, known: readonly DatapathInfo[]): NokmodError {
   const names = known.map((datapath) => datapath.name);
   const near = nearest(name, names);

@@ -1,6 +1,6 @@
 import { ipv4Text, macText } from "../../net/address.ts";
 
-/** What a frame is, in a few words, for people: `ICMP echo request 10.1.1.1 → 10.1.1.2`. */
+/** A frame as a few words of text: `ICMP echo request 10.1.1.1 → 10.1.1.2`. */
 export function describeFrame(frame: Uint8Array): string {
   const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
   if (frame.length < 34) return `${frame.length} bytes`;

@@ -34,7 +34,7 @@ const ARP_RULES = [
     "pop:NXM_OF_ARP_SPA[],in_port",
 ];
 
-/** The walk-through's network did not do what the walk-through shows. */
+/** The walk-through's network has not behaved as expected. */
 class DemoFailure extends NokmodError {
   constructor(message: string) {
     super("ERR_DEMO", message);
@@ -177,7 +177,7 @@ class Story {
 /** A veth from the switch's namespace into a host's. */
 function plug(port: string, host: Namespace, mac: string, ip: string): void {
   execFileSync("ip", ["link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", String(host.pid)]);
-  // IPv6 would only add its own neighbour discovery to the story.
+  // Without IPv6 there is no neighbour discovery in the output.
   for (const device of ["all", "default"]) host.try("sysctl", "-qw", `net.ipv6.conf.${device}.disable_ipv6=1`);
   host.run("ip", "link", "set", "eth0", "address", mac);
   host.run("ip", "addr", "add", `${ip}/24`, "dev", "eth0");

@@ -102,7 +102,7 @@ export class Expectations {
       const tuple = parseExpectTuple(attributes, nf.CTA_EXPECT_MASTER, family, expectZone(attributes));
       const master = this.conntrack.findLive(tuple);
       if (master < 0) throw new Errno(ENOENT);
-      // Without helper no dump begins: an acknowledgment is all that comes, if it was asked for.
+      // Without helper no dump begins: the only answer is the acknowledgment, where NLM_F_ACK is set.
       if (!mayExpect(this.conntrack.table.words, master >> 1)) return undefined;
       return this.dumpExpectations(request, master >> 1);
     }

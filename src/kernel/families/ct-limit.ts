@@ -12,7 +12,7 @@ import { beginOvs, dpIfindex, OVS_HEADER_SIZE } from "../ovs-header.ts";
 /** struct ovs_zone_limit: s32 zone_id, u32 limit, u32 count. */
 const ZONE_LIMIT_SIZE = 12;
 /**
- * What the module's buffer for a reply holds: asked for 3780 bytes, the allocator gives it 8 KiB (spec/families F-342).
+ * Bytes that a reply of the module may have: it allocates 3780 bytes, for which the allocator gives 8 KiB (spec/families F-342).
  */
 const MAX_REPLY = 8192 - 320;
 const BUCKETS = 512;

@@ -78,7 +78,7 @@ export function datapathFamily(datapaths: Datapaths, processors: number, tcSkbEx
     try {
       change(settings, request.attrs);
     } finally {
-      // Not atomic: what was changed before an error stays (spec/families F-091, F-108).
+      // Not atomic: changes before an error stay (spec/families F-091, F-108).
       datapath.userFeatures = settings.userFeatures;
       datapath.flows.resizeMaskCache(settings.maskCacheSize);
       datapath.perCpuPids = settings.perCpuPids;

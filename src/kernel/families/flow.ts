@@ -227,7 +227,7 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
         putFlow(writer, flows, this.next, this.flags);
         const withoutActions = writer.length;
         if ((this.flags & ovs.OVS_UFID_F_OMIT_ACTIONS) === 0) putActions(writer, flows, this.next);
-        // Actions that fit in no datagram of a dump are left out; they can be asked for (spec/families F-264).
+        // Actions that fit in no datagram of a dump are left out; FLOW_GET has them (spec/families F-264).
         if (writer.length > room && at === 0) writer.cancel(withoutActions);
         if (!this.end(writer, at, room)) break;
       }
@@ -258,7 +258,7 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
   };
 }
 
-/** The UFID of a request; one of more than 16 bytes counts as none (spec/families F-215). */
+/** The UFID of a request; a UFID of more than 16 bytes counts as absent (spec/families F-215). */
 function ufidIn(attrs: AttributeTable): Ufid | undefined {
   if (!attrs.has(ovs.OVS_FLOW_ATTR_UFID) || attrs.length[ovs.OVS_FLOW_ATTR_UFID] > MAX_UFID_LENGTH) return undefined;
   return ufidOf(attrs.bytes(ovs.OVS_FLOW_ATTR_UFID));

@@ -15,7 +15,7 @@ import * as ovs from "../../uapi/openvswitch.ts";
 import type { GenlFamily, GenlRequest } from "../genl-family.ts";
 import { dpIfindex, OVS_HEADER_SIZE } from "../ovs-header.ts";
 
-/** Room behind the frame for what actions append. */
+/** Bytes of room after the frame, for actions that make it longer. */
 const TAILROOM = 64;
 
 /**

@@ -45,7 +45,7 @@ export interface Attribute<T> {
   readonly inner?: () => AnyAttributeSet;
   /** What each entry of a list() holds. */
   readonly element?: Attribute<unknown>;
-  /** Whether the kernel also checks what is inside. */
+  /** Whether the kernel also checks the attributes inside. */
   readonly deep?: boolean;
   /** kernelVersion() of the first kernel that knows it; undefined = all do. */
   readonly since?: number;
@@ -96,7 +96,7 @@ export interface NamedAttribute extends Attribute<unknown> {
   readonly name: string;
 }
 
-/** Gives all attributes one shape: every attribute of every message is looked up through it. */
+/** An attribute with its name, of one shape for V8: every attribute of every message is read through it. */
 export function named(name: string, attribute: Attribute<unknown>): NamedAttribute {
   const { type, rule, length, size, min, max, mask, inner, element, deep, since, read, write } = attribute;
   return { name, type, rule, length, size, min, max, mask, inner, element, deep, since, read, write };

@@ -3,7 +3,7 @@
 /** A value that JSON can hold. */
 export type Json = string | number | boolean | null | readonly Json[] | { readonly [name: string]: Json };
 
-/** What decode() gives, as JSON: bytes as hexadecimal text, u32 arrays as lists. */
+/** The result of decode() as JSON: bytes as hexadecimal text, u32 arrays as lists. */
 export function toJson(value: unknown): Json {
   if (value instanceof Uint8Array) return Array.from(value, (byte) => byte.toString(16).padStart(2, "0")).join("");
   if (value instanceof Uint32Array) return [...value];
@@ -14,7 +14,7 @@ export function toJson(value: unknown): Json {
 }
 
 /**
- * What decode() gives, as one line of text: `KEY(IN_PORT=1, ETHERTYPE=2048), ACTIONS[OUTPUT=2]`.
+ * The result of decode() as one line of text: `KEY(IN_PORT=1, ETHERTYPE=2048), ACTIONS[OUTPUT=2]`.
  * A flag is written as its name without a value.
  */
 export function toText(value: unknown): string {

@@ -53,7 +53,7 @@ export class AttributeTable implements AttributePositions {
   bytes(type: number): Uint8Array {
     return readBytes(this.view, this.offset[type], this.length[type]);
   }
-  /** The payload as an array of u32; a trailing part of one is left out. */
+  /** The payload as an array of u32; up to three trailing bytes are left out. */
   u32s(type: number): Uint32Array {
     return readU32s(this.view, this.offset[type], this.length[type]);
   }

@@ -15,7 +15,7 @@ import { readBytes, readString, readU32s, readU64 } from "./values.ts";
 
 /** Attribute constructors, named after their payloads. */
 
-/** What the kernel checks of an integer beside its length. */
+/** Bounds that the kernel checks of an integer, in addition to its length. */
 export interface Bounds {
   readonly min?: number;
   readonly max?: number;
@@ -266,7 +266,7 @@ export const list = <T>(type: number, element: Attribute<T>, first = 0): Attribu
   },
 });
 
-/** The same attribute with another rule: what the kernel checks may be less than what the payload means. */
+/** The same attribute with another rule: the kernel may check less than the payload's type says. */
 export const checkedAs = <T>(attribute: Attribute<T>, rule: Rule, length = 0): Attribute<T> => ({
   ...attribute,
   rule,

@@ -1,4 +1,4 @@
-/** Reads payloads of attributes out of a message. Nothing is checked here: the caller knows that the bytes are there. */
+/** Reads payloads of attributes out of a message. No bounds are checked: the caller has checked the length. */
 
 /** nla_type without NLA_F_NESTED and NLA_F_NET_BYTEORDER. */
 export const TYPE_MASK = 0x3fff;
@@ -17,7 +17,7 @@ export function readString(view: DataView, offset: number, length: number): stri
   return decoder.decode(new Uint8Array(view.buffer, view.byteOffset + offset, end));
 }
 
-/** As many u32 as fit; a trailing part of one is left out. */
+/** The payload as u32 values; up to three trailing bytes are left out. */
 export function readU32s(view: DataView, offset: number, length: number): Uint32Array {
   const values = new Uint32Array(length >>> 2);
   for (let i = 0; i < values.length; i++) values[i] = view.getUint32(offset + i * 4, true);
