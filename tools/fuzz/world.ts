@@ -3,7 +3,6 @@ import { Errno } from "../../src/core/errors.ts";
 import { KERNEL_RELEASES, type KernelProfile, kernelProfile } from "../../src/core/kernel-profile.ts";
 import { SeededRandom } from "../../src/core/random.ts";
 import { PairSocket } from "../../src/netlink/pair.ts";
-import type { AnyAttributeSet } from "../../src/netlink/schema/index.ts";
 import { PacketMemory } from "../../src/packet/memory.ts";
 import { MemoryPorts, type Offload } from "../../src/port/memory/ports.ts";
 import type { Route, RouteQuery } from "../../src/port/underlay.ts";
@@ -274,18 +273,6 @@ function checkDatagram(datagram: Uint8Array, answers: Message[]): void {
     const errno = control ? 0 - view.getInt32(at + 16, true) : 0;
     answers.push({ type, flags, seq: view.getUint32(at + 8, true), errno });
     at += (length + 3) & ~3;
-  }
-}
-
-/** Holds the attributes of a level to their form: each within the level, those with a set inside as well. @throws Finding */
-export function checkAttributes(view: DataView, start: number, end: number, set: AnyAttributeSet | undefined): void {
-  let at = start;
-  while (at < end) {
-    const size = end - at >= 4 ? view.getUint16(at, true) : 0;
-    if (size < 4 || size > end - at) throw new Finding(`nla_len ${size} with ${end - at} bytes left`);
-    const inner = set?.byType[view.getUint16(at + 2, true) & 0x3fff]?.inner;
-    if (inner !== undefined) checkAttributes(view, at + 4, at + size, inner());
-    at += (size + 3) & ~3;
   }
 }
 
