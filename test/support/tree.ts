@@ -9,7 +9,7 @@ const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 /** What programs of src and test/support need at run time. */
 const PARTS = ["package.json", "src", "test/support", "build/Release", "node_modules"];
 /** Large packages of the lint and test tools. */
-const TOOLS = /node_modules\/(?:@biomejs|@rolldown|lightningcss|knip|\.cache|\.bin|vitest|vite)/;
+const TOOLS = /node_modules\/(?:@biomejs|@rolldown|lightningcss|knip|\.bin|vitest|vite)/;
 const EVERYBODY_ENTERS = 0o005;
 
 let copy: string | undefined;
