@@ -162,7 +162,7 @@ export class BusSocket {
       if (this.closed) return end;
       if (!done) return at;
       at += (length + 3) & ~3;
-      if (!mayGoOn()) return Math.min(at, end);
+      if (at < end && !mayGoOn()) return at;
     }
     return end;
   }
