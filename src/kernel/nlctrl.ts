@@ -1,5 +1,5 @@
 import { Errno } from "../core/errors.ts";
-import { type AnyAttributeSet, putPolicy } from "../netlink/schema/index.ts";
+import { type AnyAttributeSet, putPolicy, type SetValues } from "../netlink/schema/index.ts";
 import type { MessageWriter } from "../netlink/writer.ts";
 import { getFamily, getPolicy, nlctrl } from "../schema/genetlink.ts";
 import { EINVAL, ENODATA, ENOENT } from "../uapi/errno.ts";
@@ -62,10 +62,22 @@ function find(genl: GenericNetlink, request: GenlRequest, idFirst: boolean): Reg
   return family;
 }
 
-/** The attributes of CTRL_CMD_NEWFAMILY, in the kernel's order (spec/families F-011 to F-013). */
+/** The attributes of CTRL_CMD_NEWFAMILY by family; a family does not change once it is registered. */
+const descriptions = new WeakMap<RegisteredFamily, SetValues<typeof nlctrl>>();
+
+/** Writes the attributes of CTRL_CMD_NEWFAMILY, in the kernel's order (spec/families F-011 to F-013). */
 function putFamily(writer: MessageWriter, family: RegisteredFamily): void {
+  let description = descriptions.get(family);
+  if (description === undefined) {
+    description = describeFamily(family);
+    descriptions.set(family, description);
+  }
+  nlctrl.encode(writer, description);
+}
+
+function describeFamily(family: RegisteredFamily): SetValues<typeof nlctrl> {
   const { name, id, version, headerSize, maxAttr, operations, groups, firstGroup } = family;
-  nlctrl.encode(writer, {
+  return {
     FAMILY_NAME: name,
     FAMILY_ID: id,
     VERSION: version,
@@ -73,7 +85,7 @@ function putFamily(writer: MessageWriter, family: RegisteredFamily): void {
     MAXATTR: maxAttr,
     OPS: notEmpty(operations.map((operation) => ({ ID: operation.cmd, FLAGS: operationFlags(family, operation) }))),
     MCAST_GROUPS: notEmpty(groups.map((group, i) => ({ ID: firstGroup + i, NAME: group }))),
-  });
+  };
 }
 
 /** The list, or undefined: a family without operations or groups has no attribute for them. */

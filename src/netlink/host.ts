@@ -16,7 +16,7 @@ export interface NetlinkHost {
   readonly bus: NetlinkBus;
   readonly links?: LinkHost;
   /** Runs the handler of a request inside the namespace; absent where the server's thread is in it already. */
-  run?(action: () => void): void;
+  run?<T>(action: () => T): T;
   /** Releases the host: called once for each connection that used it. */
   release?(): void;
 }

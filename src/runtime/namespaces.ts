@@ -144,8 +144,8 @@ class Member implements NetlinkHost {
   }
 
   /** Runs an action in the namespace, so that its devices and sockets are made there. */
-  run(action: () => void): void {
-    withNetns(`/proc/self/fd/${this.fd}`, action);
+  run<T>(action: () => T): T {
+    return withNetns(`/proc/self/fd/${this.fd}`, action);
   }
 
   release(): void {

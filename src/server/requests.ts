@@ -1,4 +1,5 @@
 import { Errno } from "../core/errors.ts";
+import type { NetlinkHost } from "../netlink/host.ts";
 import { REQUEST_BYTES, REQUEST_MAX, RequestAt, SEND_UNPRIVILEGED, TransportOp } from "../netlink/transport.ts";
 import { EBADF, EINVAL, EIO, EMSGSIZE, ENOENT, EOPNOTSUPP, EPERM } from "../uapi/errno.ts";
 import type { Channel } from "./channel.ts";
@@ -54,22 +55,18 @@ export class Requests {
       if (b === SEND_UNPRIVILEGED) this.context.sender.waive();
       return this.onSend(id, channel, socket, length, a);
     }
-    const { host } = socket;
-    const errno = this.errnoOf(() => {
-      if (host.run === undefined) this.execute(socket, op, a, b);
-      else host.run(() => this.execute(socket, op, a, b));
-    });
+    const errno = this.errnoOf(socket.host, () => this.execute(socket, op, a, b));
     return this.context.output.answer(errno, socket.flags, socket.answerA, socket.answerB);
   }
 
   /** TransportOp.Send. @returns length of the answer; 0: it comes later */
   private onSend(id: number, channel: Channel, socket: ServerSocket, length: number, receiveLength: number): number {
-    const errno = this.context.queue.send(socket, this.context.input, REQUEST_BYTES, length, receiveLength, (late) => {
+    const { input, output, queue, server } = this.context;
+    const errno = queue.send(socket, input, REQUEST_BYTES, length, receiveLength, (late) => {
       channel.asking = false;
-      if (this.connections.get(id) !== channel) return;
-      this.context.server.send(id, this.context.output.answer(late, socket.flags));
+      if (this.connections.get(id) === channel) server.send(id, output.answer(late, socket.flags));
     });
-    if (errno !== undefined) return this.context.output.answer(errno, socket.flags);
+    if (errno !== undefined) return output.answer(errno, socket.flags);
     channel.asking = true;
     return 0;
   }
@@ -107,7 +104,7 @@ export class Requests {
 
   private onLinks({ host }: Channel, op: TransportOp, length: number): number {
     let payload: Uint8Array | undefined;
-    const errno = this.errnoOf(() => {
+    const errno = this.errnoOf(host, () => {
       const { links } = host;
       if (links === undefined) throw new Errno(EOPNOTSUPP);
       const bytes = this.context.input.slice(REQUEST_BYTES, length);
@@ -116,16 +113,19 @@ export class Requests {
         return;
       }
       if (!this.context.sender.privileged) throw new Errno(EPERM);
-      if (host.run === undefined) links.create(bytes);
-      else host.run(() => links.create(bytes));
+      links.create(bytes);
     });
     return this.context.output.answer(errno, 0, 0, 0, payload);
   }
 
-  /** Runs the action of a request. @returns 0 or the errno that it threw; EIO for any other exception, which onFault gets */
-  private errnoOf(action: () => void): number {
+  /**
+   * Runs the action of a request in the host's namespace.
+   * @returns 0 or the errno that it threw; EIO for any other exception, which onFault gets
+   */
+  private errnoOf(host: NetlinkHost, action: () => void): number {
     try {
-      action();
+      if (host.run === undefined) action();
+      else host.run(action);
       return 0;
     } catch (error) {
       // An exception here must not end the server.

@@ -29,8 +29,16 @@ export class SendQueue {
   private readonly waiting = new Map<ServerSocket, Send[]>();
   private readonly afterwards = new Map<ServerSocket, () => void>();
   private next: NodeJS.Immediate | undefined;
+  /** End of the slice that is being executed, by performance.now(); 0: nobody has asked yet whether it is over. */
   private deadline = 0;
-  private readonly inSlice = (): boolean => performance.now() < this.deadline;
+  /** Errno that the last execute() ended with. */
+  private errno = 0;
+  /** A slice begins when it is first asked for: a datagram of one message costs no look at the clock. */
+  private readonly inSlice = (): boolean => {
+    const now = performance.now();
+    if (this.deadline === 0) this.deadline = now + this.slice;
+    return now < this.deadline;
+  };
 
   /**
    * @param onFault gets exceptions that are no Errno
@@ -64,11 +72,9 @@ export class SendQueue {
   ): number | undefined {
     let at = start;
     if (!this.isBusy(socket)) {
-      this.deadline = performance.now() + this.slice;
-      const errno = this.run(socket, () => {
-        at = socket.send(input, start, end, receiveLength, this.inSlice);
-      });
-      if (errno !== 0 || at >= end) return errno;
+      this.deadline = 0;
+      at = this.execute(socket, input, start, end, receiveLength);
+      if (at >= end) return this.errno;
     }
     const bytes = input.slice(at, end);
     const item: Send = { socket, bytes, at: 0, receiveLength, privileged: this.sender.privileged, done };
@@ -93,7 +99,7 @@ export class SendQueue {
 
   private turn(): void {
     this.next = undefined;
-    this.goOn(performance.now() + this.slice);
+    this.goOn(0);
     if (this.waiting.size > 0) this.next = setImmediate(() => this.turn());
   }
 
@@ -103,11 +109,10 @@ export class SendQueue {
     const [item] = queue;
     this.deadline = deadline;
     this.sender.resume(item.privileged);
-    const errno = this.run(socket, () => {
-      item.at = socket.send(item.bytes, item.at, item.bytes.length, item.receiveLength, this.inSlice);
-    });
+    item.at = this.execute(socket, item.bytes, item.at, item.bytes.length, item.receiveLength);
+    const { errno } = this;
     this.sender.end();
-    const ended = errno !== 0 || item.at >= item.bytes.length;
+    const ended = item.at >= item.bytes.length;
     if (ended) queue.shift();
     // The others first.
     this.waiting.delete(socket);
@@ -119,17 +124,22 @@ export class SendQueue {
     this.afterwards.delete(socket);
   }
 
-  /** Runs in the socket's namespace. @returns 0 or an errno; EIO for an exception that is none, which onFault gets */
-  private run(socket: ServerSocket, action: () => void): number {
+  /**
+   * Executes messages in the socket's namespace until the slice is over. `errno` is 0 or what one of them threw; EIO for an
+   * exception that is no Errno, which onFault gets.
+   * @returns where the rest begins; `end` after an exception
+   */
+  private execute(socket: ServerSocket, bytes: Uint8Array, start: number, end: number, receiveLength: number): number {
     const { host } = socket;
+    this.errno = 0;
     try {
-      if (host.run === undefined) action();
-      else host.run(action);
-      return 0;
+      if (host.run === undefined) return socket.send(bytes, start, end, receiveLength, this.inSlice);
+      return host.run(() => socket.send(bytes, start, end, receiveLength, this.inSlice));
     } catch (error) {
       // An exception here must not end the server.
       if (!(error instanceof Errno)) this.onFault(error);
-      return error instanceof Errno ? error.errno : EIO;
+      this.errno = error instanceof Errno ? error.errno : EIO;
+      return end;
     }
   }
 }

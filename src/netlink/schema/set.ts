@@ -113,12 +113,20 @@ export class AttributeSet<D extends Definitions> implements AnyAttributeSet {
 
   /** Writes attributes, in the order of the object's properties; for an ordered set give a list of objects. */
   encode(writer: MessageWriter, values: Values<D> | readonly Values<D>[]): void {
-    for (const group of Array.isArray(values) ? (values as readonly Values<D>[]) : [values as Values<D>]) {
-      for (const [name, value] of Object.entries(group)) {
-        if (value === undefined) continue;
-        const attribute = this.definitions[name];
-        attribute.write(writer, attribute.type, value);
-      }
+    if (!Array.isArray(values)) {
+      this.encodeGroup(writer, values as Values<D>);
+      return;
+    }
+    for (const group of values as readonly Values<D>[]) this.encodeGroup(writer, group);
+  }
+
+  private encodeGroup(writer: MessageWriter, group: Values<D>): void {
+    // Not Object.entries(), which makes an array an attribute.
+    for (const name in group) {
+      const value = group[name];
+      if (value === undefined) continue;
+      const attribute = this.definitions[name];
+      attribute.write(writer, attribute.type, value);
     }
   }
 }
