@@ -48,7 +48,7 @@ type Structure = readonly [name: string, fields: readonly ShownField[]];
 function structure<L extends Readonly<Record<string, StructField>>>(
   name: string,
   { fields }: StructAttribute<L>,
-  ...shown: readonly (readonly [field: NoInfer<keyof L & string>, style: Style, text?: string])[]
+  ...shown: readonly (readonly [field: NoInfer<keyof StructAttribute<L>["fields"]>, style: Style, text?: string])[]
 ): Structure {
   return [name, shown.map(([field, style, text = field]) => ({ name: text, style, ...fields[field] }))];
 }

@@ -47,14 +47,14 @@ export type FieldValue<F extends StructField> = F extends "mac" | "ipv4" | "ipv6
     ? Uint8Array
     : number;
 
-/** What a fixed layout reads as. */
+/** What a fixed layout reads as: its fields without paddings, which are written as zeros. */
 export type StructValue<L extends Readonly<Record<string, StructField>>> = {
-  -readonly [N in keyof L]: FieldValue<L[N]>;
+  -readonly [N in keyof L as L[N] extends `pad${number}` ? never : N]: FieldValue<L[N]>;
 };
 
 /** A struct() attribute. */
 export interface StructAttribute<L extends Readonly<Record<string, StructField>>> extends Attribute<StructValue<L>> {
-  readonly fields: Readonly<Record<keyof L & string, FieldPosition>>;
+  readonly fields: Readonly<Record<keyof StructValue<L> & string, FieldPosition>>;
 }
 
 /** A C struct without holes (name paddings `pad…`), as the whole payload. */
@@ -70,7 +70,7 @@ export const struct = <const L extends Readonly<Record<string, StructField>>>(
     rule,
     length: rule === Rule.UNSPEC ? size : 0,
     size,
-    fields: positionsOf(fields) as Record<keyof L & string, FieldPosition>,
+    fields: positionsOf(fields) as StructAttribute<L>["fields"],
     read: (view, offset) => readStruct(fields, view, offset) as StructValue<L>,
     write: (writer, t, value) => writeStruct(fields, writer, writer.attr(t, size), value),
   };
