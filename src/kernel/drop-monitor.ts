@@ -80,15 +80,9 @@ export class DropMonitor implements DropSink {
     const { points, writer } = this;
     if (points.size === 0) return;
     const at = this.begin(uapi.NET_DM_CMD_ALERT);
-    let offset = writer.attr(uapi.NET_DM_ATTR_UNSPEC, 4 + points.size * 12);
-    writer.view.setUint32(offset, points.size, true);
-    offset += 4;
-    for (const [place, count] of points) {
-      writer.view.setUint32(offset, this.address(place), true);
-      writer.view.setUint32(offset + 4, TEXT_HIGH, true);
-      writer.view.setUint32(offset + 8, count, true);
-      offset += 12;
-    }
+    dropMonitorAttributes.encode(writer, {
+      UNSPEC: [...points].map(([place, count]) => ({ pcLow: this.address(place), pcHigh: TEXT_HIGH, count })),
+    });
     points.clear();
     this.send(at);
   }
@@ -100,6 +94,7 @@ export class DropMonitor implements DropSink {
     points.set(place, (before ?? 0) + 1);
   }
 
+  /** Written without the table, which would take an object of values for each dropped packet. */
   private alert(packet: Packet, reason: DropReason, input: Vport | undefined): void {
     const { writer } = this;
     if (!this.bus.hasListeners(NETLINK_GENERIC, this.group)) return;
@@ -156,9 +151,11 @@ export class DropMonitor implements DropSink {
 
   private configuration(request: GenlRequest): void {
     const writer = request.begin(uapi.NET_DM_CMD_CONFIG_NEW);
-    writer.u8(uapi.NET_DM_ATTR_ALERT_MODE, this.mode);
-    writer.u32(uapi.NET_DM_ATTR_TRUNC_LEN, this.truncLen);
-    writer.u32(uapi.NET_DM_ATTR_QUEUE_LEN, this.queueLen);
+    dropMonitorAttributes.encode(writer, {
+      ALERT_MODE: this.mode,
+      TRUNC_LEN: this.truncLen,
+      QUEUE_LEN: this.queueLen,
+    });
     request.reply();
   }
 

@@ -149,6 +149,7 @@ class PolicyDump extends RecordDump {
       for (const attribute of set.byType) {
         if (attribute === undefined || attribute.rule === 0) continue;
         this.records.push((writer) => {
+          // Not by the table: an upper bound of 2^64 - 1 is no number, and an extended ack has the same rule elsewhere.
           const nest = writer.nest(nl.CTRL_ATTR_POLICY | NLA_F_NESTED);
           const inner = writer.nest(this.sets.indexOf(set) | NLA_F_NESTED);
           putPolicy(writer, attribute, attribute.type, (other) => this.sets.indexOf(other));
@@ -163,7 +164,7 @@ class PolicyDump extends RecordDump {
     while (this.next < this.records.length) {
       const at = writer.beginMessage(this.familyId, NLM_F_MULTI, this.seq, this.portId);
       writer.genl(nl.CTRL_CMD_GETPOLICY, VERSION);
-      writer.u16(nl.CTRL_ATTR_FAMILY_ID, this.family.id);
+      nlctrl.encode(writer, { FAMILY_ID: this.family.id });
       this.records[this.next](writer);
       writer.endMessage(at);
       if (writer.length > room) {
@@ -178,13 +179,10 @@ class PolicyDump extends RecordDump {
   private putOperation(writer: MessageWriter, operation: GenlOperation): void {
     const set = operation.attributes ?? this.family.attributes;
     if (set === undefined) return;
-    const nest = writer.nest(nl.CTRL_ATTR_OP_POLICY | NLA_F_NESTED);
-    const entry = writer.nest(operation.cmd | NLA_F_NESTED);
     const index = this.sets.indexOf(set);
-    if (operation.doit !== undefined) writer.u32(nl.CTRL_ATTR_POLICY_DO, index);
-    if (operation.dumpit !== undefined && operation.checkedDump === true) writer.u32(nl.CTRL_ATTR_POLICY_DUMP, index);
-    writer.endNest(entry);
-    writer.endNest(nest);
+    const DO = operation.doit === undefined ? undefined : index;
+    const DUMP = operation.dumpit !== undefined && operation.checkedDump === true ? index : undefined;
+    nlctrl.encode(writer, { OP_POLICY: [[operation.cmd, { DO, DUMP }]] });
   }
 
   private collect(set: AnyAttributeSet): void {

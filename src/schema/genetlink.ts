@@ -1,4 +1,14 @@
-import { attributeSet, list, nested, nulString, u16, u32, u64 } from "../netlink/schema/index.ts";
+import {
+  attributeSet,
+  list,
+  markedNested,
+  nested,
+  nulString,
+  numberedList,
+  u16,
+  u32,
+  u64,
+} from "../netlink/schema/index.ts";
 import * as nl from "../uapi/genetlink.ts";
 import * as policy from "../uapi/netlink.ts";
 
@@ -24,6 +34,12 @@ export const policyRule = attributeSet("policy", {
   POLICY_MAXTYPE: u32(policy.NL_POLICY_TYPE_ATTR_POLICY_MAXTYPE),
 });
 
+/** One operation in CTRL_ATTR_OP_POLICY: the index of the policy that each of its handlers checks by. */
+export const operationPolicy = attributeSet("op-policy", {
+  DO: u32(nl.CTRL_ATTR_POLICY_DO),
+  DUMP: u32(nl.CTRL_ATTR_POLICY_DUMP),
+});
+
 /** The generic-netlink controller, as it answers. */
 export const nlctrl = attributeSet("nlctrl", {
   FAMILY_ID: u16(nl.CTRL_ATTR_FAMILY_ID),
@@ -40,6 +56,23 @@ export const nlctrl = attributeSet("nlctrl", {
     nl.CTRL_ATTR_MCAST_GROUPS,
     nested(0, () => ctrlGroup),
     1,
+  ),
+  /** Rules by index of the policy and number of the attribute. */
+  POLICY: markedNested(
+    numberedList(
+      nl.CTRL_ATTR_POLICY,
+      numberedList(
+        0,
+        nested(0, () => policyRule),
+      ),
+    ),
+  ),
+  /** Policies by command. */
+  OP_POLICY: markedNested(
+    numberedList(
+      nl.CTRL_ATTR_OP_POLICY,
+      nested(0, () => operationPolicy),
+    ),
   ),
   OP: u32(nl.CTRL_ATTR_OP),
 });

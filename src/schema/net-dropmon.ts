@@ -3,6 +3,7 @@ import {
   attributeSet,
   binary,
   checkedAs,
+  countedStructs,
   flag,
   nested,
   nulString,
@@ -18,8 +19,10 @@ import * as uapi from "../uapi/net_dropmon.ts";
 const port = attributeSet("net_dm_port", { NETDEV_IFINDEX: u32(uapi.NET_DM_ATTR_PORT_NETDEV_IFINDEX) });
 const stats = attributeSet("net_dm_stats", { DROPPED: u64(uapi.NET_DM_ATTR_STATS_DROPPED) });
 
-/** TIMESTAMP is in ns: as a number it is not exact. */
+/** TIMESTAMP is in ns, PC an address: as numbers they are not exact. */
 export const dropMonitorAttributes = attributeSet("net_dm", {
+  /** struct net_dm_alert_msg. Each point is a program counter, its lower half first, and a count. */
+  UNSPEC: countedStructs(uapi.NET_DM_ATTR_UNSPEC, { pcLow: "u32", pcHigh: "u32", count: "u32" }),
   ALERT_MODE: u8(uapi.NET_DM_ATTR_ALERT_MODE),
   PC: replyOnly(u64(uapi.NET_DM_ATTR_PC)),
   SYMBOL: replyOnly(nulString(uapi.NET_DM_ATTR_SYMBOL)),

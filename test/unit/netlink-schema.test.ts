@@ -262,3 +262,54 @@ describe("decoding and encoding", () => {
     ]);
   });
 });
+
+describe("lists with numbers and counts", () => {
+  const lists = s.attributeSet("lists", {
+    BY_NUMBER: s.numberedList(
+      1,
+      s.nested(0, () => inner),
+    ),
+    POINTS: s.countedStructs(2, { place: "u16", pad: "pad2", count: "u32" }),
+    FIXED: s.struct(3, { first: "u8", pad: "pad1", second: "be16" }),
+  });
+
+  it("a numbered list keeps the numbers of its entries, and marks them as nests", () => {
+    const bytes = s.encode(lists, {
+      BY_NUMBER: [
+        [7, { B: 1 }],
+        [3, {}],
+      ],
+    });
+    expect([...bytes]).toEqual([20, 0, 1, 0, 12, 0, 7, 0x80, 5, 0, 2, 0, 1, 0, 0, 0, 4, 0, 3, 0x80]);
+    expect(s.decode(lists, bytes)).toEqual({
+      BY_NUMBER: [
+        [7, { B: 1 }],
+        [3, {}],
+      ],
+    });
+  });
+
+  it("counted structs carry their number, and reading stops where the payload ends", () => {
+    const bytes = s.encode(lists, { POINTS: [{ place: 1, count: 2 }] });
+    expect([...bytes]).toEqual([16, 0, 2, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0]);
+    bytes[4] = 200;
+    expect(s.decode(lists, bytes)).toEqual({ POINTS: [{ place: 1, count: 2 }] });
+    bytes[4] = 0;
+    expect(s.decode(lists, bytes)).toEqual({ POINTS: [] });
+  });
+
+  it("a struct says where its fields lie", () => {
+    expect(lists.definitions.FIXED.fields).toEqual({ first: { offset: 0, size: 1 }, second: { offset: 2, size: 2 } });
+  });
+
+  it("entries() takes no more than it is given, firstOfEach() the first of an attribute that is repeated", () => {
+    const writer = new MessageWriter();
+    const nest = writer.nest(1);
+    for (const value of [5, 6]) writer.raw(2, Uint8Array.of(8, 0, 1, 0, value, 0, 0, 0));
+    writer.endNest(nest);
+    const found = lists.parse(lists.table(), writer.view, 0, writer.length, 0, undefined);
+    expect(found.entries(1, inner, 2).map((entry) => entry.u32(1))).toEqual([5, 6]);
+    expect(() => found.entries(1, inner, 1)).toThrow(expect.objectContaining({ errno: EINVAL }));
+    expect(found.firstOfEach(1, lists).nested(2, inner).u32(1)).toBe(5);
+  });
+});

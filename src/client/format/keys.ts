@@ -1,5 +1,11 @@
 /** Writes keys and masks (OVS_KEY_ATTR_*). */
-import { payloads, payloadsByName } from "../../netlink/schema/index.ts";
+import {
+  type FieldPosition,
+  payloads,
+  payloadsByName,
+  type StructAttribute,
+  type StructField,
+} from "../../netlink/schema/index.ts";
 import { keyAttributes, nshAttributes } from "../../schema/openvswitch.ts";
 import { OVS_KEY_ATTR_PACKET_TYPE } from "../../uapi/openvswitch.ts";
 import {
@@ -29,79 +35,92 @@ import {
 } from "./numbers.ts";
 import { tunnelText } from "./tunnel.ts";
 
-interface StructField {
+/** A field of a structure: its name in the text, where it lies and how it is written. */
+interface ShownField extends FieldPosition {
   readonly name: string;
-  readonly offset: number;
-  readonly size: number;
   readonly style: Style;
 }
 
-function field(name: string, offset: number, size: number, style: Style): StructField {
-  return { name, offset, size, style };
+/** The text of an attribute that is a C struct: its name and fields, in the order that they are shown. */
+type Structure = readonly [name: string, fields: readonly ShownField[]];
+
+/** @param shown field of the layout, how it is written, and its name in the text where that differs */
+function structure<L extends Readonly<Record<string, StructField>>>(
+  name: string,
+  { fields }: StructAttribute<L>,
+  ...shown: readonly (readonly [field: NoInfer<keyof StructAttribute<L>["fields"]>, style: Style, text?: string])[]
+): Structure {
+  return [name, shown.map(([field, style, text = field]) => ({ name: text, style, ...fields[field] }))];
 }
 
-/** Structures of linux/openvswitch.h, in the order that fields are shown. */
-const STRUCTURES: Readonly<Record<string, readonly [name: string, fields: readonly StructField[]]>> = {
-  ETHERNET: ["eth", [field("src", 0, 6, asMac), field("dst", 6, 6, asMac)]],
-  IPV4: [
+const { definitions } = keyAttributes;
+const ports = [
+  ["src", asDecimal],
+  ["dst", asDecimal],
+] as const;
+const types = [
+  ["type", asDecimal],
+  ["code", asDecimal],
+] as const;
+const originalTuple = [
+  ["proto", asDecimal],
+  ["sport", asDecimal, "tp_src"],
+  ["dport", asDecimal, "tp_dst"],
+] as const;
+
+/** Structures of linux/openvswitch.h by attribute. */
+const STRUCTURES: Readonly<Record<string, Structure>> = {
+  ETHERNET: structure("eth", definitions.ETHERNET, ["src", asMac], ["dst", asMac]),
+  IPV4: structure(
     "ipv4",
-    [
-      field("src", 0, 4, asIpv4),
-      field("dst", 4, 4, asIpv4),
-      field("proto", 8, 1, asDecimal),
-      field("tos", 9, 1, asHex),
-      field("ttl", 10, 1, asDecimal),
-      field("frag", 11, 1, asFragment),
-    ],
-  ],
-  IPV6: [
+    definitions.IPV4,
+    ["src", asIpv4],
+    ["dst", asIpv4],
+    ["proto", asDecimal],
+    ["tos", asHex],
+    ["ttl", asDecimal],
+    ["frag", asFragment],
+  ),
+  IPV6: structure(
     "ipv6",
-    [
-      field("src", 0, 16, asIpv6),
-      field("dst", 16, 16, asIpv6),
-      field("label", 32, 4, asFlowLabel),
-      field("proto", 36, 1, asDecimal),
-      field("tclass", 37, 1, asHex),
-      field("hlimit", 38, 1, asDecimal),
-      field("frag", 39, 1, asFragment),
-    ],
-  ],
-  TCP: ["tcp", [field("src", 0, 2, asDecimal), field("dst", 2, 2, asDecimal)]],
-  UDP: ["udp", [field("src", 0, 2, asDecimal), field("dst", 2, 2, asDecimal)]],
-  SCTP: ["sctp", [field("src", 0, 2, asDecimal), field("dst", 2, 2, asDecimal)]],
-  ICMP: ["icmp", [field("type", 0, 1, asDecimal), field("code", 1, 1, asDecimal)]],
-  ICMPV6: ["icmpv6", [field("type", 0, 1, asDecimal), field("code", 1, 1, asDecimal)]],
-  ARP: [
+    definitions.IPV6,
+    ["src", asIpv6],
+    ["dst", asIpv6],
+    ["label", asFlowLabel],
+    ["proto", asDecimal],
+    ["tclass", asHex],
+    ["hlimit", asDecimal],
+    ["frag", asFragment],
+  ),
+  TCP: structure("tcp", definitions.TCP, ...ports),
+  UDP: structure("udp", definitions.UDP, ...ports),
+  SCTP: structure("sctp", definitions.SCTP, ...ports),
+  ICMP: structure("icmp", definitions.ICMP, ...types),
+  ICMPV6: structure("icmpv6", definitions.ICMPV6, ...types),
+  ARP: structure(
     "arp",
-    [
-      field("sip", 0, 4, asIpv4),
-      field("tip", 4, 4, asIpv4),
-      field("op", 8, 2, asDecimal),
-      field("sha", 10, 6, asMac),
-      field("tha", 16, 6, asMac),
-    ],
-  ],
-  ND: ["nd", [field("target", 0, 16, asIpv6), field("sll", 16, 6, asMac), field("tll", 22, 6, asMac)]],
-  CT_ORIG_TUPLE_IPV4: [
+    definitions.ARP,
+    ["sip", asIpv4],
+    ["tip", asIpv4],
+    ["op", asDecimal],
+    ["sha", asMac],
+    ["tha", asMac],
+  ),
+  ND: structure("nd", definitions.ND, ["target", asIpv6], ["sll", asMac], ["tll", asMac]),
+  CT_ORIG_TUPLE_IPV4: structure(
     "ct_tuple4",
-    [
-      field("src", 0, 4, asIpv4),
-      field("dst", 4, 4, asIpv4),
-      field("proto", 12, 1, asDecimal),
-      field("tp_src", 8, 2, asDecimal),
-      field("tp_dst", 10, 2, asDecimal),
-    ],
-  ],
-  CT_ORIG_TUPLE_IPV6: [
+    definitions.CT_ORIG_TUPLE_IPV4,
+    ["src", asIpv4],
+    ["dst", asIpv4],
+    ...originalTuple,
+  ),
+  CT_ORIG_TUPLE_IPV6: structure(
     "ct_tuple6",
-    [
-      field("src", 0, 16, asIpv6),
-      field("dst", 16, 16, asIpv6),
-      field("proto", 36, 1, asDecimal),
-      field("tp_src", 32, 2, asDecimal),
-      field("tp_dst", 34, 2, asDecimal),
-    ],
-  ],
+    definitions.CT_ORIG_TUPLE_IPV6,
+    ["src", asIpv6],
+    ["dst", asIpv6],
+    ...originalTuple,
+  ),
 };
 
 /** 128 bits in host order: the first byte is the lowest. */
@@ -124,7 +143,7 @@ const VALUES: Readonly<Record<string, readonly [name: string, style: Style]>> = 
 };
 
 function structureText(
-  [name, fields]: readonly [string, readonly StructField[]],
+  [name, fields]: Structure,
   value: Uint8Array,
   mask: Uint8Array | null,
   verbose: boolean,
@@ -171,32 +190,30 @@ export function mplsText(value: Uint8Array, mask: Uint8Array | null): string {
   return entries.join(",");
 }
 
-/** OVS_NSH_KEY_ATTR_*: base {flags, ttl, mdtype, np, be32 path} and four context words. */
+const NSH_BASE = nshAttributes.definitions.BASE;
+
+/** OVS_NSH_KEY_ATTR_*: the base header, whose path is 24 bits of SPI and 8 bits of SI, and four context words. */
 export function nshText(key: Uint8Array, mask: Uint8Array | null, verbose: boolean): string {
   const values = payloadsByName(nshAttributes, key);
   const masks = mask && payloadsByName(nshAttributes, mask);
-  const base = values.get("BASE") ?? new Uint8Array(8);
-  const baseMask = masks === null ? null : (masks.get("BASE") ?? new Uint8Array(8));
+  const base = values.get("BASE") ?? new Uint8Array(NSH_BASE.size);
+  const baseMask = masks === null ? null : (masks.get("BASE") ?? new Uint8Array(NSH_BASE.size));
   const shown: string[] = [];
   const add = (name: string, value: Uint8Array, part: Uint8Array | null, style: Style): void => {
     if (verbose || part === null || !isZero(part)) shown.push(`${name}=${style(value, part)}`);
   };
-  const at = (name: string, offset: number, size: number, style: Style): void =>
+  const addBase = (name: string, { offset, size }: FieldPosition, style: Style): void =>
     add(name, base.subarray(offset, offset + size), baseMask?.subarray(offset, offset + size) ?? null, style);
-  at("flags", 0, 1, asDecimal);
-  at("ttl", 1, 1, asDecimal);
-  at("mdtype", 2, 1, asDecimal);
-  at("np", 3, 1, asDecimal);
-  at(
-    "spi",
-    4,
-    3,
-    styled((bytes) => `0x${bigEndian(bytes).toString(16)}`),
-  );
-  at("si", 7, 1, asDecimal);
+  const { flags, ttl, mdtype, np, path } = NSH_BASE.fields;
+  const word = styled((bytes) => `0x${bigEndian(bytes).toString(16)}`);
+  addBase("flags", flags, asDecimal);
+  addBase("ttl", ttl, asDecimal);
+  addBase("mdtype", mdtype, asDecimal);
+  addBase("np", np, asDecimal);
+  addBase("spi", { offset: path.offset, size: 3 }, word);
+  addBase("si", { offset: path.offset + 3, size: 1 }, asDecimal);
   const context = values.get("MD1");
   const contextMask = masks?.get("MD1");
-  const word = styled((bytes) => `0x${bigEndian(bytes).toString(16)}`);
   for (let i = 0; context !== undefined && i < 4; i++) {
     const part = masks === null ? null : (contextMask?.subarray(i * 4, i * 4 + 4) ?? new Uint8Array(4));
     add(`c${i + 1}`, context.subarray(i * 4, i * 4 + 4), part, word);

@@ -128,10 +128,7 @@ export function datapathFamily(datapaths: Datapaths, processors: number, tcSkbEx
       MEGAFLOW_STATS: {
         mask_hit: flows.maskHits,
         masks: flows.masks.length,
-        pad0: 0,
         cache_hit: flows.cacheHits,
-        pad1: 0,
-        pad2: 0,
       },
     });
     writer.u32(ovs.OVS_DP_ATTR_USER_FEATURES, datapath.userFeatures);

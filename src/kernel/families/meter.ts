@@ -2,7 +2,6 @@ import { Errno } from "../../core/errors.ts";
 import type { Datapath } from "../../datapath/datapath.ts";
 import type { Datapaths } from "../../datapath/datapaths.ts";
 import { MAX_BANDS, Meter, MeterBand } from "../../datapath/meter.ts";
-import { AttributeReader } from "../../netlink/reader.ts";
 import type { AttributeTable } from "../../netlink/schema/index.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";
 import { bandAttributes, meterAttributes } from "../../schema/openvswitch.ts";
@@ -14,8 +13,6 @@ import { beginOvs, dpIfindex, OVS_HEADER_SIZE } from "../ovs-header.ts";
 
 /** The ovs_meter family (spec/families section 11). `configured` is called after a meter is set or deleted. */
 export function meterFamily(datapaths: Datapaths, configured: () => void): GenlFamily {
-  const bandTable = bandAttributes.table();
-
   return {
     name: ovs.OVS_METER_FAMILY,
     version: ovs.OVS_METER_VERSION,
@@ -52,9 +49,9 @@ export function meterFamily(datapaths: Datapaths, configured: () => void): GenlF
     const keepStats = !attrs.has(ovs.OVS_METER_ATTR_CLEAR);
     const meter = new Meter(id, attrs.has(ovs.OVS_METER_ATTR_KBPS), keepStats, bands, meters.now());
     if (keepStats && attrs.has(ovs.OVS_METER_ATTR_STATS)) {
-      const at = attrs.offset[ovs.OVS_METER_ATTR_STATS];
-      meter.packets = readU64(attrs.view, at);
-      meter.bytes = readU64(attrs.view, at + 8);
+      const { packets, bytes } = attrs.read(meterAttributes.definitions.STATS);
+      meter.packets = packets;
+      meter.bytes = bytes;
     }
     const old = meters.set(meter);
     const writer = beginOvs(request, ovs.OVS_METER_CMD_SET, dpIfindex(request));
@@ -83,27 +80,13 @@ export function meterFamily(datapaths: Datapaths, configured: () => void): GenlF
 
   /** spec/families F-299, F-305 to F-309. @throws Errno EINVAL, ERANGE */
   function parseBands(attrs: AttributeTable): MeterBand[] {
-    const type = ovs.OVS_METER_ATTR_BANDS;
-    const reader = new AttributeReader(attrs.view, attrs.offset[type], attrs.end(type));
-    const places: number[] = [];
-    while (reader.next()) {
-      places.push(reader.offset, reader.offset + reader.length);
-      if (places.length > MAX_BANDS * 2) throw new Errno(EINVAL);
-    }
-    const bands: MeterBand[] = [];
-    for (let i = 0; i < places.length; i += 2) {
-      bandAttributes.parse(bandTable, attrs.view, places[i], places[i + 1], 0, undefined);
-      if (
-        !bandTable.has(ovs.OVS_BAND_ATTR_TYPE) ||
-        !bandTable.has(ovs.OVS_BAND_ATTR_RATE) ||
-        !bandTable.has(ovs.OVS_BAND_ATTR_BURST)
-      )
+    return attrs.entries(ovs.OVS_METER_ATTR_BANDS, bandAttributes, MAX_BANDS).map((band) => {
+      if (!band.has(ovs.OVS_BAND_ATTR_TYPE) || !band.has(ovs.OVS_BAND_ATTR_RATE) || !band.has(ovs.OVS_BAND_ATTR_BURST))
         throw new Errno(EINVAL);
-      const rate = bandTable.u32(ovs.OVS_BAND_ATTR_RATE);
+      const rate = band.u32(ovs.OVS_BAND_ATTR_RATE);
       if (rate === 0) throw new Errno(EINVAL);
-      bands.push(new MeterBand(bandTable.u32(ovs.OVS_BAND_ATTR_TYPE), rate, bandTable.u32(ovs.OVS_BAND_ATTR_BURST)));
-    }
-    return bands;
+      return new MeterBand(band.u32(ovs.OVS_BAND_ATTR_TYPE), rate, band.u32(ovs.OVS_BAND_ATTR_BURST));
+    });
   }
 
   function lookup(request: GenlRequest): Datapath {
@@ -126,8 +109,4 @@ function putStats(writer: MessageWriter, meter: Meter): void {
     USED: meter.used,
     BANDS: meter.bands.map(({ packets, bytes }) => ({ STATS: { packets, bytes } })),
   });
-}
-
-function readU64(view: DataView, at: number): number {
-  return view.getUint32(at, true) + view.getUint32(at + 4, true) * 0x1_0000_0000;
 }

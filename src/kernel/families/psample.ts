@@ -49,7 +49,10 @@ export class Psample {
     });
   }
 
-  /** Sends one sample if the group has members (PsampleSink). */
+  /**
+   * Sends one sample if the group has members (PsampleSink). Written without psampleMessage, which would take an object of
+   * values for each packet.
+   */
   send(packet: Packet, group: number, cookie: Uint8Array, inIfindex: number, tunnel: Int32Array | undefined): void {
     const { writer, family, genl } = this;
     const destination = family.firstGroup + PACKETS;

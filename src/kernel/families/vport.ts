@@ -2,13 +2,12 @@ import { Errno } from "../../core/errors.ts";
 import type { KernelProfile } from "../../core/kernel-profile.ts";
 import { type Datapaths, MAX_PORTS } from "../../datapath/datapaths.ts";
 import type { Vport } from "../../datapath/vport.ts";
-import { AttributeReader } from "../../netlink/reader.ts";
 import type { MessageWriter } from "../../netlink/writer.ts";
 import type { TunnelOptions } from "../../port/port.ts";
-import { vportAttributes } from "../../schema/openvswitch.ts";
+import { tunnelOptions, vportAttributes, vxlanExtension } from "../../schema/openvswitch.ts";
 import type { TunnelVport } from "../../tunnel/kind.ts";
 import { tunnelVport } from "../../tunnel/kinds/index.ts";
-import { EFBIG, EINVAL, ENODEV, EOPNOTSUPP, ERANGE } from "../../uapi/errno.ts";
+import { EFBIG, EINVAL, ENODEV, EOPNOTSUPP } from "../../uapi/errno.ts";
 import { GENL_UNS_ADMIN_PERM } from "../../uapi/genetlink.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
 import type { GenlFamily, GenlRequest } from "../genl-family.ts";
@@ -49,7 +48,7 @@ export function vportFamily(datapaths: Datapaths, kernel: KernelProfile): GenlFa
       portNo,
       pidsOf(attrs, ovs.OVS_VPORT_ATTR_UPCALL_PID),
       hasIfindex ? attrs.s32(ovs.OVS_VPORT_ATTR_IFINDEX) : 0,
-      tunnel?.hasOptions === true ? tunnelOptions(request, tunnel) : undefined,
+      tunnel?.hasOptions === true ? parseTunnelOptions(request, tunnel) : undefined,
     );
     created.set(vport, ++count);
     answer(request, ovs.OVS_VPORT_CMD_NEW, vport);
@@ -160,33 +159,20 @@ export function vportFamily(datapaths: Datapaths, kernel: KernelProfile): GenlFa
 }
 
 /**
- * OVS_VPORT_ATTR_OPTIONS of a new tunnel port, read as liberally as the module does: other attributes are allowed (spec/families F-137, F-138, F-162).
+ * OVS_VPORT_ATTR_OPTIONS of a new tunnel port. As in the module only what is inside EXTENSION is checked by its table, and
+ * other attributes are ignored (spec/families F-137, F-138, F-162).
  * @throws Errno EINVAL, ERANGE
  */
-function tunnelOptions({ attrs, view }: GenlRequest, { hasGbp }: TunnelVport): TunnelOptions {
+function parseTunnelOptions({ attrs }: GenlRequest, { hasGbp }: TunnelVport): TunnelOptions {
   if (!attrs.has(ovs.OVS_VPORT_ATTR_OPTIONS)) throw new Errno(EINVAL);
-  const end = attrs.end(ovs.OVS_VPORT_ATTR_OPTIONS);
-  const reader = new AttributeReader(view, attrs.offset[ovs.OVS_VPORT_ATTR_OPTIONS], end);
-  let dstPort = -1;
-  let gbp = false;
-  let extension = false;
-  while (reader.next()) {
-    if (reader.type === ovs.OVS_TUNNEL_ATTR_DST_PORT && dstPort < 0) {
-      if (reader.length !== 2) throw new Errno(EINVAL);
-      dstPort = reader.u16();
-    } else if (reader.type === ovs.OVS_TUNNEL_ATTR_EXTENSION && hasGbp && !extension) {
-      extension = true;
-      if (reader.length < NLA_HDRLEN) throw new Errno(EINVAL);
-      const inner = reader.nested();
-      while (inner.next()) {
-        if (inner.type !== ovs.OVS_VXLAN_EXT_GBP) continue;
-        if (inner.length !== 0) throw new Errno(ERANGE);
-        gbp = true;
-      }
-    }
-  }
-  if (dstPort < 0) throw new Errno(EINVAL);
-  return { dstPort, gbp };
+  const options = attrs.firstOfEach(ovs.OVS_VPORT_ATTR_OPTIONS, tunnelOptions);
+  const { DST_PORT } = tunnelOptions.definitions;
+  if (!options.has(DST_PORT.type) || options.length[DST_PORT.type] !== DST_PORT.size) throw new Errno(EINVAL);
+  const dstPort = options.read(DST_PORT);
+  if (!hasGbp || !options.has(ovs.OVS_TUNNEL_ATTR_EXTENSION)) return { dstPort, gbp: false };
+  if (options.length[ovs.OVS_TUNNEL_ATTR_EXTENSION] < NLA_HDRLEN) throw new Errno(EINVAL);
+  const extension = options.nested(ovs.OVS_TUNNEL_ATTR_EXTENSION, vxlanExtension);
+  return { dstPort, gbp: extension.has(ovs.OVS_VXLAN_EXT_GBP) };
 }
 
 /** Everything after ovs_header, in the module's order (spec/families F-139 to F-143). */

@@ -28,6 +28,12 @@ export const enum Rule {
 /** Payload bytes of the integer rules, by Rule; 0 = not an integer. */
 export const INTEGER_SIZE = [0, 0, 1, 2, 4, 8, 1, 2, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 2, 4];
 
+/** Where a field lies in the payload of a struct, in bytes. */
+export interface FieldPosition {
+  readonly offset: number;
+  readonly size: number;
+}
+
 /** One attribute: its number, how the kernel checks it and how its payload is read and written. */
 export interface Attribute<T> {
   readonly type: number;
@@ -43,6 +49,8 @@ export interface Attribute<T> {
   readonly mask?: number;
   /** The attributes inside, for decoding and printing. */
   readonly inner?: () => AnyAttributeSet;
+  /** Of a C struct: its fields by name, in the order of the layout, without paddings. */
+  readonly fields?: Readonly<Record<string, FieldPosition>>;
   /** What each entry of a list() holds. */
   readonly element?: Attribute<unknown>;
   /** Whether the kernel also checks the attributes inside. */
@@ -98,6 +106,6 @@ export interface NamedAttribute extends Attribute<unknown> {
 
 /** An attribute with its name, of one shape for V8: every attribute of every message is read through it. */
 export function named(name: string, attribute: Attribute<unknown>): NamedAttribute {
-  const { type, rule, length, size, min, max, mask, inner, element, deep, since, read, write } = attribute;
-  return { name, type, rule, length, size, min, max, mask, inner, element, deep, since, read, write };
+  const { type, rule, length, size, min, max, mask, inner, fields, element, deep, since, read, write } = attribute;
+  return { name, type, rule, length, size, min, max, mask, inner, fields, element, deep, since, read, write };
 }

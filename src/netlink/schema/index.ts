@@ -14,6 +14,7 @@ export {
   type AnyAttributeSet,
   type Attribute,
   type Definitions,
+  type FieldPosition,
   INTEGER_SIZE,
   type NamedAttribute,
   Rule,
@@ -23,7 +24,15 @@ export { decode, encode, payloads, payloadsByName } from "./decode.ts";
 export { putPolicy } from "./policy.ts";
 export { type Json, toJson, toText } from "./print.ts";
 export { AttributeSet, type AttributeSetOptions, attributeSet, type SetValues } from "./set.ts";
-export { type FieldValue, type StructField, type StructValue, struct, structs } from "./struct.ts";
+export {
+  countedStructs,
+  type FieldValue,
+  type StructAttribute,
+  type StructField,
+  type StructValue,
+  struct,
+  structs,
+} from "./struct.ts";
 export { AttributeTable } from "./table.ts";
 export {
   type Bounds,
@@ -40,6 +49,7 @@ export {
   markedNested,
   nested,
   nulString,
+  numberedList,
   recursive,
   replyOnly,
   s32,

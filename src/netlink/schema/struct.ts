@@ -1,7 +1,7 @@
 import { NokmodError } from "../../core/errors.ts";
 import { ipv4Text, ipv6HexText, macText, parseIpv4, parseIpv6, parseMac } from "../../net/address.ts";
 import type { MessageWriter } from "../writer.ts";
-import { type Attribute, Rule } from "./attribute.ts";
+import { type Attribute, type FieldPosition, Rule } from "./attribute.ts";
 import { readBytes, readU64 } from "./values.ts";
 
 /** Fields of a fixed layout; the name says size and byte order. Bytes of any other length as `bytesN`. */
@@ -47,24 +47,30 @@ export type FieldValue<F extends StructField> = F extends "mac" | "ipv4" | "ipv6
     ? Uint8Array
     : number;
 
-/** What a fixed layout reads as. */
+/** What a fixed layout reads as: its fields without paddings, which are written as zeros. */
 export type StructValue<L extends Readonly<Record<string, StructField>>> = {
-  -readonly [N in keyof L]: FieldValue<L[N]>;
+  -readonly [N in keyof L as L[N] extends `pad${number}` ? never : N]: FieldValue<L[N]>;
 };
+
+/** A struct() attribute. */
+export interface StructAttribute<L extends Readonly<Record<string, StructField>>> extends Attribute<StructValue<L>> {
+  readonly fields: Readonly<Record<keyof StructValue<L> & string, FieldPosition>>;
+}
 
 /** A C struct without holes (name paddings `pad…`), as the whole payload. */
 export const struct = <const L extends Readonly<Record<string, StructField>>>(
   type: number,
   layout: L,
   rule: Rule = Rule.UNSPEC,
-): Attribute<StructValue<L>> => {
+): StructAttribute<L> => {
   const fields = Object.entries(layout);
-  const size = fields.reduce((sum, [, field]) => sum + FIELD_SIZE[field], 0);
+  const size = sizeOf(fields);
   return {
     type,
     rule,
     length: rule === Rule.UNSPEC ? size : 0,
     size,
+    fields: positionsOf(fields) as StructAttribute<L>["fields"],
     read: (view, offset) => readStruct(fields, view, offset) as StructValue<L>,
     write: (writer, t, value) => writeStruct(fields, writer, writer.attr(t, size), value),
   };
@@ -76,27 +82,80 @@ export const structs = <const L extends Readonly<Record<string, StructField>>>(
   layout: L,
 ): Attribute<StructValue<L>[]> => {
   const fields = Object.entries(layout);
-  const size = fields.reduce((sum, [, field]) => sum + FIELD_SIZE[field], 0);
   return {
     type,
     rule: Rule.UNSPEC,
     length: 0,
     size: 0,
-    read: (view, offset, length) => {
-      const values: StructValue<L>[] = [];
-      for (let at = 0; at + size <= length; at += size)
-        values.push(readStruct(fields, view, offset + at) as StructValue<L>);
-      return values;
-    },
+    read: (view, offset, length) => readStructs(fields, view, offset, length) as StructValue<L>[],
     write: (writer, t, values) => {
-      let at = writer.attr(t, size * values.length);
-      for (const value of values) {
-        writeStruct(fields, writer, at, value);
-        at += size;
-      }
+      writeStructs(fields, writer, writer.attr(t, sizeOf(fields) * values.length), values);
     },
   };
 };
+
+/** A u32 count, then that many packed structs. */
+export const countedStructs = <const L extends Readonly<Record<string, StructField>>>(
+  type: number,
+  layout: L,
+): Attribute<StructValue<L>[]> => {
+  const fields = Object.entries(layout);
+  const size = sizeOf(fields);
+  return {
+    type,
+    rule: Rule.UNSPEC,
+    length: COUNT_SIZE,
+    size: COUNT_SIZE,
+    read: (view, offset, length) => {
+      const given = Math.min(length - COUNT_SIZE, view.getUint32(offset, true) * size);
+      return readStructs(fields, view, offset + COUNT_SIZE, given) as StructValue<L>[];
+    },
+    write: (writer, t, values) => {
+      const at = writer.attr(t, COUNT_SIZE + size * values.length);
+      writer.view.setUint32(at, values.length, true);
+      writeStructs(fields, writer, at + COUNT_SIZE, values);
+    },
+  };
+};
+
+const COUNT_SIZE = 4;
+
+function sizeOf(fields: readonly [string, StructField][]): number {
+  return fields.reduce((sum, [, field]) => sum + FIELD_SIZE[field], 0);
+}
+
+function positionsOf(fields: readonly [string, StructField][]): Record<string, FieldPosition> {
+  const positions: Record<string, FieldPosition> = {};
+  let offset = 0;
+  for (const [name, field] of fields) {
+    const size = FIELD_SIZE[field];
+    if (!field.startsWith("pad")) positions[name] = { offset, size };
+    offset += size;
+  }
+  return positions;
+}
+
+/** As many structs as fit in `length` bytes. */
+function readStructs(fields: [string, StructField][], view: DataView, offset: number, length: number): unknown[] {
+  const size = sizeOf(fields);
+  const values: unknown[] = [];
+  for (let at = 0; at + size <= length; at += size) values.push(readStruct(fields, view, offset + at));
+  return values;
+}
+
+function writeStructs(
+  fields: [string, StructField][],
+  writer: MessageWriter,
+  offset: number,
+  values: readonly Readonly<Record<string, unknown>>[],
+): void {
+  const size = sizeOf(fields);
+  let at = offset;
+  for (const value of values) {
+    writeStruct(fields, writer, at, value);
+    at += size;
+  }
+}
 
 function readStruct(fields: [string, StructField][], view: DataView, offset: number): Record<string, unknown> {
   const value: Record<string, unknown> = {};

@@ -1,7 +1,8 @@
 import { Errno } from "../../core/errors.ts";
 import { EINVAL } from "../../uapi/errno.ts";
 import { NLA_F_NESTED } from "../../uapi/netlink.ts";
-import type { AnyAttributeSet, AttributePositions } from "./attribute.ts";
+import { AttributeReader } from "../reader.ts";
+import type { AnyAttributeSet, Attribute, AttributePositions } from "./attribute.ts";
 import { validateLevel } from "./validate.ts";
 import { readBytes, readString, readU32s } from "./values.ts";
 
@@ -58,12 +59,45 @@ export class AttributeTable implements AttributePositions {
     return readU32s(this.view, this.offset[type], this.length[type]);
   }
 
+  /** The value of an attribute that is present and at least `attribute.size` bytes long. */
+  read<T>(attribute: Attribute<T>): T {
+    return attribute.read(this.view, this.offset[attribute.type], this.length[attribute.type]);
+  }
+
+  /** The attributes inside an attribute, not checked at all; of a repeated one the first, as nla_find() takes it. */
+  firstOfEach(type: number, set: AnyAttributeSet): AttributeTable {
+    const table = new AttributeTable(set.maxType);
+    table.view = this.view;
+    const reader = new AttributeReader(this.view, this.offset[type], this.end(type));
+    while (reader.next()) {
+      if (reader.type > set.maxType || table.has(reader.type)) continue;
+      table.offset[reader.type] = reader.offset;
+      table.length[reader.type] = reader.length;
+    }
+    return table;
+  }
+
+  /**
+   * The entries of a list of nests, whatever their numbers, each checked as nla_parse_nested_deprecated() does.
+   * @param max most entries
+   * @throws Errno EINVAL, ERANGE, without an extended ack
+   */
+  entries(type: number, set: AnyAttributeSet, max: number): AttributeTable[] {
+    const found: [start: number, end: number][] = [];
+    const reader = new AttributeReader(this.view, this.offset[type], this.end(type));
+    while (reader.next()) {
+      if (found.length === max) throw new Errno(EINVAL);
+      found.push([reader.offset, reader.offset + reader.length]);
+    }
+    return found.map(([start, end]) => this.checked(start, end, set, false));
+  }
+
   /**
    * The attributes inside an attribute, checked as nla_parse_nested_deprecated() does.
    * @throws Errno EINVAL, ERANGE, without an extended ack
    */
   nested(type: number, set: AnyAttributeSet): AttributeTable {
-    return this.inside(type, set, false);
+    return this.checked(this.offset[type], this.end(type), set, false);
   }
 
   /**
@@ -72,13 +106,13 @@ export class AttributeTable implements AttributePositions {
    */
   strictlyNested(type: number, set: AnyAttributeSet): AttributeTable {
     if ((this.view.getUint16(this.offset[type] - 2, true) & NLA_F_NESTED) === 0) throw new Errno(EINVAL);
-    return this.inside(type, set, true);
+    return this.checked(this.offset[type], this.end(type), set, true);
   }
 
-  private inside(type: number, set: AnyAttributeSet, strict: boolean): AttributeTable {
+  private checked(start: number, end: number, set: AnyAttributeSet, strict: boolean): AttributeTable {
     const table = new AttributeTable(set.maxType);
     table.view = this.view;
-    validateLevel(set, table, this.view, this.offset[type], this.end(type), 0, undefined, strict, 0);
+    validateLevel(set, table, this.view, start, end, 0, undefined, strict, 0);
     return table;
   }
 }

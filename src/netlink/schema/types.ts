@@ -1,5 +1,6 @@
 import { ipv4Text, ipv6Text, parseIpv4, parseIpv6 } from "../../net/address.ts";
 import { NLA_F_NESTED } from "../../uapi/netlink.ts";
+import { AttributeReader } from "../reader.ts";
 import type { MessageWriter } from "../writer.ts";
 import {
   type AnyAttributeSet,
@@ -262,6 +263,30 @@ export const list = <T>(type: number, element: Attribute<T>, first = 0): Attribu
   write: (writer, t, values) => {
     const at = writer.nest(t);
     for (let i = 0; i < values.length; i++) element.write(writer, first + i, values[i]);
+    writer.endNest(at);
+  },
+});
+
+/**
+ * As list(), where the numbers of the entries carry meaning; every entry is marked NLA_F_NESTED.
+ * @param element what each entry holds: attributes of its own
+ */
+export const numberedList = <T>(type: number, element: Attribute<T>): Attribute<(readonly [number, T])[]> => ({
+  type,
+  rule: Rule.NESTED,
+  length: 0,
+  size: 0,
+  element,
+  read: (view, offset, length, knownOnly, depth) => {
+    const values: [number, T][] = [];
+    const reader = new AttributeReader(view, offset, offset + length);
+    while (reader.next() && reader.length >= element.size)
+      values.push([reader.type, element.read(view, reader.offset, reader.length, knownOnly, depth)]);
+    return values;
+  },
+  write: (writer, t, values) => {
+    const at = writer.nest(t);
+    for (const [number, value] of values) element.write(writer, number | NLA_F_NESTED, value);
     writer.endNest(at);
   },
 });
