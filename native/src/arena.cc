@@ -12,9 +12,10 @@ constexpr size_t kPage = 4096;
 
 size_t PageAligned(size_t bytes) { return (bytes + kPage - 1) & ~(kPage - 1); }
 
-void MapOver(uint8_t* at, size_t bytes) {
-  void* p = mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-  if (p == MAP_FAILED) Throw(errno, "mmap");
+// Maps anonymous memory over what is mapped there. Returns false with errno set.
+bool MapOver(uint8_t* at, size_t bytes) {
+  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  return mmap(at, bytes, PROT_READ | PROT_WRITE, kFlags, -1, 0) != MAP_FAILED;
 }
 
 }  // namespace
@@ -49,12 +50,15 @@ size_t Arena::Reserve(size_t bytes) {
 size_t Arena::MapAnonymous(size_t bytes) {
   bytes = PageAligned(bytes);
   const size_t offset = Reserve(bytes);
-  MapOver(data_ + offset, bytes);
+  if (!MapOver(data_ + offset, bytes)) Throw(errno, "mmap");
   return offset;
 }
 
 size_t Arena::MapRing(int fd, size_t bytes) {
+  // UnmapRing() must not allocate.
+  holes_.reserve(holes_.size() + rings_ + 1);
   const size_t offset = Reserve(bytes);
+  rings_++;
   void* p = mmap(data_ + offset, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
   if (p == MAP_FAILED) {
     const int error = errno;
@@ -65,12 +69,10 @@ size_t Arena::MapRing(int fd, size_t bytes) {
 }
 
 void Arena::UnmapRing(size_t offset, size_t bytes) noexcept {
-  try {
-    MapOver(data_ + offset, bytes);
-    holes_.push_back({offset, bytes});
-  } catch (...) {
-    // Out of address descriptors: the place stays lost, the rest works on.
-  }
+  rings_--;
+  // ENOMEM: the process has as many mappings as vm.max_map_count allows. This range is not used again.
+  if (MapOver(data_ + offset, bytes)) holes_.push_back({offset, bytes});
+  else ReportError("cannot unmap a packet ring", errno);
 }
 
 void Arena::Discard() noexcept { madvise(data_, top_, MADV_DONTNEED); }

@@ -46,6 +46,7 @@ class Arena {
   size_t size_;
   size_t top_ = 0;
   std::vector<Hole> holes_;
+  size_t rings_ = 0;  // mapped now
 };
 
 }  // namespace nokmod

@@ -277,14 +277,23 @@ bool IpPort::SetLabel(const Label& label) {
   return true;
 }
 
+bool IpPort::Prepare() {
+  Label label = label_;
+  try {
+    if (ipsec_->active()) {
+      label.mark = static_cast<int32_t>(Ipsec::Disguise(static_cast<uint32_t>(label.mark)));
+      label.priority = static_cast<int32_t>(ipsec_->priority());
+    }
+  } catch (const std::system_error&) {
+    // The chain could not be made for now. tx_errors reports it; nothing may be thrown in the middle of a batch.
+    return false;
+  }
+  return label == socket_ || SetLabel(label);
+}
+
 void IpPort::Flush() {
   if (queued_ == 0) return;
-  Label label = label_;
-  if (ipsec_->active()) {
-    label.mark = static_cast<int32_t>(Ipsec::Disguise(static_cast<uint32_t>(label.mark)));
-    label.priority = static_cast<int32_t>(ipsec_->priority());
-  }
-  if (label != socket_ && !SetLabel(label)) {
+  if (!Prepare()) {
     counters_.tx_errors += queued_;
     queued_ = 0;
     return;

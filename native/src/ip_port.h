@@ -43,7 +43,8 @@ class IpPort final : public IoPort {
   struct Label {
     int32_t mark = 0;
     int32_t priority = 0;
-    bool operator!=(const Label& other) const { return mark != other.mark || priority != other.priority; }
+    bool operator==(const Label& other) const { return mark == other.mark && priority == other.priority; }
+    bool operator!=(const Label& other) const { return !(*this == other); }
   };
   // What one received packet needs besides its bytes.
   struct RxSlot {
@@ -61,6 +62,8 @@ class IpPort final : public IoPort {
   void TakeLong(msghdr& message);
   // Makes the socket send packets with that label.
   bool SetLabel(const Label& label);
+  // Sets the label that what is queued goes with. Returns false if it may not be sent.
+  bool Prepare();
 
   Arena& arena_;
   const std::shared_ptr<Ipsec> ipsec_;

@@ -86,6 +86,13 @@ Fd MakeChain(uint32_t token) {
   return nft.Commit();
 }
 
+// Whether making the chain failed because it cannot be had here: no nfnetlink (EPROTONOSUPPORT), no nftables (EOPNOTSUPP), no
+// chain type or expression of that name (ENOENT), no tables with an owner (EINVAL), or no CAP_NET_ADMIN (EPERM, EACCES).
+bool IsUnsupported(int error) {
+  return error == EPROTONOSUPPORT || error == EOPNOTSUPP || error == ENOENT || error == EINVAL || error == EPERM ||
+         error == EACCES;
+}
+
 Fd OpenNetlink(uint32_t groups) {
   Fd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_XFRM));
   if (!fd) return fd;
@@ -177,8 +184,9 @@ bool Ipsec::active() {
     try {
       const HomeNamespace::Scope scope(home_);
       chain_ = MakeChain(token_);
-    } catch (const std::system_error&) {
-      // No nftables: policies without ports hold all the same. Asked again when policies change.
+    } catch (const std::system_error& error) {
+      if (!IsUnsupported(error.code().value())) throw;
+      // The kernel still applies policies that name no port. The chain is tried again when policies change.
       policies_.clear();
     }
   }

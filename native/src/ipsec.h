@@ -29,9 +29,11 @@ class Ipsec {
   // The priority to send with.
   uint32_t priority() const { return token_; }
   // Whether packets must be sent so. Up to date: a policy that was added before the call counts. One system call, none
-  // where the kernel has no IPsec.
+  // where the kernel has no IPsec. Throws when the chain could not be made for now (ENOMEM, EMFILE, …): to send without it
+  // would evade the policies.
   bool active();
-  // Whether a policy may be for packets of that route: then those must not be sent in fragments, which have no ports.
+  // Whether a policy may be for packets of that route: then those must not be sent in fragments, which have no ports. Throws
+  // as active() does.
   bool Covers(const RouteQuery& query, const Route& route);
   // Path MTU for packets of that route, less by what IPsec puts into them. Throws EPERM (a policy forbids them), ….
   static uint32_t PathMtu(const RouteQuery& query, const Route& route);

@@ -80,9 +80,9 @@ void PacketIo::OnLink() {
                 [&] { on_routes_.MakeCallback(Value(), std::initializer_list<napi_value>{}); });
   } catch (const Napi::Error& error) {
     napi_fatal_exception(env, error.Value());
-  } catch (const std::system_error&) {
-    // A netlink socket fails to receive only by overrun, which Read() handles; whatever else it may be, ask again.
-    call(env.Undefined());
+  } catch (const std::system_error& error) {
+    // The caller is libuv, written in C: Node treats it as any exception of a callback.
+    napi_fatal_exception(env, ErrnoError(env, error.what(), error.code().value()).Value());
   }
 }
 

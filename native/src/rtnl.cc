@@ -189,8 +189,9 @@ Link RouteSocket::CreatePair(const std::string& name, int32_t ifindex) {
   EndNest(set, spec);
   try {
     Ask(&set, set.nlh.nlmsg_len, NLMSG_ERROR);
-  } catch (const std::system_error&) {
-    // A kernel without IPv6: nothing to turn off.
+  } catch (const std::system_error& error) {
+    // EAFNOSUPPORT: IPv6 is not in the kernel or disabled, so there is no address mode to set.
+    if (error.code().value() != EAFNOSUPPORT) throw;
     set = Request(RTM_SETLINK, NLM_F_ACK, device.peer);
     set.ifi.ifi_flags = IFF_UP;
     set.ifi.ifi_change = IFF_UP;
@@ -333,7 +334,8 @@ void LinkWatch::Read(const std::function<void(const Link&)>& changed, const std:
     const ssize_t n = recvmsg(fd_.get(), &msg, 0);
     if (n < 0) {
       if (errno == EINTR) continue;
-      if (errno == ENOBUFS) {
+      // The receive queue was full, or the kernel could not build a notification (rtnl_set_sk_err()).
+      if (errno == ENOBUFS || errno == ENOMEM || errno == EMSGSIZE) {
         overrun();
         continue;
       }

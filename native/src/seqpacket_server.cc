@@ -65,6 +65,7 @@ SeqpacketServer::SeqpacketServer(const Napi::CallbackInfo& info)
   try {
     Listen(env, mode);
   } catch (...) {
+    // The destructor does not run: the path and its lock would stay.
     Close();
     throw;
   }

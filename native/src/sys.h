@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <string>
 #include <system_error>
 #include <utility>
 
@@ -40,6 +41,12 @@ class Fd {
 
 [[noreturn]] inline void Throw(int error, const char* what) {
   throw std::system_error(error, std::generic_category(), what);
+}
+
+// Writes a line about a failed system call to stderr: for destructors and noexcept functions, which have no caller to tell.
+inline void ReportError(const std::string& what, int error) {
+  const std::string line = "nokmod: " + what + ": " + std::generic_category().message(error) + "\n";
+  if (write(STDERR_FILENO, line.data(), line.size()) < 0) return;
 }
 
 // Returns `result` unless it says that errno is set.

@@ -5,8 +5,9 @@ namespace nokmod {
 VethPort::Pair::~Pair() {
   try {
     route.DeleteLink(ifindex);
-  } catch (const std::system_error&) {
-    // Somebody else has deleted it.
+  } catch (const std::system_error& error) {
+    // ENODEV: another process has deleted the pair. A destructor may not throw anything else.
+    if (error.code().value() != ENODEV) ReportError("cannot delete veth " + link.name, error.code().value());
   }
 }
 
@@ -21,7 +22,8 @@ bool VethPort::Locate(RouteSocket& route, Place& place) const {
     place.ifindex = link.peer;
     place.nsid = link.peer_nsid;
     return true;
-  } catch (const std::system_error&) {
+  } catch (const std::system_error& error) {
+    if (error.code().value() != ENODEV) throw;
     return false;
   }
 }
