@@ -111,7 +111,7 @@ void PacketIo::EndBatch() {
   for (const auto& port : ports_) {
     if (port != nullptr) port->Release();
   }
-  large_->Reset();
+  if (large_ != nullptr) large_->Reset();
   closing_.clear();
   in_batch_ = false;
 }

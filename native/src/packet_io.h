@@ -2,7 +2,6 @@
 #pragma once
 
 #include <napi.h>
-#include <uv.h>
 
 #include <map>
 #include <memory>
@@ -11,6 +10,7 @@
 #include "io_port.h"
 #include "ipsec.h"
 #include "netfilter.h"
+#include "poller.h"
 #include "rtnl.h"
 
 namespace nokmod {
@@ -23,7 +23,6 @@ class PacketIo : public Napi::ObjectWrap<PacketIo> {
  public:
   static void Init(Napi::Env env, Napi::Object exports);
   explicit PacketIo(const Napi::CallbackInfo& info);
-  ~PacketIo() override;
 
  private:
   // A place for what goes before a frame on its way out: the VnetHeader, and a tag that has to be put in; small frames
@@ -32,10 +31,6 @@ class PacketIo : public Napi::ObjectWrap<PacketIo> {
     static constexpr size_t kSmall = 192;
     uint8_t bytes[kVnet + kSmall + 4];
     iovec iov[2];
-  };
-  struct Poll {
-    uv_poll_t handle;
-    PacketIo* io;
   };
 
   // packet_io.cc
@@ -54,11 +49,8 @@ class PacketIo : public Napi::ObjectWrap<PacketIo> {
 
   // packet_io_polls.cc
   Napi::Value Listen(const Napi::CallbackInfo& info);
-  void StartPoll(Napi::Env env, Poll*& poll, int fd, uv_poll_cb callback);
-  void StopPolls();
   void OnReady();
   void OnLink();
-  static void CleanUp(napi_async_cleanup_hook_handle hook, void* self);
 
   // packet_io_ports.cc
   Napi::Value OpenNetdev(const Napi::CallbackInfo& info);
@@ -102,10 +94,8 @@ class PacketIo : public Napi::ObjectWrap<PacketIo> {
   bool in_batch_ = false;
   bool started_ = false;
   bool lost_port_ = false;  // a port's descriptor has died, as when the namespace of its device ended
-  Poll* ready_poll_ = nullptr;
-  Poll* link_poll_ = nullptr;
+  Poller ready_poller_, link_poller_;
   Napi::FunctionReference on_ready_, on_link_, on_routes_;
-  napi_async_cleanup_hook_handle cleanup_ = nullptr;
 };
 
 }  // namespace nokmod

@@ -60,8 +60,6 @@ PacketIo::PacketIo(const Napi::CallbackInfo& info) try : Napi::ObjectWrap<Packet
   throw ErrnoError(info.Env(), "out of memory", ENOMEM);
 }
 
-PacketIo::~PacketIo() { StopPolls(); }
-
 // start(firstBytes): the first bytes of the buffer become usable, and everything after them is ours.
 Napi::Value PacketIo::Start(const Napi::CallbackInfo& info) {
   return Guard(info.Env(), [&] {
@@ -74,7 +72,8 @@ Napi::Value PacketIo::Start(const Napi::CallbackInfo& info) {
 // shutdown(): closes every descriptor, so that nothing keeps a network namespace until this object is collected, and gives
 // the memory of frames back. The buffer stays readable, as zeros. Methods throw EBADF from now on.
 Napi::Value PacketIo::Shutdown(const Napi::CallbackInfo& info) {
-  StopPolls();
+  ready_poller_.Close();
+  link_poller_.Close();
   ready_.clear();
   closing_.clear();
   ports_.clear();
@@ -82,7 +81,6 @@ Napi::Value PacketIo::Shutdown(const Napi::CallbackInfo& info) {
   in_batch_ = false;
   if (started_) {
     started_ = false;
-    napi_remove_async_cleanup_hook(cleanup_);
     // They hold whoever holds this object.
     on_ready_.Reset();
     on_link_.Reset();
