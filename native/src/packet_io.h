@@ -38,38 +38,49 @@ class PacketIo : public Napi::ObjectWrap<PacketIo> {
     PacketIo* io;
   };
 
-  Napi::Value Start(const Napi::CallbackInfo& info);
-  Napi::Value OpenNetdev(const Napi::CallbackInfo& info);
-  Napi::Value OpenInternal(const Napi::CallbackInfo& info);
-  Napi::Value OpenUnderlay(const Napi::CallbackInfo& info);
-  Napi::Value GetRoute(const Napi::CallbackInfo& info);
-  Napi::Value SetUp(const Napi::CallbackInfo& info);
-  Napi::Value ClosePort(const Napi::CallbackInfo& info);
-  Napi::Value Renamed(const Napi::CallbackInfo& info);
-  Napi::Value LocateInternal(const Napi::CallbackInfo& info);
-  Napi::Value AskNetfilter(const Napi::CallbackInfo& info);
-  Napi::Value CloseNetfilter(const Napi::CallbackInfo& info);
+  // packet_io.cc
   Napi::Value Exchange(const Napi::CallbackInfo& info);
   Napi::Value Release(const Napi::CallbackInfo& info);
   Napi::Value Flush(const Napi::CallbackInfo& info);
-  Napi::Value GetLink(const Napi::CallbackInfo& info);
-  Napi::Value GetStats(const Napi::CallbackInfo& info);
-  Napi::Value GetCounters(const Napi::CallbackInfo& info);
-  Napi::Value Listen(const Napi::CallbackInfo& info);
-  Napi::Value Shutdown(const Napi::CallbackInfo& info);
-
-  int32_t Add(std::unique_ptr<IoPort> port);
-  IoPort* Find(int32_t handle) const;
   void Transmit(int32_t count);
   void BuildHead(const TxDescriptor& d, TxHead& head) const;
   void EndBatch();
   void PollReady();
   int32_t Receive();
+
+  // packet_io_lifetime.cc
+  Napi::Value Start(const Napi::CallbackInfo& info);
+  Napi::Value Shutdown(const Napi::CallbackInfo& info);
+
+  // packet_io_polls.cc
+  Napi::Value Listen(const Napi::CallbackInfo& info);
   void StartPoll(Napi::Env env, Poll*& poll, int fd, uv_poll_cb callback);
   void StopPolls();
   void OnReady();
   void OnLink();
   static void CleanUp(napi_async_cleanup_hook_handle hook, void* self);
+
+  // packet_io_ports.cc
+  Napi::Value OpenNetdev(const Napi::CallbackInfo& info);
+  Napi::Value OpenInternal(const Napi::CallbackInfo& info);
+  Napi::Value OpenUnderlay(const Napi::CallbackInfo& info);
+  Napi::Value ClosePort(const Napi::CallbackInfo& info);
+  Napi::Value Renamed(const Napi::CallbackInfo& info);
+  Napi::Value LocateInternal(const Napi::CallbackInfo& info);
+  Napi::Value GetCounters(const Napi::CallbackInfo& info);
+  int32_t Add(std::unique_ptr<IoPort> port);
+  // Returns nullptr for a handle that no port has.
+  IoPort* Find(int32_t handle) const {
+    return handle >= 0 && static_cast<size_t>(handle) < ports_.size() ? ports_[static_cast<size_t>(handle)].get() : nullptr;
+  }
+
+  // packet_io_queries.cc
+  Napi::Value GetLink(const Napi::CallbackInfo& info);
+  Napi::Value GetStats(const Napi::CallbackInfo& info);
+  Napi::Value SetUp(const Napi::CallbackInfo& info);
+  Napi::Value GetRoute(const Napi::CallbackInfo& info);
+  Napi::Value AskNetfilter(const Napi::CallbackInfo& info);
+  Napi::Value CloseNetfilter(const Napi::CallbackInfo& info);
 
   HomeNamespace home_;  // all devices are looked for here
   std::shared_ptr<Arena> arena_;
