@@ -26,7 +26,7 @@ export function ufidFlagsIn(attrs: AttributeTable): number {
  * UFID or key, mask and statistics, in the module's order (spec/families F-204 to F-209). Written without the table, because
  * a dump of many flows would make objects for each.
  */
-export function putFlow(writer: MessageWriter, flows: FlowTable, flow: number, flags: number): void {
+export function putFlowRecord(writer: MessageWriter, flows: FlowTable, flow: number, flags: number): void {
   const own = flows.unmaskedKey(flow);
   const withMask = (flags & ovs.OVS_UFID_F_OMIT_MASK) === 0;
   const withKey = own === undefined && (flags & ovs.OVS_UFID_F_OMIT_KEY) === 0;
@@ -56,7 +56,7 @@ function putKeyNest(writer: MessageWriter, words: Int32Array): void {
   writer.endNest(nest);
 }
 
-export function putActions(writer: MessageWriter, flows: FlowTable, flow: number): void {
+export function putFlowActions(writer: MessageWriter, flows: FlowTable, flow: number): void {
   const nest = writer.nest(ovs.OVS_FLOW_ATTR_ACTIONS);
   dumpActions(flows.program(flow), writer);
   writer.endNest(nest);
@@ -86,9 +86,9 @@ export class FlowDump extends OvsDump {
     for (; this.next < flows.limit; this.next++) {
       if (!flows.has(this.next)) continue;
       const at = this.begin(writer, this.ifindex);
-      putFlow(writer, flows, this.next, this.flags);
+      putFlowRecord(writer, flows, this.next, this.flags);
       const withoutActions = writer.length;
-      if ((this.flags & ovs.OVS_UFID_F_OMIT_ACTIONS) === 0) putActions(writer, flows, this.next);
+      if ((this.flags & ovs.OVS_UFID_F_OMIT_ACTIONS) === 0) putFlowActions(writer, flows, this.next);
       // Actions that fit in no datagram of a dump are left out; FLOW_GET has them (spec/families F-264).
       if (writer.length > room && at === 0) writer.cancel(withoutActions);
       if (!this.end(writer, at, room)) break;

@@ -16,7 +16,7 @@ import { NLM_F_CREATE, NLM_F_EXCL } from "../../uapi/netlink.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
 import type { GenlFamily, GenlRequest } from "../genl-family.ts";
 import { beginOvs, dpIfindex, OVS_HEADER_SIZE } from "../ovs-header.ts";
-import { FlowDump, putActions, putFlow, ufidFlagsIn } from "./flow-record.ts";
+import { FlowDump, putFlowActions, putFlowRecord, ufidFlagsIn } from "./flow-record.ts";
 
 const MAX_UFID_LENGTH = 16;
 
@@ -161,8 +161,8 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
   function answer(request: GenlRequest, cmd: number, flows: FlowTable, flow: number): void {
     const writer = beginOvs(request, cmd, dpIfindex(request));
     const flags = ufidFlagsIn(request.attrs);
-    putFlow(writer, flows, flow, flags);
-    if ((flags & ovs.OVS_UFID_F_OMIT_ACTIONS) === 0) putActions(writer, flows, flow);
+    putFlowRecord(writer, flows, flow, flags);
+    if ((flags & ovs.OVS_UFID_F_OMIT_ACTIONS) === 0) putFlowActions(writer, flows, flow);
   }
 
   return {
