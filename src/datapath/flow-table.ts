@@ -2,7 +2,8 @@ import { jhash1word } from "../core/jhash.ts";
 import { K, sameKey } from "../flow/key.ts";
 import type { Program } from "./actions/program.ts";
 import { kernelSort } from "./kernel-sort.ts";
-import { finish, grownInt32, Mask, mix } from "./mask.ts";
+import { finish, grownInt32, Mask } from "./mask.ts";
+import { type Ufid, UfidIndex } from "./ufid-index.ts";
 
 /** Entries of the exact-match cache; a power of two. Two words each: hash, flow. */
 const EMC_ENTRIES = 1 << 16;
@@ -29,13 +30,6 @@ function grownFloat64(from: Float64Array, size: number): Float64Array<ArrayBuffe
   return to;
 }
 
-/** A unique flow id (UFID): 1 to 16 bytes (spec/families F-201, F-216). */
-export interface Ufid {
-  /** Four words, unused bytes zero. */
-  readonly words: Int32Array;
-  readonly length: number;
-}
-
 /**
  * The flow table: an exact-match cache, the mask cache and one hash table per mask. Flows are indices into typed
  * arrays; the lowest free index is taken. Statistics count as the module's do (spec/tables sections 1 and 2).
@@ -55,10 +49,6 @@ export class FlowTable {
   /** CLOCK_MONOTONIC ms of the last hit, 0 = never used. */
   used = new Float64Array(INITIAL_FLOWS);
   tcpFlags = new Uint16Array(INITIAL_FLOWS);
-  private ufids = new Int32Array(INITIAL_FLOWS * 4);
-  /** Length of the UFID, 0 = identified by its unmasked key. */
-  private ufidLength = new Uint8Array(INITIAL_FLOWS);
-  private ufidNext = new Int32Array(INITIAL_FLOWS);
   private slots = new Int32Array(INITIAL_FLOWS);
   private readonly maskOf: (Mask | undefined)[] = [];
   private readonly programs: (Program | undefined)[] = [];
@@ -67,7 +57,7 @@ export class FlowTable {
   /** One past the highest index ever used. */
   limit = 0;
 
-  private ufidBuckets = new Int32Array(INITIAL_FLOWS).fill(-1);
+  private readonly ufids = new UfidIndex();
   private readonly emc = new Int32Array(EMC_ENTRIES * 2);
   private cacheSize = 0;
   private cacheHash = new Int32Array(0);
@@ -233,22 +223,7 @@ export class FlowTable {
 
   /** The flow with this UFID, or -1. */
   findUfid(ufid: Ufid): number {
-    const { words, length } = ufid;
-    let flow = this.ufidBuckets[ufidHash(words, 0) & (this.ufidBuckets.length - 1)];
-    while (flow >= 0) {
-      const at = flow * 4;
-      const own = this.ufids;
-      if (
-        this.ufidLength[flow] === length &&
-        own[at] === words[0] &&
-        own[at + 1] === words[1] &&
-        own[at + 2] === words[2] &&
-        own[at + 3] === words[3]
-      )
-        return flow;
-      flow = this.ufidNext[flow];
-    }
-    return -1;
+    return this.ufids.find(ufid);
   }
 
   /**
@@ -270,14 +245,10 @@ export class FlowTable {
     this.programs[flow] = program;
     this.clearStats(flow);
     if (ufid === undefined) {
-      this.ufidLength[flow] = 0;
       this.unmasked[flow] = key.slice();
     } else {
-      this.ufidLength[flow] = ufid.length;
-      this.ufids.set(ufid.words, flow * 4);
       this.unmasked[flow] = undefined;
-      this.linkUfid(flow);
-      if (this.count >= this.ufidBuckets.length) this.growUfids();
+      this.ufids.add(flow, ufid);
     }
     this.count++;
     return flow;
@@ -288,7 +259,7 @@ export class FlowTable {
     const mask = this.maskOf[flow] as Mask;
     mask.remove(this.slots[flow]);
     if (mask.flows === 0) this.removeMask(mask);
-    if (this.ufidLength[flow] !== 0) this.unlinkUfid(flow);
+    this.ufids.delete(flow);
     this.maskOf[flow] = undefined;
     this.programs[flow] = undefined;
     this.unmasked[flow] = undefined;
@@ -305,7 +276,7 @@ export class FlowTable {
       this.unmasked[flow] = undefined;
     }
     this.masks.length = 0;
-    this.ufidBuckets = new Int32Array(INITIAL_FLOWS).fill(-1);
+    this.ufids.clear();
     this.limit = 0;
     this.freeFlow = -1;
     this.count = 0;
@@ -330,9 +301,7 @@ export class FlowTable {
 
   /** Bytes of the flow's UFID, or undefined for a key-identified flow. */
   ufid(flow: number): Uint8Array | undefined {
-    const length = this.ufidLength[flow];
-    if (length === 0) return undefined;
-    return new Uint8Array(this.ufids.buffer, flow * 16, length);
+    return this.ufids.get(flow);
   }
 
   /** Writes the flow's masked key to `key`. */
@@ -396,29 +365,6 @@ export class FlowTable {
     this.resetMaskHits();
   }
 
-  private linkUfid(flow: number): void {
-    const bucket = ufidHash(this.ufids, flow * 4) & (this.ufidBuckets.length - 1);
-    this.ufidNext[flow] = this.ufidBuckets[bucket];
-    this.ufidBuckets[bucket] = flow;
-  }
-
-  private unlinkUfid(flow: number): void {
-    const bucket = ufidHash(this.ufids, flow * 4) & (this.ufidBuckets.length - 1);
-    let at = this.ufidBuckets[bucket];
-    if (at === flow) {
-      this.ufidBuckets[bucket] = this.ufidNext[flow];
-      return;
-    }
-    while (this.ufidNext[at] !== flow) at = this.ufidNext[at];
-    this.ufidNext[at] = this.ufidNext[flow];
-  }
-
-  private growUfids(): void {
-    this.ufidBuckets = new Int32Array(this.ufidBuckets.length * 2).fill(-1);
-    for (let flow = 0; flow < this.limit; flow++)
-      if (this.has(flow) && this.ufidLength[flow] !== 0) this.linkUfid(flow);
-  }
-
   private grow(): void {
     const size = this.slots.length * 2;
     this.packets = grownFloat64(this.packets, size);
@@ -427,22 +373,6 @@ export class FlowTable {
     const flags = new Uint16Array(size);
     flags.set(this.tcpFlags);
     this.tcpFlags = flags;
-    const lengths = new Uint8Array(size);
-    lengths.set(this.ufidLength);
-    this.ufidLength = lengths;
-    this.ufids = grownInt32(this.ufids, size * 4);
-    this.ufidNext = grownInt32(this.ufidNext, size);
     this.slots = grownInt32(this.slots, size);
   }
-}
-
-function ufidHash(words: Int32Array, at: number): number {
-  return finish(mix(mix(mix(words[at], words[at + 1]), words[at + 2]), words[at + 3]));
-}
-
-/** Reads a UFID of 1 to 16 bytes. */
-export function ufidOf(bytes: Uint8Array): Ufid {
-  const words = new Int32Array(4);
-  new Uint8Array(words.buffer).set(bytes);
-  return { words, length: bytes.length };
 }

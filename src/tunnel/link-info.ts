@@ -49,7 +49,7 @@ export function validateLinkData(kind: TunnelKind, data: LinkData | undefined): 
     for (const [type, value] of data) writer.raw(type, value);
     const bytes = writer.finish();
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-    kind.attributes.validate(view, 0, bytes.length, 0, undefined, false, 0);
+    kind.attributes.validate(0, bytes.length, { view, base: 0, extack: undefined, strict: false });
   }
   kind.validate(data);
 }

@@ -6,8 +6,9 @@ import fc from "fast-check";
 import { expect, it } from "vitest";
 import { jhash1word } from "../../src/core/jhash.ts";
 import type { Program } from "../../src/datapath/actions/program.ts";
-import { FlowTable, type Ufid, ufidOf } from "../../src/datapath/flow-table.ts";
+import { FlowTable } from "../../src/datapath/flow-table.ts";
 import { kernelSort } from "../../src/datapath/kernel-sort.ts";
+import { type Ufid, ufidOf } from "../../src/datapath/ufid-index.ts";
 import { K, newKey } from "../../src/flow/key.ts";
 
 const program = {} as Program;

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Program } from "../../src/datapath/actions/program.ts";
-import { FlowTable, ufidOf } from "../../src/datapath/flow-table.ts";
+import { FlowTable } from "../../src/datapath/flow-table.ts";
+import { ufidOf } from "../../src/datapath/ufid-index.ts";
 import { K, newKey } from "../../src/flow/key.ts";
 
 const program = {} as Program;

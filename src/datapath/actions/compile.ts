@@ -80,17 +80,18 @@ class Compiler implements ListCompiler {
     }
     if (reader.rest > 0) throw new Errno(EINVAL);
     if (!draft.ended) draft.emit(Op.END);
-    const program = new Program(
-      new Int32Array(draft.code),
-      draft.programs,
-      draft.cts,
-      draft.upcalls,
-      draft.blobs,
-      draft.tunnels,
-      writer.bytes.slice(from, writer.length),
-      draft.passive,
-      draft.kernelSize,
-    );
+    const { programs, cts, upcalls, blobs, tunnels, passive, kernelSize } = draft;
+    const program = new Program({
+      code: new Int32Array(draft.code),
+      programs,
+      cts,
+      upcalls,
+      blobs,
+      tunnels,
+      attributes: writer.bytes.slice(from, writer.length),
+      passive,
+      kernelSize,
+    });
     draft.program = program;
     return program;
   }

@@ -13,9 +13,9 @@ export interface UserspaceUpcall {
 }
 
 /**
- * Instructions of a compiled action list. Each stands in Program.code followed by its arguments, all 32-bit words; a
- * list ends with END (the packet is dropped), or with an instruction that consumes the packet. "index" is one into a side table of the program.
- * Values of masked sets are already masked.
+ * Instructions of a compiled action list. In Program.code each is followed by its operands, all 32-bit words; a list ends
+ * with END (the packet is dropped) or with an instruction that consumes the packet. An operand "index" is an index into one of the
+ * program's arrays. Values of masked sets are already masked.
  */
 export const enum Op {
   END = 0,
@@ -97,33 +97,55 @@ export const enum Nested {
 export const SET_SRC = 1;
 export const SET_DST = 2;
 
+/** What a compiled action list consists of. */
+interface ProgramParts {
+  readonly code: Int32Array;
+  /** Nested lists. */
+  readonly programs: readonly Program[];
+  readonly cts: readonly CtAction[];
+  readonly upcalls: readonly UserspaceUpcall[];
+  /** NSH headers and psample cookies. */
+  readonly blobs: readonly Uint8Array[];
+  /** Egress tunnel keys: words in the layout of the flow key. */
+  readonly tunnels: readonly Int32Array[];
+  /** The list as it is dumped (spec/actions section 4), without a surrounding attribute. */
+  readonly attributes: Uint8Array;
+  /** Nothing in the list changes the packet or its key (spec/actions A-129). */
+  readonly passive: boolean;
+  /** Bytes that the kernel's own form of the list takes (spec/actions A-035). */
+  readonly kernelSize: number;
+}
+
 /**
  * A validated action list, compiled when the flow is put. Immutable, and shared by all flows with the same actions.
  */
-export class Program {
+export class Program implements ProgramParts {
+  readonly code: Int32Array;
+  readonly programs: readonly Program[];
+  readonly cts: readonly CtAction[];
+  readonly upcalls: readonly UserspaceUpcall[];
+  readonly blobs: readonly Uint8Array[];
+  readonly tunnels: readonly Int32Array[];
+  readonly attributes: Uint8Array;
+  readonly passive: boolean;
+  readonly kernelSize: number;
   /** Port number if the list is one OUTPUT and nothing else, else -1. */
   readonly soleOutput: number;
   /** The list is empty: packets are dropped. */
   readonly empty: boolean;
 
-  constructor(
-    readonly code: Int32Array,
-    readonly programs: readonly Program[],
-    readonly cts: readonly CtAction[],
-    readonly upcalls: readonly UserspaceUpcall[],
-    /** NSH headers and psample cookies. */
-    readonly blobs: readonly Uint8Array[],
-    /** Egress tunnel keys: words in the layout of the flow key. */
-    readonly tunnels: readonly Int32Array[],
-    /** The list as it is dumped (spec/actions section 4), without a surrounding attribute. */
-    readonly attributes: Uint8Array,
-    /** Nothing in the list changes the packet or its key (spec/actions A-129). */
-    readonly passive: boolean,
-    /** Bytes that the kernel's own form of the list takes (spec/actions A-035). */
-    readonly kernelSize: number,
-  ) {
-    this.soleOutput = code.length === 2 && code[0] === Op.OUTPUT_LAST ? code[1] : -1;
-    this.empty = attributes.length === 0;
+  constructor(parts: ProgramParts) {
+    this.code = parts.code;
+    this.programs = parts.programs;
+    this.cts = parts.cts;
+    this.upcalls = parts.upcalls;
+    this.blobs = parts.blobs;
+    this.tunnels = parts.tunnels;
+    this.attributes = parts.attributes;
+    this.passive = parts.passive;
+    this.kernelSize = parts.kernelSize;
+    this.soleOutput = this.code.length === 2 && this.code[0] === Op.OUTPUT_LAST ? this.code[1] : -1;
+    this.empty = this.attributes.length === 0;
   }
 }
 

@@ -51,20 +51,20 @@ export function datapathFamily(datapaths: Datapaths, processors: number, tcSkbEx
     datapath.userFeatures = settings.userFeatures;
     datapath.perCpuPids = settings.perCpuPids;
     if (settings.maskCacheSize >= 0) datapath.flows.resizeMaskCache(settings.maskCacheSize);
-    put(beginOvs(request, ovs.OVS_DP_CMD_NEW, datapath.ifindex), datapath);
+    answer(request, ovs.OVS_DP_CMD_NEW, datapath);
     request.notify();
   }
 
   function destroy(request: GenlRequest): void {
     const datapath = lookup(request);
-    put(beginOvs(request, ovs.OVS_DP_CMD_DEL, datapath.ifindex), datapath);
+    answer(request, ovs.OVS_DP_CMD_DEL, datapath);
     datapaths.destroy(datapath);
     request.notify();
   }
 
   function get(request: GenlRequest): void {
     const datapath = lookup(request);
-    put(beginOvs(request, ovs.OVS_DP_CMD_GET, datapath.ifindex), datapath);
+    answer(request, ovs.OVS_DP_CMD_GET, datapath);
     request.reply();
   }
 
@@ -83,7 +83,7 @@ export function datapathFamily(datapaths: Datapaths, processors: number, tcSkbEx
       datapath.flows.resizeMaskCache(settings.maskCacheSize);
       datapath.perCpuPids = settings.perCpuPids;
     }
-    put(beginOvs(request, ovs.OVS_DP_CMD_SET, datapath.ifindex), datapath);
+    answer(request, ovs.OVS_DP_CMD_SET, datapath);
     request.notify();
   }
 
@@ -119,41 +119,8 @@ export function datapathFamily(datapaths: Datapaths, processors: number, tcSkbEx
     return datapath;
   }
 
-  /** Everything after ovs_header, in the module's order (spec/families F-102). */
-  function put(writer: MessageWriter, datapath: Datapath): void {
-    const { counters, flows } = datapath;
-    writer.string(ovs.OVS_DP_ATTR_NAME, datapath.name);
-    datapathAttributes.encode(writer, {
-      STATS: { hit: counters.hit, missed: counters.missed, lost: counters.lost, flows: flows.count },
-      MEGAFLOW_STATS: {
-        mask_hit: flows.maskHits,
-        masks: flows.masks.length,
-        cache_hit: flows.cacheHits,
-      },
-    });
-    writer.u32(ovs.OVS_DP_ATTR_USER_FEATURES, datapath.userFeatures);
-    writer.u32(ovs.OVS_DP_ATTR_MASKS_CACHE_SIZE, flows.maskCacheSize);
-    if ((datapath.userFeatures & ovs.OVS_DP_F_DISPATCH_UPCALL_PER_CPU) !== 0 && datapath.perCpuPids !== undefined)
-      datapathAttributes.encode(writer, { PER_CPU_PIDS: datapath.perCpuPids.subarray(0, processors) });
-  }
-
-  /** All datapaths in order of creation, by index (spec/families F-117). */
-  class DatapathDump extends OvsDump {
-    private next = 0;
-
-    constructor(request: GenlRequest) {
-      super(request, ovs.OVS_DP_CMD_GET);
-    }
-
-    fill(writer: MessageWriter, room: number): number {
-      for (; this.next < datapaths.list.length; this.next++) {
-        const datapath = datapaths.list[this.next];
-        const at = this.begin(writer, datapath.ifindex);
-        put(writer, datapath);
-        if (!this.end(writer, at, room)) break;
-      }
-      return writer.length;
-    }
+  function answer(request: GenlRequest, cmd: number, datapath: Datapath): void {
+    putDatapath(beginOvs(request, cmd, datapath.ifindex), datapath, processors);
   }
 
   return {
@@ -165,12 +132,59 @@ export function datapathFamily(datapaths: Datapaths, processors: number, tcSkbEx
     operations: [
       { cmd: ovs.OVS_DP_CMD_NEW, flags: GENL_UNS_ADMIN_PERM, doit: create },
       { cmd: ovs.OVS_DP_CMD_DEL, flags: GENL_UNS_ADMIN_PERM, doit: destroy },
-      { cmd: ovs.OVS_DP_CMD_GET, flags: 0, doit: get, dumpit: (request) => new DatapathDump(request) },
+      {
+        cmd: ovs.OVS_DP_CMD_GET,
+        flags: 0,
+        doit: get,
+        dumpit: (request) => new DatapathDump(datapaths, processors, request),
+      },
       { cmd: ovs.OVS_DP_CMD_SET, flags: GENL_UNS_ADMIN_PERM, doit: set },
     ],
     groups: [ovs.OVS_DATAPATH_MCGROUP],
     firstStrictCommand: ovs.OVS_DP_CMD_SET + 1,
   };
+}
+
+/** Everything after ovs_header, in the module's order (spec/families F-102). */
+function putDatapath(writer: MessageWriter, datapath: Datapath, processors: number): void {
+  const { counters, flows } = datapath;
+  writer.string(ovs.OVS_DP_ATTR_NAME, datapath.name);
+  datapathAttributes.encode(writer, {
+    STATS: { hit: counters.hit, missed: counters.missed, lost: counters.lost, flows: flows.count },
+    MEGAFLOW_STATS: {
+      mask_hit: flows.maskHits,
+      masks: flows.masks.length,
+      cache_hit: flows.cacheHits,
+    },
+  });
+  writer.u32(ovs.OVS_DP_ATTR_USER_FEATURES, datapath.userFeatures);
+  writer.u32(ovs.OVS_DP_ATTR_MASKS_CACHE_SIZE, flows.maskCacheSize);
+  if ((datapath.userFeatures & ovs.OVS_DP_F_DISPATCH_UPCALL_PER_CPU) !== 0 && datapath.perCpuPids !== undefined)
+    datapathAttributes.encode(writer, { PER_CPU_PIDS: datapath.perCpuPids.subarray(0, processors) });
+}
+
+/** All datapaths in order of creation, by index (spec/families F-117). */
+class DatapathDump extends OvsDump {
+  private next = 0;
+
+  constructor(
+    private readonly datapaths: Datapaths,
+    private readonly processors: number,
+    request: GenlRequest,
+  ) {
+    super(request, ovs.OVS_DP_CMD_GET);
+  }
+
+  fill(writer: MessageWriter, room: number): number {
+    const { list } = this.datapaths;
+    for (; this.next < list.length; this.next++) {
+      const datapath = list[this.next];
+      const at = this.begin(writer, datapath.ifindex);
+      putDatapath(writer, datapath, this.processors);
+      if (!this.end(writer, at, room)) break;
+    }
+    return writer.length;
+  }
 }
 
 /**

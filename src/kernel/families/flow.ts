@@ -1,33 +1,32 @@
 import { Errno } from "../../core/errors.ts";
 import { ProgramCache } from "../../datapath/actions/cache.ts";
 import type { ValidationContext } from "../../datapath/actions/index.ts";
-import { dumpActions, type Program } from "../../datapath/actions/program.ts";
+import type { Program } from "../../datapath/actions/program.ts";
 import type { Datapath } from "../../datapath/datapath.ts";
 import type { Datapaths } from "../../datapath/datapaths.ts";
-import { type FlowTable, type Ufid, ufidOf } from "../../datapath/flow-table.ts";
-import { parseKey, parseMatch, putKey, putMask } from "../../flow/codec.ts";
+import type { FlowTable } from "../../datapath/flow-table.ts";
+import { type Ufid, ufidOf } from "../../datapath/ufid-index.ts";
+import { parseKey, parseMatch } from "../../flow/codec.ts";
 import { K, newKey, sameKey } from "../../flow/key.ts";
-import type { ExtAck } from "../../netlink/extack.ts";
 import type { AttributeTable } from "../../netlink/schema/index.ts";
-import type { MessageWriter } from "../../netlink/writer.ts";
 import { flowAttributes } from "../../schema/openvswitch.ts";
 import { EEXIST, EINVAL, ENODEV, ENOENT } from "../../uapi/errno.ts";
 import { GENL_UNS_ADMIN_PERM } from "../../uapi/genetlink.ts";
 import { NLM_F_CREATE, NLM_F_EXCL } from "../../uapi/netlink.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
 import type { GenlFamily, GenlRequest } from "../genl-family.ts";
-import { beginOvs, dpIfindex, OVS_HEADER_SIZE, OvsDump } from "../ovs-header.ts";
+import { beginOvs, dpIfindex, OVS_HEADER_SIZE } from "../ovs-header.ts";
+import { FlowDump, putFlowActions, putFlowRecord, ufidFlagsIn } from "./flow-record.ts";
 
 const MAX_UFID_LENGTH = 16;
 
 /** The ovs_flow family (spec/families sections 8 and 9). */
 export function flowFamily(datapaths: Datapaths, context: ValidationContext): GenlFamily {
-  // One request at a time: the key and mask being parsed, and the key being written.
+  // One request at a time: its key, its mask and the key under its mask.
   const programs = new ProgramCache(context);
   const key = newKey();
   const mask = newKey();
   const maskedKey = newKey();
-  const dumpAttrs = flowAttributes.table();
 
   /** NEW (spec/families F-217 to F-233). */
   function put(request: GenlRequest): void {
@@ -162,83 +161,8 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
   function answer(request: GenlRequest, cmd: number, flows: FlowTable, flow: number): void {
     const writer = beginOvs(request, cmd, dpIfindex(request));
     const flags = ufidFlagsIn(request.attrs);
-    putFlow(writer, flows, flow, flags);
-    if ((flags & ovs.OVS_UFID_F_OMIT_ACTIONS) === 0) putActions(writer, flows, flow);
-  }
-
-  /** UFID or key, mask and statistics, in the module's order (spec/families F-204 to F-209). */
-  function putFlow(writer: MessageWriter, flows: FlowTable, flow: number, flags: number): void {
-    const own = flows.unmaskedKey(flow);
-    const withMask = (flags & ovs.OVS_UFID_F_OMIT_MASK) === 0;
-    const withKey = own === undefined && (flags & ovs.OVS_UFID_F_OMIT_KEY) === 0;
-    if (own === undefined) writer.raw(ovs.OVS_FLOW_ATTR_UFID, flows.ufid(flow) as Uint8Array);
-    else putKeyNest(writer, own);
-    if (withKey || withMask) flows.readMaskedKey(flow, maskedKey);
-    if (withKey) putKeyNest(writer, maskedKey);
-    if (withMask) {
-      const nest = writer.nest(ovs.OVS_FLOW_ATTR_MASK);
-      putMask(writer, maskedKey, flows.mask(flow).words);
-      writer.endNest(nest);
-    }
-    const packets = flows.packets[flow];
-    const tcpFlags = flows.tcpFlags[flow] & 0xff;
-    if (flows.used[flow] !== 0) writer.u64(ovs.OVS_FLOW_ATTR_USED, flows.usedAt(flow));
-    if (packets !== 0) {
-      const at = writer.attr(ovs.OVS_FLOW_ATTR_STATS, 16);
-      putU64(writer, at, packets);
-      putU64(writer, at + 8, flows.bytes[flow]);
-    }
-    if (tcpFlags !== 0) writer.u8(ovs.OVS_FLOW_ATTR_TCP_FLAGS, tcpFlags);
-  }
-
-  function putKeyNest(writer: MessageWriter, words: Int32Array): void {
-    const nest = writer.nest(ovs.OVS_FLOW_ATTR_KEY);
-    putKey(writer, words);
-    writer.endNest(nest);
-  }
-
-  function putActions(writer: MessageWriter, flows: FlowTable, flow: number): void {
-    const nest = writer.nest(ovs.OVS_FLOW_ATTR_ACTIONS);
-    dumpActions(flows.program(flow), writer);
-    writer.endNest(nest);
-  }
-
-  /** All flows by index: flows that change between datagrams may be missed or shown twice (spec/families F-260 to F-265). */
-  class FlowDump extends OvsDump {
-    private readonly ifindex: number;
-    private readonly request: Uint8Array;
-    private flags = -1;
-    private next = 0;
-
-    constructor(request: GenlRequest) {
-      super(request, ovs.OVS_FLOW_CMD_GET);
-      this.ifindex = dpIfindex(request);
-      this.request = request.message.bytes.slice(request.header + OVS_HEADER_SIZE, request.message.end);
-    }
-
-    fill(writer: MessageWriter, room: number, _extack: ExtAck): number {
-      if (this.flags < 0) this.flags = this.parse();
-      const datapath = datapaths.byIfindex(this.ifindex);
-      if (datapath === undefined) return -ENODEV;
-      const { flows } = datapath;
-      for (; this.next < flows.limit; this.next++) {
-        if (!flows.has(this.next)) continue;
-        const at = this.begin(writer, this.ifindex);
-        putFlow(writer, flows, this.next, this.flags);
-        const withoutActions = writer.length;
-        if ((this.flags & ovs.OVS_UFID_F_OMIT_ACTIONS) === 0) putActions(writer, flows, this.next);
-        // Actions that fit in no datagram of a dump are left out; FLOW_GET has them (spec/families F-264).
-        if (writer.length > room && at === 0) writer.cancel(withoutActions);
-        if (!this.end(writer, at, room)) break;
-      }
-      return writer.length;
-    }
-
-    /** Of a dump's attributes only UFID_FLAGS matters, but all are checked (spec/families F-261). @throws Errno */
-    private parse(): number {
-      const view = new DataView(this.request.buffer, this.request.byteOffset, this.request.byteLength);
-      return ufidFlagsIn(flowAttributes.parse(dumpAttrs, view, 0, view.byteLength, 0, undefined));
-    }
+    putFlowRecord(writer, flows, flow, flags);
+    if ((flags & ovs.OVS_UFID_F_OMIT_ACTIONS) === 0) putFlowActions(writer, flows, flow);
   }
 
   return {
@@ -250,7 +174,7 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
     operations: [
       { cmd: ovs.OVS_FLOW_CMD_NEW, flags: GENL_UNS_ADMIN_PERM, doit: put },
       { cmd: ovs.OVS_FLOW_CMD_DEL, flags: GENL_UNS_ADMIN_PERM, doit: remove },
-      { cmd: ovs.OVS_FLOW_CMD_GET, flags: 0, doit: get, dumpit: (request) => new FlowDump(request) },
+      { cmd: ovs.OVS_FLOW_CMD_GET, flags: 0, doit: get, dumpit: (request) => new FlowDump(datapaths, request) },
       { cmd: ovs.OVS_FLOW_CMD_SET, flags: GENL_UNS_ADMIN_PERM, doit: set },
     ],
     groups: [ovs.OVS_FLOW_MCGROUP],
@@ -262,13 +186,4 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
 function ufidIn(attrs: AttributeTable): Ufid | undefined {
   if (!attrs.has(ovs.OVS_FLOW_ATTR_UFID) || attrs.length[ovs.OVS_FLOW_ATTR_UFID] > MAX_UFID_LENGTH) return undefined;
   return ufidOf(attrs.bytes(ovs.OVS_FLOW_ATTR_UFID));
-}
-
-function ufidFlagsIn(attrs: AttributeTable): number {
-  return attrs.has(ovs.OVS_FLOW_ATTR_UFID_FLAGS) ? attrs.u32(ovs.OVS_FLOW_ATTR_UFID_FLAGS) : 0;
-}
-
-function putU64(writer: MessageWriter, at: number, value: number): void {
-  writer.view.setUint32(at, value % 0x1_0000_0000, true);
-  writer.view.setUint32(at + 4, Math.floor(value / 0x1_0000_0000), true);
 }

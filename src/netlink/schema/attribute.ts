@@ -80,21 +80,24 @@ export interface AttributePositions {
   readonly length: Int32Array;
 }
 
+/** The message that a check reads, and how strictly. */
+export interface Validation {
+  readonly view: DataView;
+  /** Position of the nlmsghdr, for extended acks. */
+  readonly base: number;
+  /** Gets what broke a rule. */
+  readonly extack: ExtAck | undefined;
+  /** NL_VALIDATE_STRICT instead of NL_VALIDATE_LIBERAL. */
+  readonly strict: boolean;
+}
+
 /** The part of an AttributeSet that does not depend on its table. */
 export interface AnyAttributeSet {
   readonly name: string;
   readonly maxType: number;
   readonly byType: readonly (NamedAttribute | undefined)[];
   readonly ordered: boolean;
-  validate(
-    view: DataView,
-    start: number,
-    end: number,
-    base: number,
-    extack: ExtAck | undefined,
-    strict: boolean,
-    depth: number,
-  ): void;
+  validate(start: number, end: number, validation: Validation, depth?: number): void;
   decode(view: DataView, start: number, end: number, knownOnly?: boolean, depth?: number): unknown;
   encode(writer: MessageWriter, values: never): void;
 }

@@ -18,6 +18,7 @@ export {
   INTEGER_SIZE,
   type NamedAttribute,
   Rule,
+  type Validation,
   type Values,
 } from "./attribute.ts";
 export { decode, encode, payloads, payloadsByName } from "./decode.ts";

@@ -1,6 +1,13 @@
 import type { ExtAck } from "../extack.ts";
 import type { MessageWriter } from "../writer.ts";
-import { type AnyAttributeSet, type Definitions, type NamedAttribute, named, type Values } from "./attribute.ts";
+import {
+  type AnyAttributeSet,
+  type Definitions,
+  type NamedAttribute,
+  named,
+  type Validation,
+  type Values,
+} from "./attribute.ts";
 import { AttributeTable } from "./table.ts";
 import { validateLevel } from "./validate.ts";
 import { readBytes, TYPE_MASK } from "./values.ts";
@@ -65,21 +72,13 @@ export class AttributeSet<D extends Definitions> implements AnyAttributeSet {
   ): AttributeTable {
     table.view = view;
     for (let type = 0; type <= this.maxType; type++) table.offset[type] = -1;
-    validateLevel(this, table, view, start, end, base, extack, strict, 0);
+    validateLevel(this, table, start, end, { view, base, extack, strict }, 0);
     return table;
   }
 
-  /** As parse(), noting nothing. */
-  validate(
-    view: DataView,
-    start: number,
-    end: number,
-    base: number,
-    extack: ExtAck | undefined,
-    strict: boolean,
-    depth: number,
-  ): void {
-    validateLevel(this, undefined, view, start, end, base, extack, strict, depth);
+  /** As parse(), noting nothing. @param depth nests around this level */
+  validate(start: number, end: number, validation: Validation, depth = 0): void {
+    validateLevel(this, undefined, start, end, validation, depth);
   }
 
   /**

@@ -112,7 +112,7 @@ export class AttributeTable implements AttributePositions {
   private checked(start: number, end: number, set: AnyAttributeSet, strict: boolean): AttributeTable {
     const table = new AttributeTable(set.maxType);
     table.view = this.view;
-    validateLevel(set, table, this.view, start, end, 0, undefined, strict, 0);
+    validateLevel(set, table, start, end, { view: this.view, base: 0, extack: undefined, strict }, 0);
     return table;
   }
 }

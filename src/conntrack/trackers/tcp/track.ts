@@ -45,8 +45,9 @@ import { inWindow, WindowCheck } from "./window.ts";
  */
 
 /**
- * Tracks one segment of a connection. Preconditions: tcpHeaderValid, checksum verified. HOT PATH: eleven scalar parameters
- * and one long function, because an object for them would be allocated or shared state for every packet.
+ * Tracks one segment of a connection. Preconditions: tcpHeaderValid, checksum verified. HOT PATH: eleven
+ * parameters, because an object for them would be allocated for every packet, and one long function, because steps that share
+ * this many variables cost more as calls.
  * @param entry first word of the entry in `words`
  * @param direction 0 original, 1 reply
  * @param seqOffset what sequence adjustment added to the numbers that this segment acknowledges (seqadj.ts)
