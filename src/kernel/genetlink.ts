@@ -27,6 +27,11 @@ export class GenericNetlink implements NetlinkProtocol {
   readonly privileged = false;
   /** Called after each datagram has been executed. */
   onDatagram: (() => void) | undefined = undefined;
+  /**
+   * Called after a request other than a dump has been executed, before it is acknowledged; its own reply may have been sent. Must
+   * send no requests and must not throw.
+   */
+  onExecuted: ((request: GenlRequest) => void) | undefined = undefined;
   private readonly families = new Map<number, RegisteredFamily>();
   private readonly operations = new Map<number, (GenlOperation | undefined)[]>();
   private readonly tables = new Map<AnyAttributeSet, AttributeTable>();
@@ -114,6 +119,7 @@ export class GenericNetlink implements NetlinkProtocol {
     }
     if (isDump) return operation.dumpit?.(request);
     operation.doit?.(request);
+    this.onExecuted?.(request);
     return undefined;
   }
 

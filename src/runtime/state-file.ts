@@ -6,6 +6,7 @@ import type { Log } from "../core/log.ts";
 import { OVS_VPORT_TYPE_INTERNAL, OVS_ZONE_LIMIT_DEFAULT_ZONE, OVSP_LOCAL } from "../uapi/openvswitch.ts";
 import { keepAside, readPlainFile, replaceFile, syncFile } from "./atomic-file.ts";
 import { configureDevices, readDevices } from "./devices.ts";
+import { FlowJournal } from "./flow-journal.ts";
 import type { Nokmod } from "./nokmod.ts";
 import { parseState, type SavedDevice, type SavedState } from "./saved-state.ts";
 import { snapshot } from "./snapshot.ts";
@@ -19,8 +20,9 @@ const MODE = 0o600;
 
 /**
  * The state file: datapaths with their ports and meters, zone limits, timeout policies, tunnel devices and addresses of
- * internal ports, but no flows and no connections. A nokmod that is started after a crash restores them, so that a running
- * ovs-vswitchd continues. SIGTERM removes the file.
+ * internal ports, but no connections. The flows are in another file, PATH.flows (flow-journal.ts): ovs-vswitchd takes a flow that it
+ * has put for installed until it deletes it. A nokmod that is started after a crash restores all, so that a running ovs-vswitchd
+ * continues. SIGTERM removes the files.
  *
  * A change of datapaths or ports is in the file before its answer is sent: a kill right after the answer loses nothing. It is
  * in the kernel's page cache then, and on the disk 100 ms later (fsync in a thread); a file from before the machine's boot is
@@ -32,6 +34,7 @@ export class StateFile {
   /** Times that the file could not be written since the last time that it could. */
   failures = 0;
   private readonly client: OvsClient;
+  private readonly flows: FlowJournal;
   private subscription: { close(): void } | undefined;
   private timer: NodeJS.Timeout | undefined;
   private soon: NodeJS.Timeout | undefined;
@@ -46,6 +49,7 @@ export class StateFile {
     private readonly log?: Log,
   ) {
     this.client = new OvsClient(nokmod);
+    this.flows = new FlowJournal(nokmod, `${path}.flows`, this.boot, log);
   }
 
   /**
@@ -109,13 +113,15 @@ export class StateFile {
         }
       });
     }
+    failures.push(...this.flows.restore());
     failures.push(...configureDevices(saved.devices));
     this.devices = { ...saved.devices };
     return failures;
   }
 
-  /** Writes the file now and after each change from now on. */
+  /** Writes the files now and after each change from now on. */
   follow(): void {
+    this.flows.follow();
     this.nokmod.kernel.onChange = () => {
       this.write();
       this.later();
@@ -128,8 +134,9 @@ export class StateFile {
     this.look();
   }
 
-  /** @param remove the file */
+  /** @param remove the files */
   close(remove: boolean): void {
+    this.flows.close(remove);
     this.subscription?.close();
     this.subscription = undefined;
     this.nokmod.kernel.onChange = undefined;
@@ -166,7 +173,14 @@ export class StateFile {
   private look(): void {
     this.write();
     this.sync();
-    execFile("ip", ["-json", "address", "show"], { maxBuffer: 64 << 20 }, (error, stdout) => {
+    this.readDevices();
+  }
+
+  /** Reads the addresses of the devices with ip(8), and writes them when it has ended. */
+  private readDevices(): void {
+    const failed = (error: unknown): void =>
+      this.log?.limited("state devices", "warn", `addresses of internal ports are not saved: ${reasonOf(error)}`);
+    const read = (error: Error | null, stdout: string): void => {
       if (this.subscription === undefined) return;
       try {
         if (error !== null) throw error;
@@ -174,11 +188,18 @@ export class StateFile {
       } catch (cause) {
         // ENOENT: no ip(8). EAGAIN: no more processes. SyntaxError, TypeError: output of another form. The addresses stay as
         // they were last read.
-        this.log?.limited("state devices", "warn", `addresses of internal ports are not saved: ${reasonOf(cause)}`);
+        failed(cause);
         return;
       }
       if (this.write()) this.sync();
-    });
+    };
+    try {
+      execFile("ip", ["-json", "address", "show"], { maxBuffer: 64 << 20 }, read);
+    } catch (error) {
+      // ENOMEM, EMFILE: no memory or no descriptor for another process.
+      if (systemErrorCode(error) === undefined) throw error;
+      failed(error);
+    }
   }
 
   private sync(): void {

@@ -403,6 +403,23 @@ describe.skipIf(!root)("ovs-vswitchd outlives nokmod, and nokmod ovs-vswitchd", 
     expect(told.match(/lost packet on handler 0/g)).toHaveLength(1);
     expect(told).not.toMatch(/end of file|Connection re(set|fused)/i);
   });
+
+  it("nokmod killed and started again: its flows forward, also with no ovs-vswitchd to put them", async () => {
+    const [left, right] = lab.hosts;
+    expect(await left.ping(right.address)).toMatchObject({ received: 3 });
+    await lab.stopSwitch("SIGKILL");
+    const flows = async () =>
+      (await ok(lab.lab, "ovs-dpctl", "dump-flows"))
+        .replace(/packets:.*actions/g, "actions")
+        .split("\n")
+        .sort();
+    const before = await flows();
+    expect(before.join()).toContain("eth_type(0x0800)");
+    await lab.lab.stop("SIGKILL");
+    await lab.lab.start("--state", lab.lab.directory.file("state"));
+    expect(await flows()).toEqual(before);
+    expect(await left.ping(right.address)).toMatchObject({ received: 3 });
+  });
 });
 
 describe.skipIf(!root)("two nokmod side by side", () => {

@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import type { Random } from "../../src/core/random.ts";
-import type { ChaosLab } from "./lab.ts";
+import { type ChaosLab, until } from "./lab.ts";
 import type { Outage, Stream } from "./stream.ts";
 
 /** What a disturbance works with. */
@@ -60,6 +60,7 @@ const killedAfterAnswer: Disturbance = async (scene) => {
 /** kill -9 of ovs-vswitchd: established flows go on until its successor begins anew. */
 const vswitchdKilled: Disturbance = async (scene) => {
   const { lab } = scene;
+  await until("flows of the stream", () => lab.hasFlow(1, 2) && lab.hasFlow(2, 1), 5);
   await lab.killVswitchd();
   await pause(300);
   // The new one deletes all flows, and drops what comes up until it has its bridge: as on the module.

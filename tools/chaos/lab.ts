@@ -157,6 +157,11 @@ export class ChaosLab {
     return this.namespace.run("env", ...this.environment, ...command);
   }
 
+  /** Whether the datapath has a flow for packets from one host to another. */
+  hasFlow(from: number, to: number): boolean {
+    return this.run("ovs-dpctl", "dump-flows").includes(`eth(src=${mac(from)},dst=${mac(to)})`);
+  }
+
   /** Starts a program on nokmod; the caller ends it. */
   start(...command: string[]): ChildProcess {
     return this.namespace.start("env", ...this.environment, ...command);

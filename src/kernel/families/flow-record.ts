@@ -23,10 +23,11 @@ export function ufidFlagsIn(attrs: AttributeTable): number {
 }
 
 /**
- * UFID or key, mask and statistics, in the module's order (spec/families F-204 to F-209). Written without the table, because
- * a dump of many flows would make objects for each.
+ * UFID or key, and mask, in the module's order (spec/families F-204 to F-206). Written without the table, because a dump of
+ * many flows would make objects for each.
+ * @param flags OVS_UFID_F_*
  */
-export function putFlowRecord(writer: MessageWriter, flows: FlowTable, flow: number, flags: number): void {
+export function putFlowMatch(writer: MessageWriter, flows: FlowTable, flow: number, flags: number): void {
   const own = flows.unmaskedKey(flow);
   const withMask = (flags & ovs.OVS_UFID_F_OMIT_MASK) === 0;
   const withKey = own === undefined && (flags & ovs.OVS_UFID_F_OMIT_KEY) === 0;
@@ -39,6 +40,11 @@ export function putFlowRecord(writer: MessageWriter, flows: FlowTable, flow: num
     putMask(writer, maskedKey, flows.mask(flow).words);
     writer.endNest(nest);
   }
+}
+
+/** UFID or key, mask and statistics, in the module's order (spec/families F-204 to F-209). @param flags OVS_UFID_F_* */
+export function putFlowRecord(writer: MessageWriter, flows: FlowTable, flow: number, flags: number): void {
+  putFlowMatch(writer, flows, flow, flags);
   const packets = flows.packets[flow];
   const tcpFlags = flows.tcpFlags[flow] & 0xff;
   if (flows.used[flow] !== 0) writer.u64(ovs.OVS_FLOW_ATTR_USED, flows.usedAt(flow));
