@@ -1,4 +1,4 @@
-import { Icmpv6Type } from "../packet/icmpv6.ts";
+import * as icmpv6 from "../packet/icmpv6.ts";
 import { IpProto } from "../packet/ip.ts";
 import * as ipv4 from "../packet/ipv4.ts";
 import * as ipv6 from "../packet/ipv6.ts";
@@ -143,14 +143,14 @@ export function icmpReplyType(type: number): number {
 /** The same for ICMPv6: echo and node information. */
 export function icmpv6ReplyType(type: number): number {
   switch (type) {
-    case Icmpv6Type.ECHO_REQUEST:
-      return Icmpv6Type.ECHO_REPLY;
-    case Icmpv6Type.ECHO_REPLY:
-      return Icmpv6Type.ECHO_REQUEST;
-    case Icmpv6Type.NI_QUERY:
-      return Icmpv6Type.NI_REPLY;
-    case Icmpv6Type.NI_REPLY:
-      return Icmpv6Type.NI_QUERY;
+    case icmpv6.Icmpv6Type.ECHO_REQUEST:
+      return icmpv6.Icmpv6Type.ECHO_REPLY;
+    case icmpv6.Icmpv6Type.ECHO_REPLY:
+      return icmpv6.Icmpv6Type.ECHO_REQUEST;
+    case icmpv6.Icmpv6Type.NI_QUERY:
+      return icmpv6.Icmpv6Type.NI_REPLY;
+    case icmpv6.Icmpv6Type.NI_REPLY:
+      return icmpv6.Icmpv6Type.NI_QUERY;
     default:
       return -1;
   }

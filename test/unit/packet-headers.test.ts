@@ -1,5 +1,4 @@
 import { describe, expect, it } from "vitest";
-import * as arpHeader from "../../src/packet/arp.ts";
 import { isMpls, isVlan } from "../../src/packet/ethernet.ts";
 import { IpProto } from "../../src/packet/ip.ts";
 import * as ipv4Header from "../../src/packet/ipv4.ts";
@@ -7,7 +6,7 @@ import * as ipv6Header from "../../src/packet/ipv6.ts";
 import * as mplsHeader from "../../src/packet/mpls.ts";
 import * as nshHeader from "../../src/packet/nsh.ts";
 import * as tcpHeader from "../../src/packet/tcp.ts";
-import { arp, extension, fragment, frame, ipv4, ipv6, TCP_ACK, TCP_SYN, tcp } from "../support/frames.ts";
+import { extension, fragment, frame, ipv4, ipv6, TCP_ACK, TCP_SYN, tcp } from "../support/frames.ts";
 
 const at = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
 const literal = (hex: string): DataView => at(Uint8Array.from(Buffer.from(hex, "hex")));
@@ -104,11 +103,5 @@ describe("fields", () => {
     expect(mplsHeader.isBottom(0x00064040)).toBe(false);
     expect([isVlan(0x8100), isVlan(0x88a8), isVlan(0x9100)]).toEqual([true, true, false]);
     expect([isMpls(0x8847), isMpls(0x8848), isMpls(0x0800)]).toEqual([true, true, false]);
-  });
-  it("ARP for IPv4 over Ethernet", () => {
-    const view = at(frame(arp({ op: 2 })));
-    expect([arpHeader.isEthernetIpv4(view, 0), arpHeader.op(view, 0)]).toEqual([true, 2]);
-    expect([arpHeader.sip(view, 0), arpHeader.tip(view, 0)]).toEqual([0x0a000001, 0x0a000002]);
-    expect(arpHeader.isEthernetIpv4(at(frame(arp({ hln: 8 }))), 0)).toBe(false);
   });
 });
