@@ -1,5 +1,5 @@
 import { totalmem } from "node:os";
-import { systemErrorCode } from "../core/errors.ts";
+import { NokmodError, systemErrorCode } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
 import { IPS_CONFIRMED, IPS_DYING } from "../uapi/nfnetlink.ts";
 import { AF_INET } from "../uapi/socket.ts";
@@ -84,10 +84,10 @@ export class ConnectionTable {
   /**
    * Puts the slab into memory that outlives the process. The table must be empty. Records that lie there are for the caller to
    * link or to free: all slots count as used.
-   * @throws RangeError where there are connections
+   * @throws NokmodError ERR_TABLE_IN_USE
    */
   useMemory(memory: KeptMemory): void {
-    if (this.top !== 0) throw new RangeError("the table has been used");
+    if (this.top !== 0) throw new NokmodError("ERR_TABLE_IN_USE", "the table of connections has been used");
     const { buffer } = memory;
     this.kept = memory;
     this.words = new Int32Array(buffer, KEPT_HEADER_BYTES);
