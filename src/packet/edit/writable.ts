@@ -1,12 +1,3 @@
-/**
- * The changes that actions make to a packet (spec/actions sections 8 and 9), with the checksums that follow from them; here
- * what all of them need.
- *
- * The functions of this folder that push, pop, trim or check return 0 or a negative errno, and make the packet writable by
- * themselves. The set* functions write in place: call ensureWritable first. They leave skb hash, conntrack reference and flow
- * key to the caller, and say whether something changed, which decides about these (A-187, A-194 to A-198).
- */
-
 import { HEADROOM } from "../memory.ts";
 import type { Packet } from "../packet.ts";
 
