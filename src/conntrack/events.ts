@@ -24,7 +24,7 @@ export interface ConntrackListener {
 }
 
 /** The entries that events are about, and the listener that they go to. */
-export interface EventSource {
+interface EventSource {
   readonly table: ConnectionTable;
   readonly listener: ConntrackListener | undefined;
 }

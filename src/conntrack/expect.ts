@@ -154,6 +154,6 @@ export function clash(a: Expectation, b: Expectation): boolean {
 }
 
 /** Fills mask words for a whole source address. */
-export function maskAddress(mask: Int32Array, family: number): void {
+function maskAddress(mask: Int32Array, family: number): void {
   for (let i = 0; i < (family === AF_INET ? 1 : 4); i++) mask[T.SRC + i] = -1;
 }

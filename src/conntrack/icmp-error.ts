@@ -78,7 +78,21 @@ function invalid(ct: ConntrackState): boolean {
 
 /** Neighbour discovery and multicast listener messages belong to no connection (spec/conntrack C-112). */
 function isUntracked(type: number): boolean {
-  return (type >= 130 && type <= 136) || type === 143 || type === 151 || type === 152;
+  switch (type) {
+    case icmpv6.Icmpv6Type.MGM_QUERY:
+    case icmpv6.Icmpv6Type.MGM_REPORT:
+    case icmpv6.Icmpv6Type.MGM_REDUCTION:
+    case icmpv6.Icmpv6Type.ROUTER_SOLICITATION:
+    case icmpv6.Icmpv6Type.ROUTER_ADVERTISEMENT:
+    case icmpv6.Icmpv6Type.NEIGHBOUR_SOLICITATION:
+    case icmpv6.Icmpv6Type.NEIGHBOUR_ADVERTISEMENT:
+    case icmpv6.Icmpv6Type.MLD2_REPORT:
+    case icmpv6.Icmpv6Type.MRDISC_ADVERTISEMENT:
+    case icmpv6.Icmpv6Type.MRDISC_SOLICITATION:
+      return true;
+    default:
+      return false;
+  }
 }
 
 const ND_OPT_REDIRECT_HDR = 4;

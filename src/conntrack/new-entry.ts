@@ -10,7 +10,7 @@ import { copyTuple, invert, newTuple, tupleZone } from "./tuple.ts";
 
 /** newEntry() without a slot: no room, or no tuple for the replies. */
 export const TABLE_FULL = -1;
-export const NO_INVERSE = -2;
+const NO_INVERSE = -2;
 
 /** Buckets that early drop looks into (spec/conntrack C-258). */
 const EVICTION_RANGE = 8;

@@ -20,7 +20,7 @@ import { protoOf } from "./tuple.ts";
 import { ZoneLimits } from "./zone-limits.ts";
 
 /** Counters of CTNETLINK GET_STATS_CPU (spec/ctnetlink N-145), named as there. */
-export interface ConntrackStats {
+interface ConntrackStats {
   found: number;
   invalid: number;
   insert: number;

@@ -1,3 +1,4 @@
+import * as icmp from "../packet/icmp.ts";
 import * as icmpv6 from "../packet/icmpv6.ts";
 import { IpProto } from "../packet/ip.ts";
 import * as ipv4 from "../packet/ipv4.ts";
@@ -119,22 +120,22 @@ function greKeys(view: DataView, l4: number, end: number, tuple: Int32Array): bo
 /** Type that answers an ICMP query type, or -1 (spec/conntrack C-325). */
 export function icmpReplyType(type: number): number {
   switch (type) {
-    case 8:
-      return 0;
-    case 0:
-      return 8;
-    case 13:
-      return 14;
-    case 14:
-      return 13;
-    case 15:
-      return 16;
-    case 16:
-      return 15;
-    case 17:
-      return 18;
-    case 18:
-      return 17;
+    case icmp.IcmpType.ECHO:
+      return icmp.IcmpType.ECHOREPLY;
+    case icmp.IcmpType.ECHOREPLY:
+      return icmp.IcmpType.ECHO;
+    case icmp.IcmpType.TIMESTAMP:
+      return icmp.IcmpType.TIMESTAMPREPLY;
+    case icmp.IcmpType.TIMESTAMPREPLY:
+      return icmp.IcmpType.TIMESTAMP;
+    case icmp.IcmpType.INFO_REQUEST:
+      return icmp.IcmpType.INFO_REPLY;
+    case icmp.IcmpType.INFO_REPLY:
+      return icmp.IcmpType.INFO_REQUEST;
+    case icmp.IcmpType.ADDRESS:
+      return icmp.IcmpType.ADDRESSREPLY;
+    case icmp.IcmpType.ADDRESSREPLY:
+      return icmp.IcmpType.ADDRESS;
     default:
       return -1;
   }
@@ -157,7 +158,7 @@ export function icmpv6ReplyType(type: number): number {
 }
 
 /** Ports word of the answers to packets with this one. @returns false if nothing answers this ICMP type */
-export function invertPorts(words: Int32Array, at: number, out: Int32Array, to: number): boolean {
+function invertPorts(words: Int32Array, at: number, out: Int32Array, to: number): boolean {
   const ports = words[at + T.PORTS];
   const proto = (words[at + T.META] >>> 8) & 0xff;
   if (proto !== IpProto.ICMP && proto !== IpProto.ICMPV6) {
@@ -186,7 +187,6 @@ export function copyTuple(words: Int32Array, at: number, out: Int32Array, to: nu
 }
 
 export const protoOf = (words: Int32Array, at: number): number => (words[at + T.META] >>> 8) & 0xff;
-export const tupleFamily = (words: Int32Array, at: number): number => words[at + T.META] & 0xff;
 export const tupleZone = (words: Int32Array, at: number): number => words[at + T.META] >>> 16;
 
 /** Moves a tuple to another zone. */

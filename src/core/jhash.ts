@@ -40,18 +40,6 @@ export function jhash2(words: Int32Array | Uint32Array, start: number, count: nu
   return final((a + words[at]) | 0, b, c);
 }
 
-/** jhash_3words(a, b, c, initval) of linux/jhash.h. */
-export function jhash3words(a: number, b: number, c: number, initval: number): number {
-  const start = (JHASH_INITVAL + 12 + initval) | 0;
-  return final((a + start) | 0, (b + start) | 0, (c + start) | 0);
-}
-
-/** jhash_2words(a, b, initval) of linux/jhash.h. */
-export function jhash2words(a: number, b: number, initval: number): number {
-  const start = (JHASH_INITVAL + 8 + initval) | 0;
-  return final((a + start) | 0, (b + start) | 0, start);
-}
-
 /**
  * jhash_1word(a, initval) of linux/jhash.h: dp_hash (spec/keys K-280) and the mask cache.
  * @returns an unsigned 32-bit number

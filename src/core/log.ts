@@ -13,13 +13,13 @@ export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** Takes lines of text. */
-export interface LogSink {
+interface LogSink {
   /** Writes whole lines, each with its newline. Must not throw. */
   write(text: string): void;
 }
 
 /** Options of Log. */
-export interface LogOptions {
+interface LogOptions {
   readonly sink: LogSink;
   /** The least important level that is written. Default `info`. */
   readonly level?: LogLevel;

@@ -50,7 +50,7 @@ function fragmentDropReason(error: number): DropReason {
 }
 
 /** Counters of OVS_DP_ATTR_STATS (spec/families F-074). */
-export interface DatapathCounters {
+interface DatapathCounters {
   hit: number;
   missed: number;
   lost: number;

@@ -8,7 +8,7 @@ import { type Ufid, UfidIndex } from "./ufid-index.ts";
 /** Entries of the exact-match cache; a power of two. Two words each: hash, flow. */
 const EMC_ENTRIES = 1 << 16;
 /** Mask cache entries by default (spec/tables T-008). */
-export const DEFAULT_MASK_CACHE = 256;
+const DEFAULT_MASK_CACHE = 256;
 /** Masks are sorted by use this often, in ms (spec/tables T-005). */
 const REBALANCE_INTERVAL = 4000;
 /** Statistics are kept in jiffies by the kernel: HZ=250, 4 ms (spec/families F-267). */

@@ -6,7 +6,7 @@ import { OVS_METER_BAND_TYPE_DROP } from "../uapi/openvswitch.ts";
 /** DP_MAX_BANDS (spec/families F-305). */
 export const MAX_BANDS = 1;
 /** DP_METER_NUM_MAX (spec/families F-302): on a machine with less than some hundred MiB the module allows fewer. */
-export const MAX_METERS = 200_000;
+const MAX_METERS = 200_000;
 const MIN_SLOTS = 1024;
 
 /** One band of a meter: a token bucket. Its unit is a bit, or a thousandth of a packet (spec/tables T-046). */

@@ -8,7 +8,7 @@ import { completeChecksum } from "../packet/l4-checksum.ts";
 import type { PacketMemory } from "../packet/memory.ts";
 import { Csum, Gso, Packet } from "../packet/packet.ts";
 import { copyWireFrame, wireLength } from "../packet/wire.ts";
-import { ECONNREFUSED, EFBIG, EINVAL, ENODEV, ENOTCONN } from "../uapi/errno.ts";
+import { EFBIG, EINVAL, ENODEV, ENOTCONN } from "../uapi/errno.ts";
 import {
   OVS_DP_F_UNALIGNED,
   OVS_FRAG_TYPE_LATER,
@@ -34,7 +34,7 @@ import type { UserspaceUpcall } from "./actions/program.ts";
 export type UpcallSink = (portId: number, message: Uint8Array) => number;
 
 /** What upcalls need of their datapath's environment (environment.ts). */
-export interface UpcallEnvironment {
+interface UpcallEnvironment {
   /** Generic-netlink id of the ovs_packet family. */
   readonly packetFamily: () => number;
   readonly upcalls: UpcallSink;
@@ -152,6 +152,3 @@ export class UpcallSender {
     return this.environment.upcalls(this.portId, writer.bytes.subarray(0, writer.length));
   }
 }
-
-/** Errors of a sink that found no socket behind the port id. */
-export const NO_SOCKET = -ECONNREFUSED;

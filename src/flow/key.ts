@@ -109,7 +109,6 @@ export const enum TunnelFlag {
   GENEVE_OPT = 0x10,
   VXLAN_OPT = 0x20,
   ERSPAN_OPT = 0x40,
-  INFO_BRIDGE = 0x80,
 }
 
 /** A cleared key. */

@@ -11,6 +11,7 @@ import {
   ETH_P_NSH,
   ETH_P_RARP,
 } from "../packet/ethernet.ts";
+import * as icmpv6 from "../packet/icmpv6.ts";
 import { IpProto } from "../packet/ip.ts";
 import {
   OVS_FRAG_TYPE_LATER,
@@ -52,8 +53,6 @@ import { putTunnel } from "./tunnel.ts";
 /** More than a key without tunnel ever needs: IPv6 neighbour solicitation with two tags and an original tuple. */
 const MAX_KEY = 512;
 const MAC_PROTO_MASK = 0xff;
-const ND_SOLICIT = 135;
-const ND_ADVERT = 136;
 
 /** Writes the content of OVS_FLOW_ATTR_KEY or OVS_PACKET_ATTR_KEY (spec/keys section 15). Allocation-free. */
 export function putKey(writer: MessageWriter, key: Int32Array): void {
@@ -257,7 +256,11 @@ function transport(view: DataView, at: number, key: Int32Array, out: Int32Array,
       if (type !== ETH_P_IPV6) return at;
       at = be16(view, at, OVS_KEY_ATTR_ICMPV6, icmp(out[K.TP]));
       const icmpType = key[K.TP] >>> 16;
-      if (icmpType !== ND_SOLICIT && icmpType !== ND_ADVERT) return at;
+      if (
+        icmpType !== icmpv6.Icmpv6Type.NEIGHBOUR_SOLICITATION &&
+        icmpType !== icmpv6.Icmpv6Type.NEIGHBOUR_ADVERTISEMENT
+      )
+        return at;
       return words(view, header(view, at, OVS_KEY_ATTR_ND, 28), out, K.ND_TARGET, 7);
     }
     default:

@@ -5,7 +5,7 @@ import { readlinkSync } from "node:fs";
 import { NokmodError } from "../core/errors.ts";
 
 /** A command in a namespace failed, or could not be started. */
-export class CommandError extends NokmodError {
+class CommandError extends NokmodError {
   constructor(
     readonly command: readonly string[],
     readonly status: number | null,
@@ -15,7 +15,7 @@ export class CommandError extends NokmodError {
   }
 }
 
-/** What a command printed and how it ended. */
+/** What a command printed and how it ended. @internal */
 export interface CommandResult {
   status: number | null;
   stdout: string;

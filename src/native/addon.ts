@@ -2,7 +2,7 @@ import { createRequire } from "node:module";
 import { NokmodError } from "../core/errors.ts";
 
 /** The exports of native/src. Each caller declares an interface of those that it uses. */
-export type NativeAddon = object;
+type NativeAddon = object;
 
 const require = createRequire(import.meta.url);
 const RELEASE = "../../build/Release/";

@@ -7,7 +7,7 @@ interface NetnsAddon {
   netnsInode(path?: string): number;
 }
 
-/** Path of a namespace: as it is if it has a slash, of a process if it is a number, else a name of ip-netns(8). */
+/** Path of a namespace: as it is if it has a slash, of a process if it is a number, else a name of ip-netns(8). @internal */
 export function netnsPath(namespace: string | number): string {
   if (typeof namespace === "number") return `/proc/${namespace}/ns/net`;
   return namespace.includes("/") ? namespace : `/run/netns/${namespace}`;

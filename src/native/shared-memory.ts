@@ -5,14 +5,14 @@
 import { loadNative } from "./addon.ts";
 
 /** The exports of native/nan. */
-export interface SharedUnit {
+interface SharedUnit {
   /** The same bytes as a SharedArrayBuffer, not a copy. @throws TypeError if `buffer` is no ArrayBuffer */
   share(buffer: ArrayBuffer): SharedArrayBuffer;
 }
 
 let loaded: SharedUnit | null | undefined;
 
-/** The optional native unit (or the one that NOKMOD_SHARED names); null where it could not be built or loaded. */
+/** The optional native unit (or the one that NOKMOD_SHARED names); null where it could not be built or loaded. @internal */
 export function sharedUnit(): SharedUnit | null {
   if (loaded === undefined) {
     try {

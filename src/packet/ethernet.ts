@@ -9,7 +9,6 @@
  * ```
  * A type below 0x0600 is the length of an 802.2 frame.
  */
-export const DST = 0;
 export const SRC = 6;
 export const TYPE = 12;
 export const HEADER_LEN = 14;

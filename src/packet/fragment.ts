@@ -20,7 +20,7 @@ import { beginPart } from "./part.ts";
  * Longest L2 header, labels included, that is replicated: a tagged Ethernet header and three labels
  * (spec/actions A-148).
  */
-export const MAX_L2_LEN = 30;
+const MAX_L2_LEN = 30;
 /** Smallest MTU of IPv6 (RFC 8200 section 5). */
 const IPV6_MIN_MTU = 1280;
 

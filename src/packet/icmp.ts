@@ -8,11 +8,9 @@
  * |  body: for errors the inner IP header and at least 8 bytes ...|  8
  * ```
  */
-export const TYPE = 0;
-export const CODE = 1;
+const TYPE = 0;
 export const CHECKSUM = 2;
 export const ID = 4;
-export const SEQUENCE = 6;
 export const BODY = 8;
 export const HEADER_LEN = 8;
 
@@ -35,9 +33,6 @@ export const enum IcmpType {
 
 export function type(view: DataView, off: number): number {
   return view.getUint8(off + TYPE);
-}
-export function code(view: DataView, off: number): number {
-  return view.getUint8(off + CODE);
 }
 export function id(view: DataView, off: number): number {
   return view.getUint16(off + ID);

@@ -9,22 +9,15 @@
  * |  ND options ...                                               | 24
  * ```
  */
-export const TYPE = 0;
-export const CODE = 1;
+const TYPE = 0;
+const CODE = 1;
 export const CHECKSUM = 2;
 export const ID = 4;
-export const SEQUENCE = 6;
-export const BODY = 8;
 export const HEADER_LEN = 8;
-export const ND_TARGET = 8;
-export const ND_OPTIONS = 24;
 
 /** Message types, as in linux/icmpv6.h and net/ndisc.h. */
 export const enum Icmpv6Type {
-  DEST_UNREACH = 1,
   PKT_TOOBIG = 2,
-  TIME_EXCEED = 3,
-  PARAMPROB = 4,
   ECHO_REQUEST = 128,
   ECHO_REPLY = 129,
   MGM_QUERY = 130,
@@ -38,6 +31,8 @@ export const enum Icmpv6Type {
   NI_QUERY = 139,
   NI_REPLY = 140,
   MLD2_REPORT = 143,
+  MRDISC_ADVERTISEMENT = 151,
+  MRDISC_SOLICITATION = 152,
 }
 
 export function type(view: DataView, off: number): number {

@@ -1,4 +1,4 @@
-import { checksum, replace16 } from "./checksum.ts";
+import { checksum } from "./checksum.ts";
 
 /**
  * IPv4 (RFC 791).
@@ -15,11 +15,10 @@ import { checksum, replace16 } from "./checksum.ts";
  * ```
  * Accessors take the offset of the header; the fixed header must lie within the packet.
  */
-export const VERSION_IHL = 0;
 export const TOS = 1;
-export const TOTAL_LENGTH = 2;
-export const ID = 4;
-export const FRAG = 6;
+const TOTAL_LENGTH = 2;
+const ID = 4;
+const FRAG = 6;
 export const TTL = 8;
 export const PROTOCOL = 9;
 export const CHECKSUM = 10;
@@ -29,7 +28,6 @@ export const DST = 16;
 export const HEADER_LEN = 20;
 
 /** Bits of the FRAG field. */
-export const RESERVED = 0x8000;
 export const DF = 0x4000;
 export const MF = 0x2000;
 /** In units of 8 bytes. */
@@ -100,18 +98,3 @@ export function fillChecksum(view: DataView, off: number): void {
   view.setUint16(off + CHECKSUM, 0);
   view.setUint16(off + CHECKSUM, checksum(view, off, headerLength(view, off)));
 }
-/** True if the header checksum is right. Precondition: isValid. */
-export function verifyChecksum(view: DataView, off: number): boolean {
-  return checksum(view, off, headerLength(view, off)) === 0;
-}
-
-/** Writes the total length and updates the checksum. */
-export function replaceTotalLength(view: DataView, off: number, value: number): void {
-  replace16(view, off + CHECKSUM, totalLength(view, off), value);
-  setTotalLength(view, off, value);
-}
-
-/** Option numbers of RFC 791 that the header code knows; bit 7 says "copied into fragments". */
-export const OPT_END = 0;
-export const OPT_NOOP = 1;
-export const OPT_COPIED = 0x80;

@@ -13,8 +13,7 @@ import { IpProto } from "./ip.ts";
  * ```
  * Accessors take the offset of the header; its 40 bytes must lie within the packet.
  */
-export const VERSION_TC_LABEL = 0;
-export const PAYLOAD_LENGTH = 4;
+const PAYLOAD_LENGTH = 4;
 export const NEXT_HEADER = 6;
 export const HOP_LIMIT = 7;
 export const SRC = 8;
@@ -29,7 +28,6 @@ export const HEADER_LEN = 40;
  * |                        identification                         |  4
  * ```
  */
-export const FRAG_NEXT = 0;
 export const FRAG_OFFSET = 2;
 export const FRAG_ID = 4;
 export const FRAG_LEN = 8;
@@ -39,10 +37,9 @@ export const FRAG_MF = 0x0001;
 export const FRAG_OFFSET_MASK = 0xfff8;
 
 /** Routing header: next header, length, type, segments left. */
-export const ROUTING_TYPE = 2;
 export const ROUTING_SEGMENTS_LEFT = 3;
 
-export function version(view: DataView, off: number): number {
+function version(view: DataView, off: number): number {
   return view.getUint8(off) >>> 4;
 }
 export function trafficClass(view: DataView, off: number): number {

@@ -112,17 +112,3 @@ export function verifyL4(packet: Packet, etherType: number, proto: number): bool
   const initial = hasPseudo ? pseudoV4(view, packet.l3, proto, length) : 0;
   return checksum(view, packet.l3, l4 - packet.l3 + covered, initial) === 0;
 }
-
-/**
- * Writes the transport checksum anew over `length` bytes from l4, whatever stood there. The packet must not be partial.
- * @param at absolute offset of the field
- */
-export function fillL4(packet: Packet, etherType: number, proto: number, length: number, at: number): void {
-  const view = packet.memory.view;
-  view.setUint16(at, 0);
-  let initial = 0;
-  if (etherType === ETH_P_IPV6) initial = pseudoV6(view, packet.l3, proto, length);
-  else if (proto !== IpProto.ICMP) initial = pseudoV4(view, packet.l3, proto, length);
-  const value = checksum(view, packet.l4, length, initial);
-  view.setUint16(at, value === 0 && proto === IpProto.UDP ? 0xffff : value);
-}

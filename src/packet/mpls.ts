@@ -8,17 +8,11 @@
  * ```
  */
 export const LSE_LEN = 4;
-export const LABEL_SHIFT = 12;
-export const TC_SHIFT = 9;
-export const S_BIT = 0x100;
-export const TTL_MASK = 0xff;
+const S_BIT = 0x100;
 
 /** The label stack entry at `off` as an unsigned 32-bit number. */
 export function lse(view: DataView, off: number): number {
   return view.getUint32(off);
-}
-export function setLse(view: DataView, off: number, value: number): void {
-  view.setUint32(off, value);
 }
 /** True for the last entry of the stack. */
 export function isBottom(value: number): boolean {

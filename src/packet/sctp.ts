@@ -15,23 +15,13 @@ import { crc32c, crc32cZero } from "./crc32c.ts";
 export const SRC_PORT = 0;
 export const DST_PORT = 2;
 export const VTAG = 4;
-export const CHECKSUM = 8;
+const CHECKSUM = 8;
 export const HEADER_LEN = 12;
 /** A chunk: type, flags, length including these four bytes; padded to a multiple of 4. */
-export const CHUNK_TYPE = 0;
 export const CHUNK_FLAGS = 1;
 export const CHUNK_LENGTH = 2;
 export const CHUNK_HEADER_LEN = 4;
 
-export function srcPort(view: DataView, off: number): number {
-  return view.getUint16(off + SRC_PORT);
-}
-export function dstPort(view: DataView, off: number): number {
-  return view.getUint16(off + DST_PORT);
-}
-export function vtag(view: DataView, off: number): number {
-  return view.getUint32(off + VTAG);
-}
 /** The checksum field as a number: the CRC32c value when right. */
 export function checksum(view: DataView, off: number): number {
   return view.getUint32(off + CHECKSUM, true);

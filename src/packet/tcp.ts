@@ -17,11 +17,10 @@ export const SRC_PORT = 0;
 export const DST_PORT = 2;
 export const SEQ = 4;
 export const ACK = 8;
-export const OFFSET_FLAGS = 12;
-export const FLAGS = 13;
+const OFFSET_FLAGS = 12;
+const FLAGS = 13;
 export const WINDOW = 14;
 export const CHECKSUM = 16;
-export const URGENT = 18;
 /** Header without options. */
 export const HEADER_LEN = 20;
 
@@ -31,19 +30,14 @@ export const RST = 0x04;
 export const PSH = 0x08;
 export const ACK_FLAG = 0x10;
 export const URG = 0x20;
-export const ECE = 0x40;
 export const CWR = 0x80;
-/** The accurate-ECN bit (formerly NS), bit 8 of the flags. */
-export const AE = 0x100;
 
 /** Option kinds. */
-export const OPT_END = 0;
-export const OPT_NOOP = 1;
-export const OPT_MSS = 2;
+const OPT_END = 0;
+const OPT_NOOP = 1;
 export const OPT_WINDOW_SCALE = 3;
 export const OPT_SACK_PERMITTED = 4;
-export const OPT_SACK = 5;
-export const OPT_TIMESTAMP = 8;
+const OPT_SACK = 5;
 
 export function srcPort(view: DataView, off: number): number {
   return view.getUint16(off + SRC_PORT);
@@ -53,9 +47,6 @@ export function dstPort(view: DataView, off: number): number {
 }
 export function seq(view: DataView, off: number): number {
   return view.getUint32(off + SEQ);
-}
-export function ack(view: DataView, off: number): number {
-  return view.getUint32(off + ACK);
 }
 /** Header length in bytes, options included; not checked. */
 export function headerLength(view: DataView, off: number): number {
@@ -67,13 +58,6 @@ export function flags(view: DataView, off: number): number {
 }
 export function setFlags(view: DataView, off: number, value: number): void {
   view.setUint8(off + FLAGS, value);
-}
-/** All twelve bits behind the data offset, as the flow key holds them. */
-export function flags12(view: DataView, off: number): number {
-  return view.getUint16(off + OFFSET_FLAGS) & 0x0fff;
-}
-export function window(view: DataView, off: number): number {
-  return view.getUint16(off + WINDOW);
 }
 
 /**
@@ -97,7 +81,7 @@ export function nextOption(view: DataView, at: number, end: number): number {
 
 /** Results of nextOption() where no option follows. */
 export const OPTIONS_END = -1;
-export const OPTIONS_MALFORMED = -2;
+const OPTIONS_MALFORMED = -2;
 
 /** Whether the option at `at` holds SACK blocks: kind 5, whole blocks of 8 bytes, at least one (RFC 2018 section 3). */
 export function isSack(view: DataView, at: number): boolean {

@@ -10,8 +10,5 @@
  * Read from the position behind the tpid, a tag is its control information followed by the next ethertype.
  */
 export const TAG_LEN = 4;
-export const VID_MASK = 0x0fff;
 /** Drop eligible; in netlink attributes this bit says "tag present" (spec/keys section 6). */
 export const DEI = 0x1000;
-export const PCP_MASK = 0xe000;
-export const PCP_SHIFT = 13;

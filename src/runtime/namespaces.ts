@@ -110,6 +110,7 @@ const isNetnsError = (error: unknown): error is NokmodError =>
  * @param error of node:fs, or ERR_NETNS of withNetns() with the error of the system call as its cause
  * @returns Errno EMFILE for EMFILE and ENFILE; EPERM for EACCES, EPERM, and whatever else setns(2) fails with; the errno of
  * another failure to open; else `error` itself, a fault of the program
+ * @internal
  */
 export function enterError(error: unknown): unknown {
   const cause = isNetnsError(error) ? error.cause : error;

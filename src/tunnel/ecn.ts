@@ -5,7 +5,7 @@ import * as ipv6 from "../packet/ipv6.ts";
 
 /** Explicit congestion notification through tunnels (RFC 6040), as net/inet_ecn.h has it. */
 
-export const ECN_MASK = 3;
+const ECN_MASK = 3;
 const NOT_ECT = 0;
 const ECT_1 = 1;
 const ECT_0 = 2;

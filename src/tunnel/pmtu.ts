@@ -1,6 +1,8 @@
 import { checksum } from "../packet/checksum.ts";
 import * as ethernet from "../packet/ethernet.ts";
 import { ETH_P_IP, ETH_P_IPV6 } from "../packet/ethernet.ts";
+import * as icmp from "../packet/icmp.ts";
+import * as icmpv6 from "../packet/icmpv6.ts";
 import { IpProto } from "../packet/ip.ts";
 import * as ipv4 from "../packet/ipv4.ts";
 import * as ipv6 from "../packet/ipv6.ts";
@@ -13,9 +15,7 @@ import type { Packet } from "../packet/packet.ts";
  * path, as if a router had (skb_tunnel_check_pmtu).
  */
 const ICMP_LEN = 8;
-const ICMP_UNREACHABLE = 3;
-const ICMP_FRAGMENTATION_NEEDED = 4;
-const ICMPV6_PACKET_TOO_BIG = 2;
+const ICMP_FRAG_NEEDED = 4;
 /** Sizes of the answers, IP header included. */
 const MIN_MTU4 = 576;
 const MIN_MTU6 = 1280;
@@ -51,16 +51,16 @@ export function tooBig(packet: Packet, etherType: number, mtu: number, out: Pack
   const { bytes } = packet.memory;
   const off = base + HEADROOM;
   const ip = off + link;
-  const icmp = ip + header;
+  const l4 = ip + header;
   if (!bare) {
     bytes.copyWithin(off, packet.off + ethernet.SRC, packet.off + ethernet.SRC + 6);
     bytes.copyWithin(off + ethernet.SRC, packet.off, packet.off + 6);
     ethernet.setType(view, off, etherType);
   }
-  bytes.copyWithin(icmp + ICMP_LEN, quote, quote + quoted);
-  view.setUint16(icmp, v6 ? ICMPV6_PACKET_TOO_BIG << 8 : (ICMP_UNREACHABLE << 8) | ICMP_FRAGMENTATION_NEEDED);
-  view.setUint16(icmp + 2, 0);
-  view.setUint32(icmp + 4, mtu);
+  bytes.copyWithin(l4 + ICMP_LEN, quote, quote + quoted);
+  view.setUint16(l4, v6 ? icmpv6.Icmpv6Type.PKT_TOOBIG << 8 : (icmp.IcmpType.DEST_UNREACH << 8) | ICMP_FRAG_NEEDED);
+  view.setUint16(l4 + 2, 0);
+  view.setUint32(l4 + 4, mtu);
   if (v6) {
     view.setUint32(ip, 0x60000000);
     ipv6.setPayloadLength(view, ip, ICMP_LEN + quoted);
@@ -73,14 +73,14 @@ export function tooBig(packet: Packet, etherType: number, mtu: number, out: Pack
       view.setUint32(ip + ipv6.DST + 2, mtu);
     }
     const pseudo = pseudoV6(view, ip, IpProto.ICMPV6, ICMP_LEN + quoted);
-    view.setUint16(icmp + 2, checksum(view, icmp, ICMP_LEN + quoted, pseudo));
+    view.setUint16(l4 + 2, checksum(view, l4, ICMP_LEN + quoted, pseudo));
   } else {
     view.setUint16(ip, 0x4500);
     ipv4.setTotalLength(view, ip, header + ICMP_LEN + quoted);
     ipv4.setId(view, ip, 0);
     ipv4.setFrag(view, ip, ipv4.DF);
-    view.setUint16(icmp + 2, checksum(view, icmp, ICMP_LEN + quoted));
-    view.setUint8(ip + ipv4.TTL, bare ? view.getUint8(icmp + 2) : ipv4.ttl(view, l3));
+    view.setUint16(l4 + 2, checksum(view, l4, ICMP_LEN + quoted));
+    view.setUint8(ip + ipv4.TTL, bare ? view.getUint8(l4 + 2) : ipv4.ttl(view, l3));
     view.setUint8(ip + ipv4.PROTOCOL, IpProto.ICMP);
     view.setInt32(ip + ipv4.SRC, view.getInt32(l3 + ipv4.DST));
     view.setInt32(ip + ipv4.DST, view.getInt32(l3 + ipv4.SRC));

@@ -21,7 +21,7 @@ import { RouteCache } from "./routes.ts";
 const BACKLOG = 1000;
 
 /** Takes decapsulated packets: receiveFromTunnel of src/datapath/datapath.ts. */
-export type DeliverTunnel = (packet: Packet, port: Port, tunnel: Int32Array) => void;
+type DeliverTunnel = (packet: Packet, port: Port, tunnel: Int32Array) => void;
 
 /**
  * The tunnel ports of one network namespace: makes ports of tunnel devices, and the devices of vports whose type is a

@@ -14,7 +14,7 @@ import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import type { GenlMessage, OvsClient, VportInfo } from "../../src/client/index.ts";
-import { decodeVport } from "../../src/client/ovs/index.ts";
+import { decodeVport } from "../../src/client/ovs/vport.ts";
 import { connect } from "../../src/client/seqpacket.ts";
 import { SeededRandom } from "../../src/core/random.ts";
 import { Namespace } from "../../src/lab/namespace.ts";

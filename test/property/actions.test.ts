@@ -2,7 +2,8 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Errno } from "../../src/core/errors.ts";
 import { kernelProfile } from "../../src/core/kernel-profile.ts";
-import { ActionExecutor, dumpActions, type Program, validateActions } from "../../src/datapath/actions/index.ts";
+import { ActionExecutor } from "../../src/datapath/actions/execute.ts";
+import { dumpActions, type Program } from "../../src/datapath/actions/program.ts";
 import { extractKey } from "../../src/flow/extract/extract.ts";
 import { K, newKey } from "../../src/flow/key.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
@@ -10,6 +11,7 @@ import { HEADROOM, PacketMemory } from "../../src/packet/memory.ts";
 import { Packet } from "../../src/packet/packet.ts";
 import { RecordingHost } from "../support/action-host.ts";
 import * as a from "../support/actions.ts";
+import { validateActions } from "../support/actions.ts";
 import {
   arp,
   concat,

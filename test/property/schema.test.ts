@@ -20,12 +20,12 @@ import {
 } from "../../src/netlink/schema/index.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import * as ctnetlink from "../../src/schema/ctnetlink.ts";
-import { MessageDecoder } from "../../src/schema/decode.ts";
 import * as genetlink from "../../src/schema/genetlink.ts";
 import * as dropMonitor from "../../src/schema/net-dropmon.ts";
 import * as openvswitch from "../../src/schema/openvswitch.ts";
 import * as psample from "../../src/schema/psample.ts";
 import { NETLINK_NETFILTER } from "../../src/uapi/netlink.ts";
+import { MessageDecoder } from "../support/decode.ts";
 
 const SEED = Number(process.env.NOKMOD_SEED ?? 7);
 const RUNS = 120;

@@ -1,6 +1,6 @@
 import { systemClock } from "../../src/core/clock.ts";
 import { SeededRandom } from "../../src/core/random.ts";
-import type { ActionExecutor } from "../../src/datapath/actions/index.ts";
+import type { ActionExecutor } from "../../src/datapath/actions/execute.ts";
 import type { UserspaceUpcall } from "../../src/datapath/actions/program.ts";
 import { type DropReason, dropReasonName } from "../../src/datapath/drop-reason.ts";
 import type { ActionHost } from "../../src/datapath/host.ts";

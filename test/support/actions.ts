@@ -1,5 +1,8 @@
 import { type KernelRelease, kernelProfile, NEWEST_KERNEL } from "../../src/core/kernel-profile.ts";
-import { type Program, validateActions } from "../../src/datapath/actions/index.ts";
+import { compileActions } from "../../src/datapath/actions/compile.ts";
+import type { ValidationContext } from "../../src/datapath/actions/draft.ts";
+import { newFacts, readFacts } from "../../src/datapath/actions/facts.ts";
+import type { Program } from "../../src/datapath/actions/program.ts";
 import { extractKey } from "../../src/flow/extract/extract.ts";
 import { newKey } from "../../src/flow/key.ts";
 import { HEADROOM, type PacketMemory } from "../../src/packet/memory.ts";
@@ -64,6 +67,17 @@ export const psample = (group: number, cookie: Uint8Array): Uint8Array =>
   );
 
 const conntrack = { checkHelper: () => 0, crossZoneNat: false };
+
+/** Validates and compiles the list in [start, end) against a masked key. @throws Errno as compileActions() does */
+export function validateActions(
+  view: DataView,
+  start: number,
+  end: number,
+  maskedKey: Int32Array,
+  context: ValidationContext,
+): Program {
+  return compileActions(view, start, end, readFacts(maskedKey, newFacts()), context);
+}
 
 /** Compiles a list against a key. */
 export function compile(key: Int32Array, ...actions: Uint8Array[]): Program {

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { kernelProfile } from "../../src/core/kernel-profile.ts";
 import { ProgramCache } from "../../src/datapath/actions/cache.ts";
+import { ActionExecutor } from "../../src/datapath/actions/execute.ts";
 import { Fact, newFacts, readFacts } from "../../src/datapath/actions/facts.ts";
-import { ActionExecutor } from "../../src/datapath/actions/index.ts";
 import { ACTION_KINDS } from "../../src/datapath/actions/kinds/index.ts";
 import { Op, type Program } from "../../src/datapath/actions/program.ts";
 import { K, newKey } from "../../src/flow/key.ts";

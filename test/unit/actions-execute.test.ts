@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from "vitest";
-import { ActionExecutor } from "../../src/datapath/actions/index.ts";
+import { ActionExecutor } from "../../src/datapath/actions/execute.ts";
 import { dpHash } from "../../src/flow/hash.ts";
 import { K } from "../../src/flow/key.ts";
 import { PacketMemory } from "../../src/packet/memory.ts";

@@ -1,13 +1,14 @@
 import { describe, expect, it } from "vitest";
 import { Errno } from "../../src/core/errors.ts";
 import { kernelProfile } from "../../src/core/kernel-profile.ts";
-import { dumpActions, type Program, ProgramCache, validateActions } from "../../src/datapath/actions/index.ts";
-import { Op } from "../../src/datapath/actions/program.ts";
+import { ProgramCache } from "../../src/datapath/actions/cache.ts";
+import { dumpActions, Op, type Program } from "../../src/datapath/actions/program.ts";
 import { K, newKey } from "../../src/flow/key.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { EINVAL, EMSGSIZE, ENOENT, EOVERFLOW, ERANGE } from "../../src/uapi/errno.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import * as a from "../support/actions.ts";
+import { validateActions } from "../support/actions.ts";
 import { concat, hex, ip4, unhex } from "../support/frames.ts";
 
 /** A key of IPv4 UDP over Ethernet. */

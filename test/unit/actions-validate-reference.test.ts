@@ -3,10 +3,11 @@ import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { Errno } from "../../src/core/errors.ts";
 import { type KernelRelease, kernelProfile } from "../../src/core/kernel-profile.ts";
-import { dumpActions, validateActions } from "../../src/datapath/actions/index.ts";
+import { dumpActions } from "../../src/datapath/actions/program.ts";
 import { parseMatch } from "../../src/flow/codec.ts";
 import { newKey } from "../../src/flow/key.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
+import { validateActions } from "../support/actions.ts";
 import { hex, unhex } from "../support/frames.ts";
 import { rowsOfCases } from "../support/rows.ts";
 

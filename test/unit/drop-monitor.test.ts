@@ -4,7 +4,6 @@ import type { KernelRelease } from "../../src/core/kernel-profile.ts";
 import { DropReason, dropReasonName } from "../../src/datapath/drop-reason.ts";
 import type { MessageWriter } from "../../src/netlink/writer.ts";
 import type { MemoryDevice } from "../../src/port/memory/ports.ts";
-import { MessageDecoder } from "../../src/schema/decode.ts";
 import { nlctrl } from "../../src/schema/genetlink.ts";
 import { dropMonitorAttributes } from "../../src/schema/net-dropmon.ts";
 import { EAGAIN, EBUSY, EINVAL, EPERM } from "../../src/uapi/errno.ts";
@@ -12,6 +11,7 @@ import * as dm from "../../src/uapi/net_dropmon.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import * as a from "../support/actions.ts";
 import { DatapathLab } from "../support/datapath-lab.ts";
+import { MessageDecoder } from "../support/decode.ts";
 import { concat, ethernet, fragmentIpv4, frame, ipv4, u16, udp, unhex } from "../support/frames.ts";
 import type { Reply, TestClient } from "../support/kernel.ts";
 

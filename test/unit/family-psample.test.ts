@@ -1,10 +1,10 @@
 import { expect, it } from "vitest";
 import { MessageWriter } from "../../src/netlink/writer.ts";
-import { MessageDecoder } from "../../src/schema/decode.ts";
 import { nlctrl } from "../../src/schema/genetlink.ts";
 import { packetAttributes } from "../../src/schema/openvswitch.ts";
 import { psampleMessage } from "../../src/schema/psample.ts";
 import { ENODATA, EPERM } from "../../src/uapi/errno.ts";
+import { MessageDecoder } from "../support/decode.ts";
 import { ethernet, frame, ipv4, udp } from "../support/frames.ts";
 import { TestKernel } from "../support/kernel.ts";
 

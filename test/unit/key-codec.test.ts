@@ -3,7 +3,6 @@ import { Errno } from "../../src/core/errors.ts";
 import {
   extractUserspace,
   KEY_LENGTHS,
-  MetadataKey,
   parseKey,
   parseMatch,
   parseMetadata,
@@ -13,6 +12,7 @@ import {
   putTunnel,
 } from "../../src/flow/codec.ts";
 import { K, NO_PORT, newKey } from "../../src/flow/key.ts";
+import { MetadataKey } from "../../src/flow/parse/packet-key.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
 import { Packet } from "../../src/packet/packet.ts";
 import { payloadLengthOk } from "../../src/schema/lengths.ts";

@@ -4,9 +4,9 @@ import { ExtAck } from "../../src/netlink/extack.ts";
 import * as s from "../../src/netlink/schema/index.ts";
 import { toJson, toText } from "../../src/netlink/schema/index.ts";
 import { MessageWriter } from "../../src/netlink/writer.ts";
-import { MessageDecoder } from "../../src/schema/decode.ts";
 import { actionAttributes, flowAttributes, keyAttributes } from "../../src/schema/openvswitch.ts";
 import { EINVAL, ERANGE } from "../../src/uapi/errno.ts";
+import { MessageDecoder } from "../support/decode.ts";
 
 const inner = s.attributeSet("inner", { A: s.u32(1), B: s.u8(2) });
 const set = s.attributeSet("test", {

@@ -54,9 +54,7 @@ describe("IPv6 extension headers", () => {
 describe("fields", () => {
   it("IPv6 first word", () => {
     const view = literal("6abcdef5");
-    expect([ipv6Header.version(view, 0), ipv6Header.trafficClass(view, 0), ipv6Header.flowLabel(view, 0)]).toEqual([
-      6, 0xab, 0xcdef5,
-    ]);
+    expect([ipv6Header.trafficClass(view, 0), ipv6Header.flowLabel(view, 0)]).toEqual([0xab, 0xcdef5]);
     ipv6Header.setTrafficClass(view, 0, 0x12);
     ipv6Header.setFlowLabel(view, 0, 0x34567);
     expect(view.getUint32(0)).toBe(0x61234567);
@@ -75,26 +73,14 @@ describe("fields", () => {
     expect(ipv4Header.isValid(at(frame(ipv4({ ihl: 6 }))), 0, 20)).toBe(false);
     expect(ipv4Header.isValid(at(frame(ipv4({ version: 6 }))), 0, 20)).toBe(false);
   });
-  it("IPv4 total length with the checksum", () => {
-    const view = at(frame(ipv4(), "payload"));
-    ipv4Header.replaceTotalLength(view, 0, 1234);
-    expect([ipv4Header.totalLength(view, 0), ipv4Header.verifyChecksum(view, 0)]).toEqual([1234, true]);
-  });
   it("TCP flags and offset", () => {
     const view = at(frame(tcp({ flags: TCP_SYN | TCP_ACK, options: new Uint8Array(12) })));
-    expect([tcpHeader.flags(view, 0), tcpHeader.flags12(view, 0), tcpHeader.headerLength(view, 0)]).toEqual([
-      0x12, 0x12, 32,
-    ]);
+    expect([tcpHeader.flags(view, 0), tcpHeader.headerLength(view, 0)]).toEqual([0x12, 32]);
   });
   it("NSH: the header of RFC 8300 section 2.2", () => {
     // OAM bit, TTL 63, length 6 words, MD type 1, IPv4, path 0x123456, index 0x78.
     const view = literal("2fc60101" + "12345678");
-    expect(nshHeader.version(view, 0)).toBe(0);
-    expect([nshHeader.flags(view, 0), nshHeader.ttl(view, 0), nshHeader.headerLength(view, 0)]).toEqual([2, 63, 24]);
-    expect([nshHeader.mdtype(view, 0), nshHeader.nextProtocol(view, 0)]).toEqual([1, 1]);
-    expect(nshHeader.path(view, 0)).toBe(0x12345678);
-    nshHeader.setFlagsTtl(view, 0, 1, 5);
-    expect([nshHeader.flags(view, 0), nshHeader.ttl(view, 0), nshHeader.headerLength(view, 0)]).toEqual([1, 5, 24]);
+    expect([nshHeader.headerLength(view, 0), nshHeader.nextProtocol(view, 0)]).toEqual([24, 1]);
     nshHeader.setFlagsTtlLength(view, 0, 0, 63, 8);
     expect(view.getUint16(0)).toBe(0x0fc2);
   });

@@ -1,7 +1,6 @@
 import type { Conntrack } from "../../src/conntrack/conntrack.ts";
 import { Errno } from "../../src/core/errors.ts";
 import type { KernelProfile } from "../../src/core/kernel-profile.ts";
-import { validateActions } from "../../src/datapath/actions/index.ts";
 import { extractKey } from "../../src/flow/extract/extract.ts";
 import { K, newKey } from "../../src/flow/key.ts";
 import { putKey, putMask } from "../../src/flow/put.ts";
@@ -18,7 +17,7 @@ import { psampleMessage } from "../../src/schema/psample.ts";
 import { NLM_F_ACK, NLM_F_REQUEST } from "../../src/uapi/netlink.ts";
 import * as nf from "../../src/uapi/nfnetlink.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
-import { attr } from "../../test/support/actions.ts";
+import { attr, validateActions } from "../../test/support/actions.ts";
 import type { Chance } from "./chance.ts";
 import { structured } from "./frames.ts";
 import { flipBytes, joinTlvs, mutateTlvs, type Tlv } from "./tlv.ts";

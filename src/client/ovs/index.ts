@@ -6,4 +6,4 @@ export type { DatapathChanges, DatapathInfo, DatapathOptions } from "./datapath.
 export type { FlowChanges, FlowId, FlowInfo, FlowSpec } from "./flow.ts";
 export type { MeterBandSpec, MeterFeatures, MeterInfo, MeterOptions } from "./meter.ts";
 export { type ExecuteSpec, type Upcall, UpcallSocket } from "./packet.ts";
-export { decodeVport, type VportInfo, type VportOptions, type VportStats } from "./vport.ts";
+export type { VportInfo, VportOptions, VportStats } from "./vport.ts";

@@ -24,8 +24,9 @@ export class ProgramCache {
   constructor(private readonly context: ValidationContext) {}
 
   /**
-   * As validateActions().
-   * @throws Errno like it; errors are not kept
+   * Validates and compiles a list as compileActions() does, or returns the program that it compiled before.
+   * @param maskedKey the flow's key under its mask; for EXECUTE the packet's key
+   * @throws Errno like compileActions(); errors are not kept
    */
   compile(view: DataView, start: number, end: number, maskedKey: Int32Array): Program {
     const facts = readFacts(maskedKey, this.facts);

@@ -4,7 +4,7 @@ import { MessageWriter } from "../../netlink/writer.ts";
 import { actionAttributes } from "../../schema/openvswitch.ts";
 import { EINVAL, EOVERFLOW } from "../../uapi/errno.ts";
 import { attributeSize, Draft, type ListCompiler, State, type ValidationContext } from "./draft.ts";
-import { Fact, type KeyFacts, newFacts, readFacts } from "./facts.ts";
+import { Fact, type KeyFacts } from "./facts.ts";
 import { ACTION_KINDS } from "./kinds/index.ts";
 import { Op, Program } from "./program.ts";
 
@@ -23,23 +23,12 @@ const LENGTHS: readonly number[] = actionAttributes.byType.map((attribute) => {
 const scratchWriter = new MessageWriter();
 
 /**
- * Validates an action list and compiles it.
- * @param view bytes of the message; the attributes of the list stand in [start, end)
- * @param maskedKey the flow's key under its mask; for EXECUTE the packet's key (spec/actions A-032)
+ * Validates an action list and compiles it, for all flows whose key has these facts.
+ * @param view bytes of the message; the attributes of the list are in [start, end)
+ * @param facts of the flow's key under its mask; for EXECUTE of the packet's key (spec/actions A-032)
  * @throws Errno EINVAL mostly; ERANGE, EOVERFLOW, EMSGSIZE, ENOENT where the rows of spec/actions section 3 say so.
  *   Nothing has been installed then (A-037)
  */
-export function validateActions(
-  view: DataView,
-  start: number,
-  end: number,
-  maskedKey: Int32Array,
-  context: ValidationContext,
-): Program {
-  return compileActions(view, start, end, readFacts(maskedKey, newFacts()), context);
-}
-
-/** As validateActions(), for all keys with these facts. */
 export function compileActions(
   view: DataView,
   start: number,

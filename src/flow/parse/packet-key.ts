@@ -8,7 +8,7 @@ import { K } from "../key.ts";
 import { scratchSet } from "./attribute-set.ts";
 import { parseMetadataAttrs } from "./metadata.ts";
 
-/** What parseMetadata() returns: original tuples that fit one kind of packet only. */
+/** What parseMetadata() returns: original tuples that fit one kind of packet only. @internal */
 export const enum MetadataKey {
   ORIG_TUPLE_IPV4 = 1,
   ORIG_TUPLE_IPV6 = 2,

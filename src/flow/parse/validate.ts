@@ -1,4 +1,5 @@
 import { ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, ETH_P_NSH, ETH_P_RARP, isMpls } from "../../packet/ethernet.ts";
+import * as icmpv6 from "../../packet/icmpv6.ts";
 import { IpProto } from "../../packet/ip.ts";
 import {
   OVS_FRAG_TYPE_LATER,
@@ -24,8 +25,6 @@ import { K } from "../key.ts";
 import { attrBit, invalid } from "./attribute-set.ts";
 
 /** ICMPv6 types of neighbour solicitation and advertisement (RFC 4861). */
-const ND_SOLICIT = 135;
-const ND_ADVERT = 136;
 
 const ALWAYS_MASKABLE = attrBit(OVS_KEY_ATTR_TUNNEL) | attrBit(OVS_KEY_ATTR_IN_PORT) | attrBit(OVS_KEY_ATTR_ETHERTYPE);
 
@@ -85,7 +84,10 @@ export function validateAttrs(
     else if (proto === IpProto.ICMPV6 && ipv6) {
       transport = attrBit(OVS_KEY_ATTR_ICMPV6);
       const icmpType = key[K.TP] >>> 16;
-      if (icmpType === ND_SOLICIT || icmpType === ND_ADVERT) {
+      if (
+        icmpType === icmpv6.Icmpv6Type.NEIGHBOUR_SOLICITATION ||
+        icmpType === icmpv6.Icmpv6Type.NEIGHBOUR_ADVERTISEMENT
+      ) {
         expected |= attrBit(OVS_KEY_ATTR_ND);
         // The original tuple lies where the ND fields do.
         allowed &= ~attrBit(OVS_KEY_ATTR_CT_ORIG_TUPLE_IPV6);

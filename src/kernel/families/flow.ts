@@ -1,6 +1,6 @@
 import { Errno } from "../../core/errors.ts";
 import { ProgramCache } from "../../datapath/actions/cache.ts";
-import type { ValidationContext } from "../../datapath/actions/index.ts";
+import type { ValidationContext } from "../../datapath/actions/draft.ts";
 import type { Program } from "../../datapath/actions/program.ts";
 import type { Datapath } from "../../datapath/datapath.ts";
 import type { Datapaths } from "../../datapath/datapaths.ts";

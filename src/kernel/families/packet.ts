@@ -1,6 +1,6 @@
 import { Errno } from "../../core/errors.ts";
 import { ProgramCache } from "../../datapath/actions/cache.ts";
-import type { ValidationContext } from "../../datapath/actions/index.ts";
+import type { ValidationContext } from "../../datapath/actions/draft.ts";
 import type { Datapaths } from "../../datapath/datapaths.ts";
 import type { DatapathEnvironment } from "../../datapath/environment.ts";
 import { extractUserspace, parseMetadata } from "../../flow/codec.ts";

@@ -10,11 +10,6 @@ export function share(packet: Packet): void {
   packet.end = packet.off;
 }
 
-/** True if the packet's bytes may be changed where they are. */
-export function isWritable(packet: Packet): boolean {
-  return packet.off + packet.len <= packet.end;
-}
-
 /**
  * Makes the packet's bytes writable, with `headroom` bytes before them: copies them to scratch memory if they are shared
  * or the room does not suffice. Offsets held by the caller are stale afterwards; those in the packet are not.

@@ -5,7 +5,7 @@ import type { Packet } from "../packet.ts";
 import { DUPLICATE, FragmentColumn, FULL, NONE, OVERLAP, QueueColumn, QueueFlag } from "./layout.ts";
 
 /** How long a family's queues live, and how much they may hold. */
-export interface ReassemblyLimits {
+interface ReassemblyLimits {
   /** ipfrag_time, nf_conntrack_frag6_timeout, in milliseconds (spec/conntrack C-070, C-071). */
   timeout: number;
   /**
@@ -16,7 +16,7 @@ export interface ReassemblyLimits {
 }
 
 /** Counts since the start, as in /proc/net/snmp (Ip: Reasm*), both families together; and what is there now. */
-export interface ReassemblyStats {
+interface ReassemblyStats {
   requests: number;
   ok: number;
   fails: number;

@@ -7,7 +7,7 @@ import type { ReceiveUnderlay, Route, RouteQuery, Underlay, UnderlayPort } from 
 const IPPROTO_UDP = 17;
 
 /** skb->mark and skb->priority of a packet. */
-export interface PacketLabel {
+interface PacketLabel {
   readonly mark: number;
   readonly priority: number;
 }

@@ -9,8 +9,6 @@ import { createPacketIo, type Link, type PacketIo, Rx, VnetFlag } from "./packet
 import { NativePort, type TransmitQueue } from "./port.ts";
 import { NativeUnderlay } from "./underlay.ts";
 
-export { NativePort } from "./port.ts";
-
 /** Bytes of address space for frames: scratch, pool, and a ring of 4 MiB for each netdev port. */
 const ARENA_BYTES = 2 ** 30;
 /** Batches that are processed before the event loop runs timers and other sockets. */

@@ -11,6 +11,7 @@ import { geneve } from "./geneve.ts";
 import { gre, gretap, ip6gretap } from "./gre.ts";
 import { vxlan } from "./vxlan.ts";
 
+/** All tunnel types. @internal */
 export const TUNNEL_KINDS: readonly TunnelKind[] = [vxlan, geneve, gre, gretap, ip6gretap, erspan, ip6erspan, bareudp];
 
 const byName = new Map(TUNNEL_KINDS.map((kind) => [kind.name, kind]));

@@ -14,7 +14,7 @@ import type { Value } from "./per.ts";
 export const CALL_HELPER = "Q.931";
 export const CONTROL_HELPER = "H.245";
 /** What CTA_EXPECT_FN calls forwarded(). */
-export const CALL_FORWARDING = "callforwarding";
+const CALL_FORWARDING = "callforwarding";
 
 /** Messages that may have h245Address and fastStart, and no more that matters. */
 const PLAIN = ["callProceeding", "connect", "alerting", "progress"] as const;

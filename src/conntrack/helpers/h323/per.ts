@@ -39,7 +39,7 @@ interface Named {
   readonly type: Type;
 }
 
-/** A type. Made by the functions below only. */
+/** A type. Made by the functions below only. @internal */
 export class Type {
   width: Width = Width.NONE;
   /** Lower bound of the number or length. */

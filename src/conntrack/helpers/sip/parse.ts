@@ -8,7 +8,7 @@ import { scanAddress } from "../address.ts";
  * address in `address` and `port`.
  */
 
-export const SIP_PORT = 5060;
+const SIP_PORT = 5060;
 
 export const enum Result {
   /** It is there, but not as it should be. */

@@ -1,12 +1,12 @@
-import type { AnyAttributeSet } from "../netlink/schema/index.ts";
-import { CTRL_CMD_NEWFAMILY, GENL_ID_CTRL } from "../uapi/genetlink.ts";
-import * as nl from "../uapi/netlink.ts";
-import * as nf from "../uapi/nfnetlink.ts";
-import * as conntrack from "./ctnetlink.ts";
-import { extendedAck, nlctrl } from "./genetlink.ts";
-import { dropMonitorAttributes } from "./net-dropmon.ts";
-import * as schema from "./openvswitch.ts";
-import { psampleMessage } from "./psample.ts";
+import type { AnyAttributeSet } from "../../src/netlink/schema/index.ts";
+import * as conntrack from "../../src/schema/ctnetlink.ts";
+import { extendedAck, nlctrl } from "../../src/schema/genetlink.ts";
+import { dropMonitorAttributes } from "../../src/schema/net-dropmon.ts";
+import * as schema from "../../src/schema/openvswitch.ts";
+import { psampleMessage } from "../../src/schema/psample.ts";
+import { CTRL_CMD_NEWFAMILY, GENL_ID_CTRL } from "../../src/uapi/genetlink.ts";
+import * as nl from "../../src/uapi/netlink.ts";
+import * as nf from "../../src/uapi/nfnetlink.ts";
 
 /** One netlink message, readable. */
 export interface DecodedMessage {
