@@ -1,7 +1,7 @@
 import { native } from "./addon.ts";
 
 /** native/src/kept_memory.cc, class KeptMemory. */
-export interface NativeKeptMemory {
+interface NativeKeptMemory {
   readonly buffer: ArrayBuffer;
   readonly length: number;
   extend(bytes: number): number;
