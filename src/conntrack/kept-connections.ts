@@ -35,7 +35,7 @@ const BOOT_BYTES = 48;
 const LONGEST_PAUSE = 7 * 24 * 3600 * 1000;
 
 /** What keepConnections() found. */
-export interface KeptResult {
+interface KeptResult {
   /** Connections that are in the table again. */
   readonly restored: number;
   /** Why nothing was restored, if the file was of another kind than expected. */

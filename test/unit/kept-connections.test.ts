@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { KeptConnections, type KeptResult } from "../../src/conntrack/kept-connections.ts";
+import { KeptConnections } from "../../src/conntrack/kept-connections.ts";
 import { E, Slot, T } from "../../src/conntrack/layout.ts";
 import { KEPT_HEADER_BYTES, type KeptMemory } from "../../src/conntrack/table.ts";
 import { openKeptMemory } from "../../src/native/kept-memory.ts";
@@ -41,7 +41,7 @@ class Memory implements KeptMemory {
 interface Kept {
   readonly lab: CtLab;
   readonly connections: KeptConnections;
-  readonly result: KeptResult;
+  readonly result: ReturnType<KeptConnections["restore"]>;
 }
 
 const BOOT = "0f3c6c1e-0000-4000-8000-000000000001";
