@@ -3,6 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTes
 import { Namespace } from "../../src/lab/namespace.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import * as a from "../support/actions.ts";
+import { verifyFrame } from "../support/conntrack.ts";
 import {
   checksum,
   concat,
@@ -251,6 +252,36 @@ describe.skipIf(!root)("a datapath of real devices", () => {
       expect(badSegments(h2)).toBe(bad);
       const { rxPackets, rxBytes } = lab.ovs.vport(dp, 1).stats ?? { rxPackets: 1, rxBytes: 0 };
       expect(rxBytes / rxPackets).toBeGreaterThan(10_000);
+    });
+
+    it("A-143: segments in a VXLAN tunnel of the hosts go through, checksums right inside and outside", async () => {
+      plain();
+      const [device, address] = ["vx0", "10.9.0"];
+      for (const [host, other] of [
+        [h1, h2],
+        [h2, h1],
+      ]) {
+        const ends = ["local", host.address, "remote", other.address, "dstport", "4789", "udpcsum"];
+        host.namespace.run("ip", "link", "add", "name", device, "type", "vxlan", "id", "5", ...ends);
+        host.namespace.run("ip", "addr", "add", `${address}.${host.number}/24`, "dev", device);
+        host.namespace.run("ip", "link", "set", device, "up");
+      }
+      const bad = badSegments(h2);
+      const errors = (): number => lab.ovs.vport(dp, 2).stats?.txErrors ?? -1;
+      const before = errors();
+      const seen = await capture(h2);
+      const transfer = iperf(`${address}.${h2.number}`, "100M");
+      await seen.wait((bytes) => bytes.length > 1400 && etherType(bytes) === IPV4 && bytes[23] === 17, 20);
+      await seen.stop();
+      expect(await transfer).toBeGreaterThan(75e6);
+      expect(badSegments(h2)).toBe(bad);
+      expect(errors()).toBe(before);
+      // Segments were made of super-frames, and each has its outer checksum.
+      const { rxPackets, rxBytes } = lab.ovs.vport(dp, 1).stats ?? { rxPackets: 1, rxBytes: 0 };
+      expect(rxBytes / rxPackets).toBeGreaterThan(3000);
+      const cut = seen.frames.filter((bytes) => bytes.length > 1400 && etherType(bytes) === IPV4 && bytes[23] === 17);
+      for (const bytes of cut) verifyFrame(bytes);
+      for (const host of [h1, h2]) host.namespace.run("ip", "link", "del", device);
     });
 
     it("A-143, C-059, C-397: the same through ct with source NAT; the receiver sees the translated address", async () => {
