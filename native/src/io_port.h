@@ -53,8 +53,8 @@ struct TxDescriptor {
   int32_t csum;
   int32_t vlan;
   int32_t protocol;
-  int32_t mark;      // underlay alone
-  int32_t priority;  // underlay alone
+  int32_t mark;      // of netdev ports and the underlay
+  int32_t priority;  // likewise
 };
 
 constexpr int kRxWords = sizeof(RxDescriptor) / sizeof(int32_t);

@@ -43,6 +43,8 @@ class NetdevPort final : public IoPort {
   void OpenReceive();
   void OpenTransmit();
   int SendOversize(const msghdr& message);
+  void SendRun(uint32_t from, uint32_t end);
+  void SetLabels(uint64_t labels);
 
   Arena& arena_;
   const HomeNamespace& home_;
@@ -57,6 +59,9 @@ class NetdevPort final : public IoPort {
   uint32_t taken_ = 0;     // slots before next_ that are still ours
   std::vector<mmsghdr> messages_;
   std::vector<sockaddr_storage> addresses_;  // only for devices without link-layer header
+  // Of each message: mark in the upper 32 bits, priority in the lower.
+  std::vector<uint64_t> labels_;
+  uint64_t socket_labels_ = 0;  // those that the socket gives to frames now
   uint32_t queued_ = 0;
   std::unique_ptr<OversizeSender> oversize_;  // made when first needed
   IoCounters counters_;

@@ -142,6 +142,34 @@ describe.skipIf(!root)("a datapath of real devices", () => {
       expect((await back.wait((bytes) => contains(bytes, "hairpin"))).map(hex)).toEqual([hex(packet)]);
     });
 
+    it("set(skb_mark) and set(skb_priority) reach the device's queue and filters, and only the frames they are for", async () => {
+      const { device } = h2;
+      const rules = `table netdev labels {
+        chain out {
+          type filter hook egress device "${device}" priority 0;
+          meta mark 7 meta priority 1:3 counter
+          meta mark 0 meta priority 0 counter
+        }
+      }`;
+      lab.namespace.run("nft", rules);
+      onTestFinished(() => void lab.namespace.run("nft", "delete", "table", "netdev", "labels"));
+      const counts = (): number[] =>
+        [...lab.namespace.run("nft", "list", "table", "netdev", "labels").matchAll(/packets (\d+)/g)].map(([, n]) =>
+          Number(n),
+        );
+      const labelled = concat(
+        a.setMark(7),
+        a.set(ovs.OVS_KEY_ATTR_PRIORITY, a.le32(0x10003)),
+        a.output(2),
+        a.setMark(0),
+        a.set(ovs.OVS_KEY_ATTR_PRIORITY, a.le32(0)),
+        a.output(2),
+      );
+      flow({ inPort: 1, ethType: IPV4 }, labelled);
+      expect(await through(datagram("labelled"), "labelled", 2)).toHaveLength(2);
+      expect(counts()).toEqual([1, 1]);
+    });
+
     it("A-134: a port that is not there takes nothing and stops nothing", async () => {
       flow({ inPort: 1 }, a.output(99), a.output(2));
       const packet = datagram("past-99");

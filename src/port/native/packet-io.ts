@@ -38,7 +38,7 @@ export const enum Tx {
   VLAN = 6,
   /** Only for devices without link-layer header. */
   PROTOCOL = 7,
-  /** skb->mark and skb->priority, for the underlay alone. */
+  /** skb->mark and skb->priority, of netdev ports and the underlay. */
   MARK = 8,
   PRIORITY = 9,
   WORDS = 10,

@@ -83,6 +83,8 @@ export class NativePort implements Port {
     }
     tx[at + Tx.GSO] = packet.gsoType === Gso.NONE ? 0 : packet.gsoSize;
     tx[at + Tx.VLAN] = packet.vlanTpid === 0 ? 0 : packet.vlanTci | (packet.vlanTpid << 16);
+    tx[at + Tx.MARK] = packet.mark;
+    tx[at + Tx.PRIORITY] = packet.priority;
     tx[at + Tx.PROTOCOL] = packet.macNone ? packet.protocol : ETH_P_TEB;
     if (++queue.queued === TX_BATCH) queue.flush();
   }
