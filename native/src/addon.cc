@@ -3,11 +3,13 @@
 
 #include <napi.h>
 
+void InitKeptMemory(Napi::Env env, Napi::Object exports);
 void InitNetns(Napi::Env env, Napi::Object exports);
 void InitPacketIo(Napi::Env env, Napi::Object exports);
 void InitSeqpacket(Napi::Env env, Napi::Object exports);
 
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  InitKeptMemory(env, exports);
   InitNetns(env, exports);
   InitPacketIo(env, exports);
   InitSeqpacket(env, exports);

@@ -17,6 +17,8 @@ export interface ServiceOptions {
   readonly pidfile?: string;
   /** Path of the state file (src/runtime/state-file.ts). */
   readonly state?: string;
+  /** Keeps connections, too, in the path of the state file with `.connections` appended. */
+  readonly keepConnections?: boolean;
   readonly kernel?: string;
   /** Name of the built-in switch's datapath; without it there is no built-in switch. */
   readonly bridge?: string;
@@ -72,7 +74,7 @@ export function runService(
     });
     undo.push(() => server.close());
     if (options.state !== undefined) {
-      state = new StateFile(nokmod, options.state, log);
+      state = new StateFile(nokmod, options.state, log, options.keepConnections);
       for (const failure of state.restore()) log.warn(`not as it was: ${failure}`);
     }
     const { bridge, pidfile } = options;

@@ -48,6 +48,16 @@ export class HelperRegistry {
     return 0;
   }
 
+  /** A hash of all helpers with their numbers; 32 bits. */
+  fingerprint(): number {
+    let hash = 0;
+    for (const helper of this.helpers) {
+      for (const char of `${helper?.name} ${helper?.proto} ${helper?.families};`)
+        hash = (Math.imul(hash, 31) + char.charCodeAt(0)) | 0;
+    }
+    return hash >>> 0;
+  }
+
   get(number: number): Helper | undefined {
     return this.helpers[number];
   }

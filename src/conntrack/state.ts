@@ -81,7 +81,8 @@ export class ConntrackState implements NatHost, HelperContext {
   /** A new entry was refused because the table was full: the next round of collection evicts (spec/conntrack C-259). */
   tableFull = false;
   private readonly clock: Clock;
-  private readonly epoch: number;
+  /** CLOCK_MONOTONIC in milliseconds at table time 0. */
+  epoch: number;
 
   constructor(environment: ConntrackEnvironment) {
     this.clock = environment.clock;
@@ -102,6 +103,17 @@ export class ConntrackState implements NatHost, HelperContext {
   readClock(): number {
     this.now = (this.clock.monotonic() - this.epoch) | 0;
     return this.now;
+  }
+
+  /** Lets the table's time count from another moment: that of kept connections. @param epoch CLOCK_MONOTONIC in milliseconds */
+  beginTime(epoch: number): void {
+    this.epoch = epoch;
+    this.readClock();
+  }
+
+  /** CLOCK_MONOTONIC in milliseconds. */
+  monotonic(): number {
+    return this.clock.monotonic();
   }
 
   /** Wall-clock milliseconds since 1970. */

@@ -1,4 +1,5 @@
 import { totalmem } from "node:os";
+import { NokmodError, systemErrorCode } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
 import { IPS_CONFIRMED, IPS_DYING } from "../uapi/nfnetlink.ts";
 import { AF_INET } from "../uapi/socket.ts";
@@ -12,6 +13,25 @@ export const UNLIMITED_ROOM = Math.min(8 << 20, Math.floor(totalmem() / 2 / (E.W
 
 /** Slots beyond the limit: entries that left the table wait for the batch to end before they are used again. */
 const SPARE = 8192;
+
+/** Bytes of the header of kept memory (kept-connections.ts); records begin behind it, at a page. */
+export const KEPT_HEADER_BYTES = 4096;
+/** Bytes by which kept memory is extended: pages, and enough for 13,000 records. */
+const KEPT_STEP = 4 << 20;
+/** Bytes of kept memory for UNLIMITED_ROOM connections. */
+export const KEPT_ROOM =
+  KEPT_HEADER_BYTES + Math.ceil(((UNLIMITED_ROOM + SPARE) * E.WORDS * 4) / KEPT_STEP) * KEPT_STEP;
+
+/** Memory that outlives the process (native/src/kept_memory.cc). */
+export interface KeptMemory {
+  /** All addresses; only the first `length` bytes may be touched. */
+  readonly buffer: ArrayBuffer;
+  readonly length: number;
+  /** Makes more bytes usable. @returns 0, or the errno for which these and all later ones do not outlive the process @throws Error ENOMEM */
+  extend(bytes: number): number;
+  /** Closes the file; the memory stays usable. @param remove the file */
+  close(remove: boolean): void;
+}
 
 /**
  * The connections: a slab of records in one Int32Array and chained hash tables whose links are numbers. Room for the
@@ -30,6 +50,11 @@ export class ConnectionTable {
   /** Slots ever used: scans end here. */
   top = 0;
   private capacity: number;
+  /** Slots that have memory: the capacity, or as many as kept memory was extended to. */
+  private usable: number;
+  private kept: KeptMemory | undefined;
+  /** Called with the errno for which connections beyond those that there are will not outlive the process. */
+  onNotKept: ((errno: number) => void) | undefined = undefined;
   /** By hash of a tuple: link + 1 of the first, 0 = none. */
   private heads: Int32Array;
   /** By hash of the original source: slot + 1 of the first (nat.ts). */
@@ -38,7 +63,7 @@ export class ConnectionTable {
   private sourceMask: number;
   private readonly seed: number;
   /** Free slots, chained through T.NEXT: slot + 1. */
-  private free = 0;
+  private freeSlots = 0;
   /** Slots to be looked at when the batch ends: unconfirmed, or dead. */
   private pending = new Int32Array(256);
   private pendingCount = 0;
@@ -48,11 +73,42 @@ export class ConnectionTable {
     this.capacity = max + SPARE;
     this.words = new Int32Array(this.capacity * E.WORDS);
     this.doubles = new Float64Array(this.words.buffer);
+    this.usable = this.capacity;
     const buckets = powerOfTwo(max * 2);
     this.heads = new Int32Array(buckets);
     this.sources = new Int32Array(buckets >> 1);
     this.mask = buckets - 1;
     this.sourceMask = (buckets >> 1) - 1;
+  }
+
+  /**
+   * Puts the slab into memory that outlives the process. The table must be empty. Records that lie there are for the caller to
+   * link or to free: all slots count as used.
+   * @throws NokmodError ERR_TABLE_IN_USE
+   */
+  useMemory(memory: KeptMemory): void {
+    if (this.top !== 0) throw new NokmodError("ERR_TABLE_IN_USE", "the table of connections has been used");
+    const { buffer } = memory;
+    this.kept = memory;
+    this.words = new Int32Array(buffer, KEPT_HEADER_BYTES);
+    this.doubles = new Float64Array(buffer, KEPT_HEADER_BYTES);
+    this.usable = Math.min(this.capacity, recordsIn(memory.length));
+    this.top = this.usable;
+  }
+
+  /** Frees all slots of useMemory(). Their words stay as they are until they are used. */
+  forgetAll(): void {
+    const { words } = this;
+    for (let slot = 0; slot < this.top; slot++) words[slot * E.WORDS + E.SLOT] = Slot.FREE;
+    this.top = 0;
+  }
+
+  /** Puts a slot of useMemory() on the list of free ones. */
+  free(slot: number): void {
+    const entry = slot * E.WORDS;
+    this.words[entry + E.SLOT] = Slot.FREE;
+    this.words[entry + T.NEXT] = this.freeSlots;
+    this.freeSlots = slot + 1;
   }
 
   /** Bytes of the slab and of the hash tables for each connection of a full table. */
@@ -63,14 +119,19 @@ export class ConnectionTable {
     );
   }
 
-  /** Makes room for a higher limit: copies the table once. A lower limit keeps the room. */
+  /** Makes room for a higher limit: copies the table once, but in kept memory. A lower limit keeps the room. */
   resize(max: number): void {
     if (max + SPARE <= this.capacity) return;
-    this.capacity = max + SPARE;
-    const words = new Int32Array(this.capacity * E.WORDS);
-    words.set(this.words.subarray(0, this.top * E.WORDS));
-    this.words = words;
-    this.doubles = new Float64Array(words.buffer);
+    if (this.kept !== undefined) this.capacity = Math.min(max + SPARE, recordsIn(this.kept.buffer.byteLength));
+    else {
+      this.capacity = max + SPARE;
+      const grown = new Int32Array(this.capacity * E.WORDS);
+      grown.set(this.words.subarray(0, this.top * E.WORDS));
+      this.words = grown;
+      this.doubles = new Float64Array(grown.buffer);
+      this.usable = this.capacity;
+    }
+    const { words } = this;
     const buckets = powerOfTwo(max * 2);
     this.heads = new Int32Array(buckets);
     this.sources = new Int32Array(buckets >> 1);
@@ -82,6 +143,21 @@ export class ConnectionTable {
       if ((words[entry + E.STATUS] & IPS_CONFIRMED) !== 0) this.link(slot);
       if ((words[entry + E.EXT] & Ext.BY_SOURCE) !== 0) this.linkSource(slot);
     }
+  }
+
+  /** Extends kept memory. @returns whether there is room for one more slot */
+  private extend(): boolean {
+    const { kept } = this;
+    if (kept === undefined || this.top >= this.capacity) return false;
+    try {
+      const errno = kept.extend(KEPT_STEP);
+      if (errno !== 0) this.onNotKept?.(errno);
+    } catch (error) {
+      // No memory, not even for connections that end with the process: the table is full.
+      if (systemErrorCode(error) !== "ENOMEM") throw error;
+    }
+    this.usable = Math.min(this.capacity, recordsIn(kept.length));
+    return this.top < this.usable;
   }
 
   /** Hash of a tuple at `at` of `words`. HOT PATH. */
@@ -120,10 +196,10 @@ export class ConnectionTable {
   allocate(): number {
     const { words } = this;
     let slot: number;
-    if (this.free !== 0) {
-      slot = this.free - 1;
-      this.free = words[slot * E.WORDS + T.NEXT];
-    } else if (this.top < this.capacity) slot = this.top++;
+    if (this.freeSlots !== 0) {
+      slot = this.freeSlots - 1;
+      this.freeSlots = words[slot * E.WORDS + T.NEXT];
+    } else if (this.top < this.usable || this.extend()) slot = this.top++;
     else return -1;
     const entry = slot * E.WORDS;
     const generation = words[entry + E.GENERATION] + 1;
@@ -219,9 +295,7 @@ export class ConnectionTable {
         this.count--;
       }
       if (words[entry + E.SLOT] !== Slot.DEAD || words[entry + E.REFERENCES] !== 0) continue;
-      words[entry + E.SLOT] = Slot.FREE;
-      words[entry + T.NEXT] = this.free;
-      this.free = slot + 1;
+      this.free(slot);
     }
     this.pendingCount = 0;
   }
@@ -300,6 +374,11 @@ export class ConnectionTable {
     else this.sources[this.sourceHash(words, entry)] = next;
     if (next !== 0) words[(next - 1) * E.WORDS + E.SRC_PREVIOUS] = previous;
   }
+}
+
+/** Whole records in kept memory of `bytes` bytes. */
+function recordsIn(bytes: number): number {
+  return Math.max(Math.floor((bytes - KEPT_HEADER_BYTES) / (E.WORDS * 4)), 0);
 }
 
 /** One word of MurmurHash3 (A. Appleby, public domain): every bit of it reaches the low bits that choose the bucket. */

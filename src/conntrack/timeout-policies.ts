@@ -31,6 +31,12 @@ export class TimeoutPolicyTable {
     return this.policies.length - 1;
   }
 
+  /** Makes a policy with the number that kept connections know it by. The number must be free. */
+  restore(number: number, policy: TimeoutPolicy): void {
+    while (this.policies.length < number) this.policies.push(undefined);
+    this.policies[number] = policy;
+  }
+
   /** Number of a policy, or -1. */
   find(name: string): number {
     return this.policies.findIndex((policy) => policy?.name === name);

@@ -59,6 +59,12 @@ export class ZoneLimits {
     return this.countOf(zone) > limit;
   }
 
+  /** Counts an entry that was counted in another process. */
+  recount(words: Int32Array, entry: number): void {
+    const zone = words[entry + T.META] >>> 16;
+    this.counts.set(zone, this.countOf(zone) + 1);
+  }
+
   /** Stops counting an entry, if it is counted. */
   uncount(words: Int32Array, entry: number): void {
     if ((words[entry + E.EXT] & Ext.LIMITED) === 0) return;

@@ -62,6 +62,8 @@ const savedState = z.object({
   zoneLimits: z.array(z.object({ zone: z.int().min(-1).max(0xffff), limit: u32 })),
   timeoutPolicies: z.array(
     z.object({
+      /** By which connections name it (TimeoutPolicyTable). */
+      number: z.int().min(1).max(0xffff),
       name: z.string().min(1),
       family: u16,
       proto: u16,

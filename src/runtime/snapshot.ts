@@ -35,7 +35,8 @@ export function snapshot(nokmod: Nokmod, boot: string, devices: Readonly<Record<
           { zone: OVS_ZONE_LIMIT_DEFAULT_ZONE, limit: limits.defaultLimit },
           ...[...limits.zones()].map((zone) => ({ zone, limit: limits.limitOf(zone) })),
         ],
-    timeoutPolicies: [...conntrack.timeoutPolicies.entries()].map(([, { timeouts, ...policy }]) => ({
+    timeoutPolicies: [...conntrack.timeoutPolicies.entries()].map(([number, { timeouts, ...policy }]) => ({
+      number,
       ...policy,
       timeouts: [...timeouts],
     })),

@@ -1,8 +1,11 @@
 import { execFile } from "node:child_process";
 import { readFileSync, rmSync } from "node:fs";
 import { OvsClient } from "../client/ovs/index.ts";
+import { KeptConnections } from "../conntrack/kept-connections.ts";
+import { KEPT_ROOM } from "../conntrack/table.ts";
 import { Errno, errnoName, NokmodError, systemErrorCode } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
+import { openKeptMemory } from "../native/kept-memory.ts";
 import { OVS_VPORT_TYPE_INTERNAL, OVS_ZONE_LIMIT_DEFAULT_ZONE, OVSP_LOCAL } from "../uapi/openvswitch.ts";
 import { keepAside, readPlainFile, replaceFile, syncFile } from "./atomic-file.ts";
 import { configureDevices, readDevices } from "./devices.ts";
@@ -20,9 +23,9 @@ const MODE = 0o600;
 
 /**
  * The state file: datapaths with their ports and meters, zone limits, timeout policies, tunnel devices and addresses of
- * internal ports, but no connections. The flows are in another file, PATH.flows (flow-journal.ts): ovs-vswitchd takes a flow that it
- * has put for installed until it deletes it. A nokmod that is started after a crash restores all, so that a running ovs-vswitchd
- * continues. SIGTERM removes the files.
+ * internal ports. The flows are in another file, PATH.flows (flow-journal.ts): ovs-vswitchd takes a flow that it has put for
+ * installed until it deletes it. Connections are kept if asked, in PATH.connections (src/conntrack/kept-connections.ts). A nokmod
+ * that is started after a crash restores all, so that a running ovs-vswitchd continues. SIGTERM removes the files.
  *
  * A change of datapaths or ports is in the file before its answer is sent: a kill right after the answer loses nothing. It is
  * in the kernel's page cache then, and on the disk 100 ms later (fsync in a thread); a file from before the machine's boot is
@@ -35,6 +38,7 @@ export class StateFile {
   failures = 0;
   private readonly client: OvsClient;
   private readonly flows: FlowJournal;
+  private connections: KeptConnections | undefined;
   private subscription: { close(): void } | undefined;
   private timer: NodeJS.Timeout | undefined;
   private soon: NodeJS.Timeout | undefined;
@@ -42,11 +46,15 @@ export class StateFile {
   private written = "";
   private readonly boot = bootId();
 
-  /** @param path of the file; the caller must hold a lock that keeps other processes from it */
+  /**
+   * @param path of the file; the caller must hold a lock that keeps other processes from it
+   * @param keepsConnections the table of connections must be empty then when restore() is called
+   */
   constructor(
     private readonly nokmod: Nokmod,
     private readonly path: string,
     private readonly log?: Log,
+    private readonly keepsConnections = false,
   ) {
     this.client = new OvsClient(nokmod);
     this.flows = new FlowJournal(nokmod, `${path}.flows`, this.boot, log);
@@ -57,6 +65,30 @@ export class StateFile {
    * @returns a line of text for each part that could not be restored
    */
   restore(): string[] {
+    return [...this.restoreState(), ...(this.keepsConnections ? this.restoreConnections() : [])];
+  }
+
+  private restoreConnections(): string[] {
+    const path = `${this.path}.connections`;
+    const { table } = this.nokmod.conntrack;
+    try {
+      this.connections = new KeptConnections(this.nokmod.conntrack, openKeptMemory(path, KEPT_ROOM), this.boot);
+    } catch (error) {
+      if (!(error instanceof NokmodError) && systemErrorCode(error) === undefined) throw error;
+      return [`connections are not kept in ${path}: ${reasonOf(error)}`];
+    }
+    table.onNotKept = (errno) =>
+      this.log?.limited(
+        "kept connections",
+        "warn",
+        `${path}: ${errnoName(errno)}; of more than ${table.top} connections the others end with nokmod`,
+      );
+    const { restored, unusable } = this.connections.restore();
+    if (restored > 0) this.log?.info(`${restored} connections are restored`);
+    return unusable === undefined ? [] : [`no connections are restored from ${path}: ${unusable}`];
+  }
+
+  private restoreState(): string[] {
     let saved: SavedState;
     try {
       const text = readPlainFile(this.path);
@@ -80,8 +112,8 @@ export class StateFile {
     for (const [name, info] of Object.entries(saved.tunnels)) {
       attempt(name, () => this.nokmod.kernel.tunnelDevices.create(name, Buffer.from(info, "base64")));
     }
-    for (const { timeouts, ...policy } of saved.timeoutPolicies) {
-      this.nokmod.conntrack.timeoutPolicies.set({ ...policy, timeouts: Int32Array.from(timeouts) });
+    for (const { number, timeouts, ...policy } of saved.timeoutPolicies) {
+      this.nokmod.conntrack.timeoutPolicies.restore(number, { ...policy, timeouts: Int32Array.from(timeouts) });
     }
     // Set directly: one netlink message does not hold the limits of all zones.
     const { limits } = this.nokmod.conntrack;
@@ -137,6 +169,7 @@ export class StateFile {
   /** @param remove the files */
   close(remove: boolean): void {
     this.flows.close(remove);
+    this.closeConnections(remove);
     this.subscription?.close();
     this.subscription = undefined;
     this.nokmod.kernel.onChange = undefined;
@@ -150,6 +183,16 @@ export class StateFile {
     } catch (error) {
       this.log?.warn(`cannot remove the state file ${this.path}: ${reasonOf(error)}`);
     }
+  }
+
+  private closeConnections(remove: boolean): void {
+    try {
+      this.connections?.close(remove);
+    } catch (error) {
+      if (systemErrorCode(error) === undefined) throw error;
+      this.log?.warn(`cannot remove the file of connections: ${reasonOf(error)}`);
+    }
+    this.connections = undefined;
   }
 
   /** Moves a file that cannot be read to PATH.bad-N. @returns a line of text about it */
@@ -171,6 +214,7 @@ export class StateFile {
   }
 
   private look(): void {
+    this.connections?.touch();
     this.write();
     this.sync();
     this.readDevices();

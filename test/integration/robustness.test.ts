@@ -23,8 +23,8 @@ import { NETLINK_GENERIC, NETLINK_NETFILTER } from "../../src/uapi/netlink.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import * as a from "../support/actions.ts";
 import { forkScript, message } from "../support/child.ts";
-import { ethernet, frame, hex, ipv4, udp } from "../support/frames.ts";
-import { type Host, Lab, match, type PingResult, root, until } from "../support/lab.ts";
+import { concat, ethernet, frame, hex, ipv4, udp } from "../support/frames.ts";
+import { type Host, Lab, match, type PingResult, root, Script, until } from "../support/lab.ts";
 
 describe.skipIf(!root)("nokmod under traffic", () => {
   let lab: Lab;
@@ -532,6 +532,64 @@ describe.skipIf(!root)("nokmod under traffic", () => {
       }
     }, 600_000);
 
+    it("--keep-connections: a TCP connection behind NAT goes on over kill -9", async () => {
+      const options = ["--state", join(disk, "state"), "--keep-connections"];
+      const bridge = ["--bridge", "br0", "--port", left.device, "--port", right.device];
+      const rules = [
+        "arp,actions=NORMAL",
+        "in_port=1,ip,actions=ct(commit,zone=1,nat(src=10.1.1.240)),2",
+        "in_port=2,ip,ct_state=-trk,actions=ct(zone=1,nat,table=1)",
+        "table=1,ip,ct_state=+est,actions=1",
+      ].flatMap((rule) => ["--flow", rule]);
+      const start = () => here.start(...options, ...bridge, ...rules);
+      await start();
+      right.namespace.run("ip", "neigh", "replace", "10.1.1.240", "lladdr", left.mac, "dev", "e0");
+      const server = new Script(right.namespace.startInteractive("/usr/bin/python3", "-u", "-c", ECHO));
+      await server.line("ready");
+      const client = new Script(left.namespace.startInteractive("/usr/bin/python3", "-u", "-c", SAY, right.address));
+      const say = async (word: string): Promise<void> => {
+        client.child.stdin?.write(`${word}\n`);
+        await client.line(`10.1.1.240 said ${word}`);
+      };
+      await say("before");
+      await here.stop("SIGKILL");
+      await start();
+      expect(here.nokmod?.errors).toContain("1 connections are restored");
+      await say("after");
+      await here.stop();
+      expect(readdirSync(disk)).toEqual([]);
+      for (const script of [client, server]) await script.stop("SIGKILL");
+    });
+
+    it("--keep-connections on a disk without room: said, and it starts", async () => {
+      const mount = `mount -t tmpfs -o size=64k none ${disk} && exec "$0" "$@"`;
+      const options = ["--state", join(disk, "state"), "--keep-connections"];
+      await here.startBy(["unshare", "--mount", "sh", "-c", mount], ...options);
+      forward();
+      expect(await left.ping(right.address)).toMatchObject({ received: 3 });
+      // A header of one page fits, records do not.
+      const made = here.ovs.datapaths()[0].ifindex;
+      here.ovs.flushFlows(made);
+      here.ovs.putFlow(made, {
+        ...match({ inPort: 1, ethType: 0x0800 }),
+        actions: concat(a.ct(a.attr(ovs.OVS_CT_ATTR_COMMIT)), a.output(2)),
+      });
+      here.ovs.putFlow(made, { ...match({ inPort: 1, ethType: 0x0806 }), actions: a.output(2) });
+      here.ovs.putFlow(made, { ...match({ inPort: 2 }), actions: a.output(1) });
+      expect(await left.ping(right.address)).toMatchObject({ received: 3 });
+      expect(here.nokmod?.errors).toMatch(
+        /state\.connections: ENOSPC; of more than 0 connections the others end with nokmod/,
+      );
+    });
+
+    it("--keep-connections without --state is refused", async () => {
+      const { status, stderr } = await here.cli("start", "--socket", here.socket, "--keep-connections");
+      expect([status, stderr]).toEqual([
+        2,
+        "nokmod: --keep-connections needs the path of a state file: give --state FILE (ERR_OPTION)\n",
+      ]);
+    });
+
     it("a state file of the wrong shape: says what is wrong where, keeps it aside, starts", async () => {
       const state = join(disk, "state");
       writeFileSync(state, JSON.stringify({ version: 2, boot: "x", datapaths: [{ name: 7 }] }));
@@ -576,6 +634,29 @@ describe.skipIf(!root)("nokmod under traffic", () => {
     );
   }
 });
+
+/** Answers each line with the address that it came from; ends with its standard input. */
+const ECHO = `
+import socket, sys, threading
+def serve():
+    s = socket.create_server(("", 7000))
+    print("ready")
+    c, (address, port) = s.accept()
+    for line in c.makefile():
+        c.send(f"{address} said {line}".encode())
+threading.Thread(target=serve, daemon=True).start()
+sys.stdin.read()
+`;
+
+/** Sends the lines of standard input to argv[1], and prints the answers. */
+const SAY = `
+import socket, sys
+c = socket.create_connection((sys.argv[1], 7000))
+answers = c.makefile()
+for line in sys.stdin:
+    c.send(line.encode())
+    print(answers.readline(), end="")
+`;
 
 const GARBAGE = `
 import random, socket, sys

@@ -23,7 +23,11 @@ export function addStart(program: Command): void {
         .choices(KERNEL_RELEASES)
         .default(NEWEST_KERNEL),
     )
-    .option("--state <file>", "keep datapaths, ports and settings there; begin with those of a nokmod that was killed")
+    .option(
+      "--state <file>",
+      "keep datapaths, ports, settings and flows there; begin with those of a nokmod that was killed",
+    )
+    .option("--keep-connections", "with --state: keep connections, too, in <file>.connections")
     .option("--log <file>", "append the log to that file; SIGHUP reopens it (default: stderr, of a daemon nowhere)")
     .addOption(
       new Option("--log-level <level>", "write lines of that level and above").choices(LOG_LEVELS).default("info"),
@@ -70,6 +74,9 @@ async function start(options: StartOptions): Promise<void> {
   const rules = [...(options.flows === undefined ? [] : readRules(options.flows)), ...(options.flow ?? [])];
   if (options.bridge === undefined && (rules.length > 0 || (options.port ?? []).length > 0)) {
     throw new NokmodError("ERR_OPTION", "--port, --flow and --flows belong to a bridge: give --bridge NAME");
+  }
+  if (options.keepConnections && options.state === undefined) {
+    throw new NokmodError("ERR_OPTION", "--keep-connections needs the path of a state file: give --state FILE");
   }
   const { log, file } = openLog(options);
   // A terminal that closes and logrotate both send SIGHUP; neither must end the datapath.
