@@ -22,9 +22,17 @@ import { TAG_LEN } from "./vlan.ts";
 
 /** Where the parts of the packet at hand lie; filled by locate(), so that nothing is allocated per packet. */
 class Layout {
-  /** IP header, transport header. */
+  /** IP header, transport header: of the packet in the tunnel where there is one. */
   l3 = 0;
   l4 = 0;
+  /** IP and transport header that the tunnel has added; outerL3 is 0 where there is none. */
+  outerL3 = 0;
+  outerL4 = 0;
+  /** ETH_P_IP or ETH_P_IPV6, and the protocol (UDP, GRE, IPIP, IPV6), of the tunnel. */
+  outerType = 0;
+  outerProto = 0;
+  /** There is an NSH before the IP header. */
+  nsh = false;
   /** ETH_P_IP or ETH_P_IPV6. */
   etherType = 0;
   proto = 0;
@@ -38,6 +46,8 @@ const walked = new ipv6.Ipv6Walk();
  * - TCP: sequence number, FIN and PSH only in the last, CWR only in the first; IPv4 id counts up.
  * - UDP_L4: a UDP datagram each; IPv4 id counts up.
  * - UDP (UFO): IP fragments of one datagram, whose UDP checksum is completed first; DF is lost.
+ * - TCP in a tunnel of the sender's (IP with UDP, GRE or IP in it; SKB_GSO_UDP_TUNNEL, GRE, IPXIP4, IPXIP6): each segment
+ *   is a packet of the tunnel, with lengths, IPv4 id and checksums of the outer headers made anew.
  *
  * L2 header, VLAN tags in and beside the frame, MPLS labels and NSH are replicated.
  * @param out the object that is pointed at each segment in turn; not the packet itself
@@ -50,6 +60,7 @@ export function segment(packet: Packet, out: Packet, each: (part: Packet) => num
   if (error !== 0) return error;
   const type = packet.gsoType & ~Gso.ECN;
   if (packet.gsoSize === 0) return -EINVAL;
+  if (isTcp(type) && layout.proto !== IpProto.TCP && !locateInner(packet, type)) return -EINVAL;
   if (packet.csum === Csum.PARTIAL && packet.csumStart !== layout.l4) return -EINVAL;
   switch (type) {
     case Gso.TCPV4:
@@ -65,22 +76,36 @@ export function segment(packet: Packet, out: Packet, each: (part: Packet) => num
 }
 
 /**
+ * Whether the kernel takes a GSO packet whole from AF_PACKET or a TAP: struct virtio_net_hdr has no word for the headers of a
+ * tunnel, and NSH is segmented only by a kernel that has its module. Packets that segment() refuses are left to the kernel.
+ */
+export function isPlainGso(packet: Packet): boolean {
+  if (locate(packet) !== 0) return true;
+  const type = packet.gsoType & ~Gso.ECN;
+  if (layout.nsh) return false;
+  return !isTcp(type) || layout.proto === IpProto.TCP || !locateInner(packet, type);
+}
+
+const isTcp = (type: number): boolean => type === Gso.TCPV4 || type === Gso.TCPV6;
+
+/**
  * Length in bytes of the longest frame that segment() would make of a GSO packet, without an out-of-band tag: what
  * check_pkt_len compares (skb_gso_validate_mac_len). A TCP header that is cut off counts as none. Precondition: gsoType is
  * not NONE. Without a known transport header (l4 = 0) the result is negative for all but huge segments.
  */
 export function gsoFrameLength(packet: Packet): number {
-  const headers = packet.l4 - packet.off;
   const type = packet.gsoType & ~Gso.ECN;
+  let { l4 } = packet;
   let transport = 0;
-  if (type === Gso.TCPV4 || type === Gso.TCPV6) {
+  if (isTcp(type)) {
+    // The checksum that is left to be made is that of the TCP header, also in a tunnel.
+    if (l4 !== 0 && packet.csum === Csum.PARTIAL && packet.csumStart > l4) l4 = packet.csumStart;
     const { view } = packet.memory;
-    if (packet.l4 !== 0 && packet.l4 + tcp.HEADER_LEN <= packet.off + packet.len)
-      transport = tcp.headerLength(view, packet.l4);
+    if (l4 !== 0 && l4 + tcp.HEADER_LEN <= packet.off + packet.len) transport = tcp.headerLength(view, l4);
   } else if (type === Gso.UDP_L4) {
     transport = udp.HEADER_LEN;
   }
-  return headers + transport + packet.gsoSize;
+  return l4 - packet.off + transport + packet.gsoSize;
 }
 
 /** Finds IP and transport header behind whatever stands before them. @returns 0 or a negative errno */
@@ -89,6 +114,8 @@ function locate(packet: Packet): number {
   const end = packet.off + packet.len;
   let off = packet.off + (packet.macNone ? 0 : ethernet.HEADER_LEN);
   let etherType = packet.protocol;
+  layout.outerL3 = 0;
+  layout.nsh = false;
   while (etherType !== ETH_P_IP && etherType !== ETH_P_IPV6) {
     if (isVlan(etherType)) {
       if (off + TAG_LEN > end) return -EINVAL;
@@ -115,6 +142,7 @@ function locate(packet: Packet): number {
       else if (next === nsh.NshNext.NSH) etherType = ETH_P_NSH;
       else if (next === nsh.NshNext.MPLS) etherType = ETH_P_MPLS_UC;
       else return -EINVAL;
+      layout.nsh = true;
       off += length;
     } else if (etherType === ETH_P_TEB) {
       if (off + ethernet.HEADER_LEN > end) return -EINVAL;
@@ -136,6 +164,93 @@ function locate(packet: Packet): number {
     layout.proto = walked.proto;
   }
   return 0;
+}
+
+/** Longest IPv4 header; IPv6 with as many bytes of extension headers as a sender is likely to add. */
+const LONGEST_IPV4 = 60;
+const LONGEST_IPV6 = ipv6.HEADER_LEN + 64;
+
+/**
+ * Finds the packet in a tunnel, whose TCP header is where the checksum is to begin. Between the outer transport header and it
+ * lie the tunnel's own header, perhaps an Ethernet header with tags, and an IP header, which must name TCP, end at the TCP
+ * header and be as long as the packet.
+ * @returns false if there is none
+ */
+function locateInner(packet: Packet, type: number): boolean {
+  const { proto, l3, l4, etherType } = layout;
+  if (proto !== IpProto.UDP && proto !== IpProto.GRE && proto !== IpProto.IPIP && proto !== IpProto.IPV6) return false;
+  if (packet.csum !== Csum.PARTIAL) return false;
+  const { view } = packet.memory;
+  const end = packet.off + packet.len;
+  const inner = packet.csumStart;
+  const v6 = type === Gso.TCPV6;
+  const shortest = v6 ? ipv6.HEADER_LEN : ipv4.HEADER_LEN;
+  const first = l4 + (proto === IpProto.UDP ? udp.HEADER_LEN : proto === IpProto.GRE ? GRE_LEN : 0);
+  const lowest = Math.max(first, inner - (v6 ? LONGEST_IPV6 : LONGEST_IPV4));
+  for (let at = inner - shortest; at >= lowest; at -= v6 ? 8 : 4) {
+    if (!(v6 ? endsAtTcp6(view, at, inner, end) : endsAtTcp4(view, at, inner, end))) continue;
+    layout.outerL3 = l3;
+    layout.outerL4 = l4;
+    layout.outerType = etherType;
+    layout.outerProto = proto;
+    layout.l3 = at;
+    layout.l4 = inner;
+    layout.etherType = v6 ? ETH_P_IPV6 : ETH_P_IP;
+    layout.proto = IpProto.TCP;
+    return true;
+  }
+  return false;
+}
+
+function endsAtTcp4(view: DataView, at: number, l4: number, end: number): boolean {
+  return (
+    view.getUint8(at) >>> 4 === 4 &&
+    at + ipv4.headerLength(view, at) === l4 &&
+    ipv4.protocol(view, at) === IpProto.TCP &&
+    ipv4.totalLength(view, at) === end - at
+  );
+}
+
+function endsAtTcp6(view: DataView, at: number, l4: number, end: number): boolean {
+  return (
+    view.getUint8(at) >>> 4 === 6 &&
+    ipv6.payloadLength(view, at) === end - at - ipv6.HEADER_LEN &&
+    ipv6.walk(view, at, end, walked) &&
+    walked.offset === l4 &&
+    walked.proto === IpProto.TCP
+  );
+}
+
+/** Bytes of a GRE header without optional fields (RFC 2784), and its flag for a checksum behind them. */
+const GRE_LEN = 4;
+const GRE_CHECKSUM = 0x8000;
+
+/** Lengths, IPv4 id and checksums of the headers that the tunnel has added to a segment, which is complete otherwise. */
+function finishOuter(packet: Packet, part: Packet, id: number): void {
+  const { view } = packet.memory;
+  const { outerL3, outerL4, outerType, outerProto } = layout;
+  const shift = part.off - packet.off;
+  const l3 = outerL3 + shift;
+  const l4 = outerL4 + shift;
+  const end = part.off + part.len;
+  const length = end - l4;
+  if (outerType === ETH_P_IP) {
+    ipv4.setTotalLength(view, l3, end - l3);
+    ipv4.setId(view, l3, id);
+    ipv4.fillChecksum(view, l3);
+  } else ipv6.setPayloadLength(view, l3, end - l3 - ipv6.HEADER_LEN);
+  if (outerProto === IpProto.UDP) {
+    udp.setLength(view, l4, length);
+    if (view.getUint16(l4 + udp.CHECKSUM) === 0) return;
+    const pseudo =
+      outerType === ETH_P_IP ? pseudoV4(view, l3, IpProto.UDP, length) : pseudoV6(view, l3, IpProto.UDP, length);
+    view.setUint16(l4 + udp.CHECKSUM, 0);
+    const value = checksum(view, l4, length, pseudo);
+    view.setUint16(l4 + udp.CHECKSUM, value === 0 ? 0xffff : value);
+  } else if (outerProto === IpProto.GRE && (view.getUint16(l4) & GRE_CHECKSUM) !== 0) {
+    view.setUint16(l4 + GRE_LEN, 0);
+    view.setUint16(l4 + GRE_LEN, checksum(view, l4, length, 0));
+  }
 }
 
 /**
@@ -168,6 +283,8 @@ function segmentTcp(packet: Packet, out: Packet, each: (part: Packet) => number)
   const flags = tcp.flags(view, l4);
   let seq = tcp.seq(view, l4);
   let id = layout.etherType === ETH_P_IP ? ipv4.id(view, layout.l3) : 0;
+  const tunnelled = layout.outerL3 !== 0;
+  let outerId = tunnelled && layout.outerType === ETH_P_IP ? ipv4.id(view, layout.outerL3) : 0;
   for (let keep = tcp.CWR; from < end; keep = 0) {
     const last = end - from <= mss;
     const length = last ? end - from : mss;
@@ -183,9 +300,11 @@ function segmentTcp(packet: Packet, out: Packet, each: (part: Packet) => number)
     view.setUint16(l4At + tcp.CHECKSUM, 0);
     view.setUint16(l4At + tcp.CHECKSUM, checksum(view, l4At, headerLength + length, pseudo));
     finishIp(packet, out, id);
+    if (tunnelled) finishOuter(packet, out, outerId);
     const error = each(out);
     if (error !== 0) return error;
     id = (id + 1) & 0xffff;
+    outerId = (outerId + 1) & 0xffff;
     seq += length;
     from += length;
   }

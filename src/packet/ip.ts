@@ -5,10 +5,12 @@ export const enum IpProto {
   /** IPv6 hop-by-hop options. */
   HOPOPTS = 0,
   ICMP = 1,
+  IPIP = 4,
   TCP = 6,
   UDP = 17,
   ROUTING = 43,
   FRAGMENT = 44,
+  IPV6 = 41,
   GRE = 47,
   AH = 51,
   ICMPV6 = 58,

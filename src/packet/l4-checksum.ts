@@ -4,6 +4,7 @@ import { IpProto } from "./ip.ts";
 import * as ipv4 from "./ipv4.ts";
 import * as ipv6 from "./ipv6.ts";
 import { Csum, type Packet } from "./packet.ts";
+import * as sctp from "./sctp.ts";
 import * as udp from "./udp.ts";
 
 /**
@@ -52,12 +53,18 @@ export function updateUdp(packet: Packet, at: number, diff: number, pseudo: bool
 }
 
 /**
- * Sums the bytes from `start` to `end` into the 16-bit field at `at` (skb_checksum_help); 0 is stored as 0xffff.
+ * Sums the bytes from `start` to `end` into the 16-bit field at `at` (skb_checksum_help); 0 is stored as 0xffff. A field 8 bytes
+ * behind `start` is that of SCTP, and gets the CRC32c (skb_crc32c_csum_help): no other protocol has one there.
  * @param frame where the frame begins; all positions are offsets in the view
  * @returns false if sum or field do not lie within the frame: nothing was done (spec/upcalls U-049)
  */
 export function completeChecksum(view: DataView, frame: number, start: number, end: number, at: number): boolean {
   if (start < frame || start >= end || at + 2 > end) return false;
+  if (at - start === sctp.CHECKSUM) {
+    if (start + sctp.HEADER_LEN > end) return false;
+    sctp.setChecksum(view, start, sctp.computeChecksum(view, start, end - start));
+    return true;
+  }
   view.setUint16(at, checksum(view, start, end - start) || 0xffff);
   return true;
 }

@@ -15,7 +15,7 @@ import { crc32c, crc32cZero } from "./crc32c.ts";
 export const SRC_PORT = 0;
 export const DST_PORT = 2;
 export const VTAG = 4;
-const CHECKSUM = 8;
+export const CHECKSUM = 8;
 export const HEADER_LEN = 12;
 /** A chunk: type, flags, length including these four bytes; padded to a multiple of 4. */
 export const CHUNK_FLAGS = 1;

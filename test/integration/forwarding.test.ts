@@ -108,16 +108,21 @@ describe.skipIf(!root)("a datapath of real devices", () => {
     return end.sum_received?.bytes ?? 0;
   }
 
-  /** Segments that TCP threw away, and checksums that were wrong, at a host. */
-  function badSegments(host: Host): number {
+  /** A counter of /proc/net/snmp at a host. */
+  function counter(host: Host, protocol: "Tcp" | "Udp", name: string): number {
     const lines = host.namespace
       .run("cat", "/proc/net/snmp")
       .split("\n")
-      .filter((line) => line.startsWith("Tcp:"));
+      .filter((line) => line.startsWith(`${protocol}:`));
     const [names, values] = lines.map((line) => line.split(" "));
-    const value = (name: string) => Number(values[names.indexOf(name)]);
-    return value("InErrs") + value("InCsumErrors");
+    return Number(values[names.indexOf(name)]);
   }
+
+  /** Segments that TCP threw away, and checksums that were wrong, at a host. */
+  const badSegments = (host: Host): number => counter(host, "Tcp", "InErrs") + counter(host, "Tcp", "InCsumErrors");
+
+  /** Datagrams, also those of tunnels, that were lost or whose checksum was wrong at a host. */
+  const badDatagrams = (host: Host): number => counter(host, "Udp", "InErrors") + counter(host, "Udp", "InCsumErrors");
 
   describe("plain", () => {
     it("A-136, T-035: ARP, IPv4 and IPv6 go from device to device", async () => {
@@ -251,6 +256,31 @@ describe.skipIf(!root)("a datapath of real devices", () => {
       expect(badSegments(h2)).toBe(bad);
       const { rxPackets, rxBytes } = lab.ovs.vport(dp, 1).stats ?? { rxPackets: 1, rxBytes: 0 };
       expect(rxBytes / rxPackets).toBeGreaterThan(10_000);
+    });
+
+    it("A-143: segments in a VXLAN tunnel of the hosts go through, checksums right inside and outside", async () => {
+      plain();
+      const [device, address] = ["vx0", "10.9.0"];
+      for (const [host, other] of [
+        [h1, h2],
+        [h2, h1],
+      ]) {
+        const ends = ["local", host.address, "remote", other.address, "dstport", "4789", "udpcsum"];
+        host.namespace.run("ip", "link", "add", "name", device, "type", "vxlan", "id", "5", ...ends);
+        host.namespace.run("ip", "addr", "add", `${address}.${host.number}/24`, "dev", device);
+        host.namespace.run("ip", "link", "set", device, "up");
+      }
+      const bad = badSegments(h2);
+      const errors = (): number => lab.ovs.vport(dp, 2).stats?.txErrors ?? -1;
+      const before = errors();
+      const datagrams = badDatagrams(h2);
+      expect(await iperf(`${address}.${h2.number}`, "100M")).toBeGreaterThan(75e6);
+      expect(badSegments(h2)).toBe(bad);
+      expect(errors()).toBe(before);
+      expect(badDatagrams(h2)).toBe(datagrams);
+      const { rxPackets, rxBytes } = lab.ovs.vport(dp, 1).stats ?? { rxPackets: 1, rxBytes: 0 };
+      expect(rxBytes / rxPackets).toBeGreaterThan(3000);
+      for (const host of [h1, h2]) host.namespace.run("ip", "link", "del", device);
     });
 
     it("A-143, C-059, C-397: the same through ct with source NAT; the receiver sees the translated address", async () => {

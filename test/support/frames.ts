@@ -432,7 +432,7 @@ const pad = (bytes: Uint8Array, unit: number): Uint8Array =>
   concat(bytes, new Uint8Array((unit - (bytes.length % unit)) % unit));
 
 /** Sum of big-endian 16-bit words, an odd last byte counted as the high half. */
-function sum(bytes: Uint8Array): number {
+export function sum(bytes: Uint8Array): number {
   let total = 0;
   for (let i = 0; i < bytes.length; i += 2) total += (bytes[i] << 8) | (bytes[i + 1] ?? 0);
   return total;

@@ -10,7 +10,7 @@ import { PacketMemory } from "../../src/packet/memory.ts";
 import { Csum, Packet } from "../../src/packet/packet.ts";
 import * as sctpHeader from "../../src/packet/sctp.ts";
 import { fillL4, verifyIpv4 } from "../support/checksums.ts";
-import { ethernet, frame, icmp, icmpv6, ipv4, ipv6, sctp, sctpChunk, tcp, udp } from "../support/frames.ts";
+import { bytesOf, ethernet, frame, icmp, icmpv6, ipv4, ipv6, sctp, sctpChunk, tcp, udp } from "../support/frames.ts";
 
 const view = (hex: string): DataView => {
   const bytes = Buffer.from(hex, "hex");
@@ -158,6 +158,21 @@ describe("CHECKSUM_PARTIAL", () => {
     expect(completePartial(packet)).toBe(true);
     expect(packet.csum).toBe(Csum.NONE);
     expect(verifyL4(packet, ETH_P_IP, IpProto.TCP)).toBe(true);
+  });
+  it("that of SCTP is CRC32c, and never a sum", () => {
+    for (const field of [0, 0xffffffff]) {
+      const packet = load(
+        frame(ethernet(), ipv4(), sctp({ tag: 7, checksum: field }), sctpChunk(0, 3, bytesOf(1, 2, 3))),
+        34,
+      );
+      const right = frame(ethernet(), ipv4(), sctp({ tag: 7 }), sctpChunk(0, 3, bytesOf(1, 2, 3)));
+      setPartial(packet, packet.l4, 8);
+      expect(completePartial(packet)).toBe(true);
+      expect(memory.bytes.slice(packet.off, packet.off + packet.len)).toEqual(right);
+    }
+    const cut = load(frame(ethernet(), ipv4(), bytesOf(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)), 34);
+    setPartial(cut, cut.l4, 8);
+    expect(completePartial(cut)).toBe(false);
   });
   it("changes of the pseudo header go in with the opposite sign, others do not touch the field", () => {
     const packet = partial();

@@ -1,3 +1,4 @@
+import { isPlainGso } from "../../packet/gso.ts";
 import { Csum, Gso, type Packet } from "../../packet/packet.ts";
 import { EOPNOTSUPP } from "../../uapi/errno.ts";
 import type { DeviceStats, Port, PortReceiver } from "../port.ts";
@@ -11,6 +12,8 @@ export interface TransmitQueue {
   /** Number of records waiting in io.tx. */
   queued: number;
   flush(): void;
+  /** Sends a GSO packet that the kernel does not take whole, in segments. */
+  sendSegments(packet: Packet, port: NativePort): void;
   /** Removes the port from the set. */
   forget(port: NativePort): void;
   /** Reports an error that is a defect or of the machine, not an answer of the kernel about a device. Never throws. */
@@ -62,6 +65,10 @@ export class NativePort implements Port {
 
   send(packet: Packet): void {
     const { queue } = this;
+    if (packet.gsoType !== Gso.NONE && !isPlainGso(packet)) {
+      queue.sendSegments(packet, this);
+      return;
+    }
     const { tx } = queue.io;
     const at = queue.queued * Tx.WORDS;
     tx[at + Tx.PORT] = this.handle;

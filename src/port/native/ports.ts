@@ -1,4 +1,6 @@
 import { Errno, NokmodError } from "../../core/errors.ts";
+import { SystemRandom } from "../../core/random.ts";
+import { segment } from "../../packet/gso.ts";
 import { PacketMemory } from "../../packet/memory.ts";
 import { Csum, Gso, Packet } from "../../packet/packet.ts";
 import { EBUSY, EEXIST, EINVAL, ENODEV } from "../../uapi/errno.ts";
@@ -35,6 +37,15 @@ export class NativePorts implements PortDriver, TransmitQueue {
   readonly underlay: NativeUnderlay;
   queued = 0;
   private readonly packet: Packet;
+  /** For sendSegments(): one packet at a time. */
+  private readonly segmentPacket: Packet;
+  private segmentPort: NativePort | undefined = undefined;
+  /** Identifications of IPv6 fragments (UFO). */
+  private readonly random = new SystemRandom();
+  private readonly sendSegment = (part: Packet): number => {
+    this.segmentPort?.send(part);
+    return 0;
+  };
   /** By native handle. */
   private readonly ports: (NativePort | undefined)[] = [];
   private receive: Receive = () => {};
@@ -51,6 +62,7 @@ export class NativePorts implements PortDriver, TransmitQueue {
     this.memory = new PacketMemory(this.io.buffer);
     attempt(() => this.io.start(this.memory.ringsOffset));
     this.packet = new Packet(this.memory);
+    this.segmentPacket = new Packet(this.memory);
     this.underlay = new NativeUnderlay(this);
   }
 
@@ -109,6 +121,12 @@ export class NativePorts implements PortDriver, TransmitQueue {
     if (queued === 0) return;
     this.queued = 0;
     this.io.flush(queued);
+  }
+
+  sendSegments(packet: Packet, port: NativePort): void {
+    this.segmentPort = port;
+    const error = segment(packet, this.segmentPacket, this.sendSegment, this.random);
+    if (error !== 0) port.countTxError();
   }
 
   forget(port: NativePort): void {
