@@ -18,9 +18,9 @@ interface Setting {
 }
 
 /**
- * The settings of connection tracking under the names that sysctl(8) knows: what stands in /proc/sys/net/netfilter, and
- * net.ipv4.ipfrag_* of reassembly (spec/conntrack C-257, C-262, C-310). Changes hold from the next packet on; timeouts
- * from the next time an entry is refreshed.
+ * The settings of connection tracking under the names that sysctl(8) knows: those of /proc/sys/net/netfilter, and
+ * net.ipv4.ipfrag_* of reassembly (spec/conntrack C-257, C-262, C-310). A change takes effect at the next packet; of a
+ * timeout, when an entry is next refreshed.
  *
  * @example
  * ```ts

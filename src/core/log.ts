@@ -282,7 +282,7 @@ function openStderr(): number {
     return openSync(OWN_STDERR, O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY);
   } catch (error) {
     // ENXIO: a socket, or a pipe whose reader has gone. EACCES: another user's terminal. ENOENT: no /proc. EBADF: stderr is
-    // closed, which the first line meets again.
+    // closed, and writing the first line fails with it again.
     if (systemErrorCode(error) === undefined) throw error;
     return STDERR_FD;
   }

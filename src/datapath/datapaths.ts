@@ -112,7 +112,9 @@ export class Datapaths {
           try {
             return tunnels.open(name) ?? ports.openNetdev(name, !kernel.primaryNamesOnly);
           } catch (error) {
-            throw hasPort(datapath, name) ? new Errno(EEXIST) : error;
+            // Whatever errno the device is refused with, a port of this datapath comes first.
+            if (error instanceof Errno && hasPort(datapath, name)) throw new Errno(EEXIST);
+            throw error;
           }
         });
       case OVS_VPORT_TYPE_INTERNAL:

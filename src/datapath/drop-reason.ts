@@ -3,8 +3,7 @@ import type { Vport } from "./vport.ts";
 
 /**
  * Why a packet was dropped. The datapath's own reasons have the numbers of the module's enum, SUBSYS_OPENVSWITCH (3) in
- * the upper half (spec/actions A-232); those of the kernel's core have other numbers in each kernel, and stand here
- * under numbers of nokmod's.
+ * the upper half (spec/actions A-232). The numbers of the core's reasons differ between kernels: here they are nokmod's own.
  */
 export const enum DropReason {
   NOT_SPECIFIED = 1,
@@ -46,11 +45,11 @@ const NAMES: Readonly<Record<DropReason, readonly [name: string, where: string]>
   [DropReason.IP_TTL]: ["OVS_DROP_IP_TTL", "dec_ttl_exception_handler"],
 };
 
-/** Who wants to know of dropped packets. */
+/** Receives dropped packets: the drop monitor (NET_DM). */
 export interface DropSink {
-  /** Somebody listens: while it is false nothing is told. */
+  /** False while nothing is subscribed: dropped() is not called then. */
   readonly active: boolean;
-  /** A packet is dropped. @param input the port it came in by */
+  /** Called for each dropped packet. @param input the port it came in by */
   dropped(packet: Packet, reason: DropReason, input: Vport | undefined): void;
 }
 

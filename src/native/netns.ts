@@ -1,4 +1,4 @@
-import { NokmodError } from "../core/errors.ts";
+import { NokmodError, systemErrorCode } from "../core/errors.ts";
 import { native } from "./addon.ts";
 
 /** native/src/netns.cc */
@@ -29,7 +29,8 @@ export function withNetns<T>(namespace: string | number, callback: () => T): T {
       return callback();
     });
   } catch (cause) {
-    if (entered || cause instanceof NokmodError) throw cause;
+    // Only errors of open(2) and setns(2) say that the namespace cannot be entered.
+    if (entered || systemErrorCode(cause) === undefined) throw cause;
     throw new NokmodError("ERR_NETNS", `cannot enter the network namespace ${path}: ${(cause as Error).message}`, {
       cause,
     });
@@ -45,7 +46,8 @@ export function netnsInode(namespace?: string | number): number {
   try {
     return native<NetnsAddon>().netnsInode(namespace === undefined ? undefined : netnsPath(namespace));
   } catch (cause) {
-    if (cause instanceof NokmodError) throw cause;
+    // An error of stat(2); any other is the addon's that could not be loaded, or a fault.
+    if (systemErrorCode(cause) === undefined) throw cause;
     throw new NokmodError("ERR_NETNS", (cause as Error).message, { cause });
   }
 }

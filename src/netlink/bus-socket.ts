@@ -126,18 +126,18 @@ export class BusSocket {
   }
 
   /**
-   * Like receive(), but stops when `mayGoOn` returns false. It is called after each message and each step of a long request.
+   * Like receive(), but stops when `mayContinue` returns false. It is called after each message and each step of a long request.
    * @returns where the rest begins, for the next call, or `end` when all has been executed. Until that is so, no other
    * datagram may be given to the socket but by a handler's own delivery
    */
-  receivePart(bytes: Uint8Array, start: number, end: number, mayGoOn: () => boolean): number {
+  receivePart(bytes: Uint8Array, start: number, end: number, mayContinue: () => boolean): number {
     if (this.closed) return end;
-    const rest = this.walk(bytes, start, end, mayGoOn);
+    const rest = this.walk(bytes, start, end, mayContinue);
     this.handler.endDatagram?.();
     return rest;
   }
 
-  private walk(bytes: Uint8Array, start: number, end: number, mayGoOn: () => boolean): number {
+  private walk(bytes: Uint8Array, start: number, end: number, mayContinue: () => boolean): number {
     const view = this.bus.viewOf(bytes);
     let at = start;
     while (end - at >= NLMSG_HDRLEN) {
@@ -157,18 +157,18 @@ export class BusSocket {
         this.bus.giveMessage(message);
         return end;
       }
-      const done = this.dispatch(message, mayGoOn);
+      const done = this.dispatch(message, mayContinue);
       this.bus.giveMessage(message);
       if (this.closed) return end;
       if (!done) return at;
       at += (length + 3) & ~3;
-      if (at < end && !mayGoOn()) return at;
+      if (at < end && !mayContinue()) return at;
     }
     return end;
   }
 
   /** Runs one request and sends its acknowledgment or error. @returns false: it is a long request, which is not finished */
-  private dispatch(message: NetlinkMessage, mayGoOn: () => boolean): boolean {
+  private dispatch(message: NetlinkMessage, mayContinue: () => boolean): boolean {
     let errno = 0;
     if ((message.flags & NLM_F_REQUEST) !== 0 && message.type >= NLMSG_MIN_TYPE) {
       try {
@@ -179,7 +179,7 @@ export class BusSocket {
           return true;
         }
         while (work !== undefined && !work.step()) {
-          if (mayGoOn()) continue;
+          if (mayContinue()) continue;
           this.unfinished = work;
           return false;
         }

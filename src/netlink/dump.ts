@@ -14,7 +14,7 @@ export const DUMP_ROOM_MAX = 32768 - 320;
  */
 export interface Dump {
   /**
-   * Writes records (NLM_F_MULTI) while `writer.length` stays within `room`; must remember where it stopped.
+   * Writes records (NLM_F_MULTI) while `writer.length` stays within `room`; the next call goes on after the last one.
    * @returns more than 0: call again; 0: complete; a negative errno: ends the dump with that errno in NLMSG_DONE
    */
   fill(writer: MessageWriter, room: number, extack: ExtAck): number;

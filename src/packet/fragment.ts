@@ -26,7 +26,7 @@ const IPV6_MIN_MTU = 1280;
 
 /**
  * Cuts the packet into fragments no longer than min(mru, mtu), each with the whole L2 header, and calls `each` with
- * every one in order. Where packet.fragList tells the original boundaries and they still fit, they are kept. The
+ * every one in order. The boundaries of packet.fragList are kept if they still fit. The
  * fragments lie in scratch memory.
  * @param etherType ethertype of the flow key: of the inner packet if labels were pushed since the key was extracted
  * @param mru largest fragment received, with its IP header; above 0
@@ -54,7 +54,7 @@ export function fragment(
   return -EPROTONOSUPPORT;
 }
 
-/** The IP header: packet.l3, or what stands behind the label stack. -1 if the stack has no end within the packet. */
+/** Offset of the IP header: packet.l3, or the end of the MPLS label stack there; -1 if the stack has no end within the packet. */
 function networkHeader(packet: Packet): number {
   let off = packet.l3;
   if (!isMpls(packet.protocol)) return off;

@@ -23,7 +23,7 @@ export interface PortReceiver {
 }
 
 /**
- * A device that a vport stands on. The datapath reads `running` and `mtu` per packet, so they are plain fields that the
+ * The device of a vport. The datapath reads `running` and `mtu` per packet, so they are plain fields that the
  * port keeps current (rtnetlink).
  */
 export interface Port {
@@ -48,7 +48,7 @@ export interface Port {
   send(packet: Packet): void;
   /**
    * Internal ports: asks the nfnetlink of the namespace that the device is in, one request of `length` bytes.
-   * @returns the length of the answer, or a negative errno; absent where there is nobody to ask
+   * @returns the length of the answer, or a negative errno; absent on a port without such a namespace
    */
   askNetfilter?(request: Uint8Array, length: number, reply: Uint8Array): number;
   /** Live counters of the device. */
@@ -60,7 +60,7 @@ export interface Port {
   egressTunnel?(packet: Packet, out: Int32Array): boolean;
   /** Over-MTU drop at output: counts a tx error (spec/actions A-140). */
   countTxError(): void;
-  /** Lets go of the device (netdev) or removes it (internal). */
+  /** Detaches from the device (netdev) or removes it (internal). */
   close(): void;
 }
 

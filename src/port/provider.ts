@@ -12,7 +12,7 @@ export interface PortDriver extends PortProvider {
    * everything that the batch queued has been sent: scratch memory may be reset there.
    */
   start(receive: Receive, endBatch: () => void, events?: PortEvents): void;
-  /** Closes all ports and gives every resource back. */
+  /** Closes all ports and frees all resources. */
   close(): void;
 }
 

@@ -1,20 +1,20 @@
 import type { Packet } from "../packet/packet.ts";
 
-/** What the host's routing says of a destination. */
+/** A route, as the host's routing tables have it. */
 export interface Route {
   /** The source address that the host chose, as big-endian words; IPv4 in the first. */
   readonly src: Int32Array;
   /** Path MTU, IP header included, without what IPsec puts into packets. */
   readonly mtu: number;
-  /** The longest packet that goes out in one piece: the path MTU with that. */
+  /** The longest packet that is sent unfragmented: the path MTU plus the IPsec overhead. */
   readonly linkMtu: number;
-  /** There are IPsec policies on the way: the host must see whole packets. */
+  /** IPsec policies apply: the host must be given unfragmented packets. */
   readonly ipsec: boolean;
   /** TTL or hop limit that the host would use. */
   readonly hopLimit: number;
 }
 
-/** What a route is asked for; addresses as big-endian words, IPv4 in the first. */
+/** The key of a route lookup; addresses as big-endian words, IPv4 in the first. */
 export interface RouteQuery {
   /** AF_INET or AF_INET6. */
   readonly family: number;

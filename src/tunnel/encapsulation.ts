@@ -1,8 +1,8 @@
 import type { Packet } from "../packet/packet.ts";
 
-/** What Encapsulation.pull() may say instead of a length. */
+/** Results of Encapsulation.pull() that are no length. */
 export const enum Pull {
-  /** Not for this tunnel, or nobody counts what is wrong with it. */
+  /** Not for this tunnel, or malformed in a way that no counter has. */
   IGNORED = -1,
   /** Counts as dropped. */
   DROPPED = -2,
@@ -21,7 +21,7 @@ export interface Encapsulation {
    * @returns -1 if the packet cannot be sent through that tunnel: it is dropped
    */
   length(tunnel: Int32Array): number;
-  /** Whether an L3 device can send packets of that ethertype (TEB for a frame); those that cannot tell take all. */
+  /** Whether an L3 device can send packets of that ethertype (TEB for a frame); by default all. */
   carries?(etherType: number): boolean;
   /**
    * Writes the header at packet.off, before the packet inside, which begins `length` bytes later.
@@ -29,8 +29,8 @@ export interface Encapsulation {
    * @param v6 of the outer header
    */
   push(packet: Packet, length: number, tunnel: Int32Array, etherType: number, v6: boolean): void;
-  /** A packet was dropped for which there was a header already. */
-  lost?(): void;
+  /** Called for a packet that is dropped after the kernel's driver has built its header, instead of push(). */
+  dropped?(): void;
   /**
    * Reads a header that begins at packet.off, and sets ID, flags and options of the tunnel key (other words are the
    * caller's). Sets packet.protocol for a packet without Ethernet header.

@@ -11,8 +11,8 @@ import { HEADROOM } from "../packet/memory.ts";
 import type { Packet } from "../packet/packet.ts";
 
 /**
- * "Too big" on behalf of a tunnel: what UDP tunnels that are ports of a bridge answer a packet that does not fit into the
- * path, as if a router had (skb_tunnel_check_pmtu).
+ * ICMP errors that UDP tunnels on a bridge send, as a router would, for packets longer than the path MTU
+ * (skb_tunnel_check_pmtu).
  */
 const ICMP_LEN = 8;
 const ICMP_FRAG_NEEDED = 4;
@@ -21,10 +21,10 @@ const MIN_MTU4 = 576;
 const MIN_MTU6 = 1280;
 
 /**
- * Points `out` at the answer to a packet that is longer than `mtu`, an Ethernet frame in scratch memory; or a packet
- * without Ethernet header if the other has none. Mark and priority are the packet's. The kernel takes the first 14 bytes for
- * an Ethernet header even then: what it quotes begins behind them, and what it writes in front of that runs over the source
- * address before it is read.
+ * Builds the ICMP error for a packet that is longer than `mtu` in scratch memory and points `out` at it: an Ethernet frame, or a
+ * packet without Ethernet header if the other has none. Mark and priority are the packet's. The kernel takes the first 14
+ * bytes for an Ethernet header even then: the quoted packet begins behind them, and the headers written in front of it
+ * overwrite the source address before that is read.
  * @param etherType of the packet, 8021Q if it has a tag
  * @returns false if it is not one to be answered
  */

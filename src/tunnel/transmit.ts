@@ -108,11 +108,11 @@ export class TunnelTransmitter {
     if (route === undefined) {
       this.counters.txErrors++;
       if (v6 && !this.isUdp) this.counters.txDropped++;
-      encapsulation.lost?.();
+      encapsulation.dropped?.();
       return;
     }
     if (!this.fits(packet, tunnel, inner, header, route, v6)) {
-      encapsulation.lost?.();
+      encapsulation.dropped?.();
       return;
     }
     this.tunnel = tunnel;

@@ -28,7 +28,7 @@ export const enum FlowAt {
   DL_DST = 120,
   DL_SRC = 126,
   DL_TYPE = 132,
-  // two bytes of room
+  // two bytes of padding
   VLAN0_TPID = 136,
   VLAN0_TCI = 138,
   VLAN1_TPID = 140,
@@ -56,7 +56,7 @@ export const enum FlowAt {
   ARP_SHA = 260,
   ARP_THA = 266,
   TCP_FLAGS = 272,
-  // two bytes of room
+  // two bytes of padding
   /** Also ICMP type, in the low byte. */
   TP_SRC = 276,
   /** Also ICMP code, in the low byte. */

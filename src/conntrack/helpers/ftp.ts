@@ -19,7 +19,7 @@ import { addAtFreePort, replaceInStream, tcpPayload } from "./payload.ts";
 /** Helper words of the entry: two sequence numbers after a newline per direction, then how many there are. */
 const AFTER_NEWLINE = E.HELP;
 const NEWLINES = E.HELP + 4;
-const REMEMBERED = 2;
+const NUM_SEQ_TO_REMEMBER = 2;
 /** Directions, one bit each, whose next payload begins a line whatever its number: the entry came from ctnetlink. */
 const PICK_UP = E.HELP + 5;
 
@@ -99,11 +99,11 @@ export const ftpHelper: Helper = {
         style = pattern.style;
         if (found !== Found.NO) break;
       }
-      // Half a match cannot be tracked: the sender will send it again, in one piece perhaps (spec/conntrack C-222).
+      // Half a match cannot be tracked: the packet is dropped, for the sender to transmit it again (spec/conntrack C-222).
       if (found === Found.PARTIAL) return false;
       if (found === Found.YES) pass = announce(context, packet, l4, data, family, slot, direction, style);
     }
-    if (endsInNewline) rememberNewline(words, entry, direction, next);
+    if (endsInNewline) updateNewlineSeq(words, entry, direction, next);
     return pass;
   },
 
@@ -112,7 +112,7 @@ export const ftpHelper: Helper = {
   },
 };
 
-/** Expects the data connection that `match` speaks of. @returns false to drop the packet */
+/** Expects the data connection to the address in `match`. @returns false to drop the packet */
 function announce(
   context: HelperContext,
   packet: Packet,
@@ -129,7 +129,7 @@ function announce(
   const other = entry + ((1 - direction) << E.DIR_SHIFT);
   let foreign = false;
   for (let i = 0; i < 4; i++) if (match.address[i] !== words[own + T.SRC + i]) foreign = true;
-  // An address that is not the speaker's could open holes towards third parties (spec/conntrack C-223).
+  // An address that is not the sender's would let third parties' ports be expected (spec/conntrack C-223).
   if (foreign && !context.options.ftpLoose) return true;
   const expectation = expectationOf(context, slot, IpProto.TCP).from(words, other + T.SRC);
   if (foreign) expectation.to(match.address, 0, match.port);
@@ -146,7 +146,7 @@ function announce(
   return false;
 }
 
-/** Whether this is the first payload of a direction of an entry that packets did not make; it will not be again. */
+/** Whether this is the first payload of a direction of an entry made by ctnetlink; clears the direction's bit. */
 function picksUp(words: Int32Array, entry: number, direction: number): boolean {
   if ((words[entry + PICK_UP] & (1 << direction)) === 0) return false;
   words[entry + PICK_UP] &= ~(1 << direction);
@@ -156,16 +156,17 @@ function picksUp(words: Int32Array, entry: number, direction: number): boolean {
 /** Whether a segment begins right after a line that this direction has sent (spec/conntrack C-221). */
 function followsNewline(words: Int32Array, entry: number, direction: number, seq: number): boolean {
   const count = (words[entry + NEWLINES] >>> (direction * 8)) & 0xff;
-  const at = entry + AFTER_NEWLINE + direction * REMEMBERED;
+  const at = entry + AFTER_NEWLINE + direction * NUM_SEQ_TO_REMEMBER;
   for (let i = 0; i < count; i++) if (words[at + i] === seq) return true;
   return false;
 }
 
-function rememberNewline(words: Int32Array, entry: number, direction: number, seq: number): void {
+/** Records the sequence number after a line in place of the oldest, unless it is older still (update_nl_seq). */
+function updateNewlineSeq(words: Int32Array, entry: number, direction: number, seq: number): void {
   if (followsNewline(words, entry, direction, seq)) return;
   const count = (words[entry + NEWLINES] >>> (direction * 8)) & 0xff;
-  const at = entry + AFTER_NEWLINE + direction * REMEMBERED;
-  if (count < REMEMBERED) {
+  const at = entry + AFTER_NEWLINE + direction * NUM_SEQ_TO_REMEMBER;
+  if (count < NUM_SEQ_TO_REMEMBER) {
     words[at + count] = seq;
     words[entry + NEWLINES] += 1 << (direction * 8);
     return;

@@ -21,7 +21,7 @@ export interface HelperContext {
   readonly now: number;
   /** The NAT side of an expected connection whose master is translated: both ends follow it (spec/conntrack C-232). */
   readonly followMaster: ExpectFunction;
-  /** What expectations may be given to do when they are met, by the name that CTA_EXPECT_FN has for it. */
+  /** Functions to call when an expectation is matched (expectfn), by their CTA_EXPECT_FN name. */
   readonly expectFunctions: ReadonlyMap<string, ExpectFunction>;
   /** The live confirmed entry with this tuple: slot << 1 | direction, or -1. */
   findLive(tuple: Int32Array): number;
@@ -56,7 +56,7 @@ export interface Helper {
   readonly expectFunctions?: (context: HelperContext) => Readonly<Record<string, ExpectFunction>>;
   /**
    * Called for the committing packet of a new connection, and for every tracked packet of a confirmed one
-   * (spec/conntrack C-210, C-211). The packet is writable. Input is hostile: nothing it holds may be believed.
+   * (spec/conntrack C-210, C-211). The packet is writable. Its payload is untrusted input.
    * @param l4 absolute offset of the transport header
    * @param family AF_INET or AF_INET6
    * @param ctInfo enum ip_conntrack_info; IP_CT_IS_REPLY and above is the reply direction
@@ -69,7 +69,7 @@ export interface Helper {
   destroy?(context: HelperContext, slot: number): void;
 }
 
-/** What CTA_EXPECT_FN calls HelperContext.followMaster. */
+/** The CTA_EXPECT_FN name of HelperContext.followMaster. */
 export const FOLLOW_MASTER = "nat-follow-master";
 
 /** A new expectation of a connection, in its family and zone, of a protocol; nothing is filled in. */

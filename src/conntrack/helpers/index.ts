@@ -1,4 +1,4 @@
-/** What it takes to write a helper of one's own (docs/helpers.md). */
+/** What user-written helpers need (docs/helpers.md). */
 export { AddResult, type Expectation, type ExpectFunction, type ExpectPolicy } from "../expect.ts";
 export { E as EntryWord, T as TupleWord } from "../layout.ts";
 export { expectationOf, FOLLOW_MASTER, type Helper, type HelperContext } from "./helper.ts";

@@ -13,7 +13,7 @@ import { E } from "../layout.ts";
 import { setSeqAdjust } from "../seqadj.ts";
 import type { HelperContext } from "./helper.ts";
 
-/** Payloads of packets as helpers see them: where they stand, their text, and how to replace a piece of them. */
+/** Payloads of packets for helpers: their offset, their text, and replacing a piece of them. */
 
 /** Absolute offset of the payload behind a TCP header; -1 if the header is cut off or nothing follows it. */
 export function tcpPayload(packet: Packet, l4: number): number {
@@ -122,7 +122,7 @@ export function addAtFreePort(context: HelperContext, expectation: Expectation, 
   }
 }
 
-/** What decimal digits at `at` are worth, modulo 2^32, as the kernel's simple_strtoul() sees them; sets `digitsEnd`. */
+/** The decimal number at `at`, modulo 2^32, as simple_strtoul() of the kernel reads it; sets `digitsEnd`. */
 export function parseDecimal(source: string, at: number): number {
   let value = 0;
   let i = at;
@@ -135,5 +135,5 @@ export function parseDecimal(source: string, at: number): number {
   return value >>> 0;
 }
 
-/** Where the digits that parseDecimal() read end. */
+/** End of the digits that parseDecimal() has read. */
 export let digitsEnd = 0;

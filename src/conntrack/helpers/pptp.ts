@@ -12,8 +12,8 @@ import { replaceInStream, tcpPayload } from "./payload.ts";
 
 /**
  * PPTP (RFC 2637): the control connection between access network server (PNS, taken for the client) and concentrator (PAC)
- * agrees on two call ids, and data then flow in enhanced GRE. Both directions are expected, and the GRE tracker is told
- * which call ids belong together. One call a control connection, IPv4 only, as in the kernel.
+ * agrees on two call ids, and data then flow in enhanced GRE. Both directions are expected, and the two call ids
+ * are mapped to each other for the GRE tracker. One call a control connection, IPv4 only, as in the kernel.
  */
 
 /** Helper words of the entry: states; PAC's call id << 16 | PNS's as the other side sees it; the same before NAT. */
@@ -287,7 +287,7 @@ function giveUp(context: HelperContext, tuple: Int32Array): boolean {
   return true;
 }
 
-/** The call is over, or the control connection: GRE connections and expectations of it go. */
+/** Removes the GRE connections and expectations of a call, when it or the control connection has ended. */
 function endCalls(context: HelperContext, slot: number): void {
   const { words } = context.table;
   const entry = slot * E.WORDS;

@@ -66,7 +66,7 @@ function help(
 
 const rotate = (word: number): number => (word << 8) | (word >>> 24);
 
-/** A reader of one message, strict in what may stand where. */
+/** A reader of one message, strict about the order of elements. */
 class Message {
   /** Absolute offsets of the IpAddress values. */
   readonly addresses: number[] = [];

@@ -1,3 +1,5 @@
+import * as icmp from "../../packet/icmp.ts";
+import * as icmpv6 from "../../packet/icmpv6.ts";
 import { IpProto } from "../../packet/ip.ts";
 import { IPCT_ASSURED, IPS_ASSURED, IPS_CONFIRMED, IPS_SEEN_REPLY, IPS_UNTRACKED } from "../../uapi/nfnetlink.ts";
 import { AF_INET, AF_INET6 } from "../../uapi/socket.ts";
@@ -33,17 +35,17 @@ export function trackOther(
     case IpProto.GRE:
       return trackReplied(words, entry, timeouts, result);
     case IpProto.ICMP: {
-      // What may begin a connection is asked of every packet of it (spec/conntrack C-319).
+      // Every packet of a connection must be of a type that may begin one (spec/conntrack C-319).
       const type = (words[entry + T.PORTS] >>> 8) & 0xff;
       if ((words[entry + T.META] & 0xff) !== AF_INET) return Verdict.INVALID;
-      if (type !== 8 && type !== 13 && type !== 15 && type !== 17) return Verdict.INVALID;
+      if (!isIcmpQuery(type)) return Verdict.INVALID;
       result.timeout = timeouts[TIMEOUT];
       return Verdict.ACCEPT;
     }
     case IpProto.ICMPV6: {
       const type = (words[entry + T.PORTS] >>> 8) & 0xff;
       if ((words[entry + T.META] & 0xff) !== AF_INET6) return Verdict.INVALID;
-      if ((words[entry + E.STATUS] & IPS_CONFIRMED) === 0 && type !== 128 && type !== 139) return Verdict.INVALID;
+      if ((words[entry + E.STATUS] & IPS_CONFIRMED) === 0 && !isIcmpv6Query(type)) return Verdict.INVALID;
       result.timeout = timeouts[TIMEOUT];
       return Verdict.ACCEPT;
     }
@@ -55,6 +57,21 @@ export function trackOther(
       result.timeout = timeouts[TIMEOUT];
       return Verdict.ACCEPT;
   }
+}
+
+/** ICMP types that may begin a connection (spec/conntrack C-319). */
+function isIcmpQuery(type: number): boolean {
+  return (
+    type === icmp.IcmpType.ECHO ||
+    type === icmp.IcmpType.TIMESTAMP ||
+    type === icmp.IcmpType.INFO_REQUEST ||
+    type === icmp.IcmpType.ADDRESS
+  );
+}
+
+/** ICMPv6 types that may begin a connection. */
+function isIcmpv6Query(type: number): boolean {
+  return type === icmpv6.Icmpv6Type.ECHO_REQUEST || type === icmpv6.Icmpv6Type.NI_QUERY;
 }
 
 /** UDP (spec/conntrack C-313, C-314). HOT PATH. */

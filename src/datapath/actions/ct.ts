@@ -210,7 +210,7 @@ class NatParser {
     else nat.reverse = true;
   }
 
-  /** What can be told only when the whole action has been read. */
+  /** Checks the zones against the whole action, once all of it has been read. @throws Errno EINVAL */
   finish(): void {
     const { nat, zone, commit } = this.action;
     if (nat === undefined) return;

@@ -1,14 +1,9 @@
 import { Errno } from "../../core/errors.ts";
-import { ProgramCache } from "../../datapath/actions/cache.ts";
 import type { ValidationContext } from "../../datapath/actions/draft.ts";
 import type { Program } from "../../datapath/actions/program.ts";
 import type { Datapath } from "../../datapath/datapath.ts";
 import type { Datapaths } from "../../datapath/datapaths.ts";
 import type { FlowTable } from "../../datapath/flow-table.ts";
-import { type Ufid, ufidOf } from "../../datapath/ufid-index.ts";
-import { parseKey, parseMatch } from "../../flow/codec.ts";
-import { K, newKey, sameKey } from "../../flow/key.ts";
-import type { AttributeTable } from "../../netlink/schema/index.ts";
 import { flowAttributes } from "../../schema/openvswitch.ts";
 import { EEXIST, EINVAL, ENODEV, ENOENT } from "../../uapi/errno.ts";
 import { GENL_UNS_ADMIN_PERM } from "../../uapi/genetlink.ts";
@@ -16,25 +11,21 @@ import { NLM_F_CREATE, NLM_F_EXCL } from "../../uapi/netlink.ts";
 import * as ovs from "../../uapi/openvswitch.ts";
 import type { GenlFamily, GenlRequest } from "../genl-family.ts";
 import { beginOvs, dpIfindex, OVS_HEADER_SIZE } from "../ovs-header.ts";
+import { FlowMatch, ufidIn } from "./flow-match.ts";
 import { FlowDump, putFlowActions, putFlowRecord, ufidFlagsIn } from "./flow-record.ts";
-
-const MAX_UFID_LENGTH = 16;
 
 /** The ovs_flow family (spec/families sections 8 and 9). */
 export function flowFamily(datapaths: Datapaths, context: ValidationContext): GenlFamily {
-  // One request at a time: its key, its mask and the key under its mask.
-  const programs = new ProgramCache(context);
-  const key = newKey();
-  const mask = newKey();
-  const maskedKey = newKey();
+  const match = new FlowMatch(context);
+  const { key, mask } = match;
 
   /** NEW (spec/families F-217 to F-233). */
   function put(request: GenlRequest): void {
     const { attrs } = request;
     if (!attrs.has(ovs.OVS_FLOW_ATTR_KEY) || !attrs.has(ovs.OVS_FLOW_ATTR_ACTIONS)) throw new Errno(EINVAL);
-    const maskRange = parseRequestMatch(attrs);
+    const maskRange = match.parse(attrs);
     const ufid = ufidIn(attrs);
-    const program = parseActions(attrs);
+    const program = match.parseActions(attrs);
     const { flows } = lookup(request);
 
     let flow = ufid === undefined ? -1 : flows.findUfid(ufid);
@@ -43,7 +34,7 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
       flow = flows.insert(key, mask, ufid, program, maskRange);
     } else {
       if ((request.message.flags & (NLM_F_CREATE | NLM_F_EXCL)) !== 0) throw new Errno(EEXIST);
-      if (!isSameFlow(flows, flow)) {
+      if (!match.names(flows, flow)) {
         flow = flows.ufid(flow) === undefined ? flows.findExact(key) : -1;
         if (flow < 0) throw new Errno(ENOENT);
       }
@@ -55,28 +46,20 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
     }
   }
 
-  /** Whether the request's key names the flow that it hit: spec/families F-223, F-224, F-226. */
-  function isSameFlow(flows: FlowTable, flow: number): boolean {
-    const own = flows.unmaskedKey(flow);
-    if (own !== undefined) return sameKey(own, key);
-    flows.readMaskedKey(flow, maskedKey);
-    return sameKey(maskedKey, key);
-  }
-
   /** SET (spec/families F-234 to F-245). */
   function set(request: GenlRequest): void {
     const { attrs } = request;
     const ufid = ufidIn(attrs);
     const hasKey = attrs.has(ovs.OVS_FLOW_ATTR_KEY);
     if (!hasKey && ufid === undefined) throw new Errno(EINVAL);
-    if (hasKey) parseRequestMatch(attrs);
+    if (hasKey) match.parse(attrs);
     let program: Program | undefined;
     if (attrs.has(ovs.OVS_FLOW_ATTR_ACTIONS)) {
       if (!hasKey) throw new Errno(EINVAL);
-      program = parseActions(attrs);
+      program = match.parseActions(attrs);
     }
     const { flows } = lookup(request);
-    const flow = findFlow(flows, ufid);
+    const flow = match.find(flows, ufid);
     if (program !== undefined) flows.setProgram(flow, program);
     const notify = request.mustNotify;
     // The message has the statistics from before they are cleared (spec/families F-243).
@@ -89,10 +72,10 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
   function get(request: GenlRequest): void {
     const { attrs } = request;
     const ufid = ufidIn(attrs);
-    if (attrs.has(ovs.OVS_FLOW_ATTR_KEY)) parseRequestKey(attrs);
+    if (attrs.has(ovs.OVS_FLOW_ATTR_KEY)) match.parseKey(attrs);
     else if (ufid === undefined) throw new Errno(EINVAL);
     const { flows } = lookup(request);
-    answer(request, ovs.OVS_FLOW_CMD_GET, flows, findFlow(flows, ufid));
+    answer(request, ovs.OVS_FLOW_CMD_GET, flows, match.find(flows, ufid));
     request.reply();
   }
 
@@ -101,68 +84,23 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
     const { attrs } = request;
     const ufid = ufidIn(attrs);
     const hasKey = attrs.has(ovs.OVS_FLOW_ATTR_KEY);
-    if (hasKey) parseRequestKey(attrs);
+    if (hasKey) match.parseKey(attrs);
     const { flows } = lookup(request);
     if (!hasKey && ufid === undefined) {
       flows.flush();
       return;
     }
-    const flow = findFlow(flows, ufid);
+    const flow = match.find(flows, ufid);
     const notify = request.mustNotify;
     if (notify) answer(request, ovs.OVS_FLOW_CMD_DEL, flows, flow);
     flows.remove(flow);
     if (notify) request.notify();
   }
 
-  /** Parses KEY and MASK into `key` and `mask`. @throws Errno EINVAL */
-  function parseRequestMatch(attrs: AttributeTable): number {
-    const hasMask = attrs.has(ovs.OVS_FLOW_ATTR_MASK);
-    return parseMatch(
-      attrs.view,
-      attrs.offset[ovs.OVS_FLOW_ATTR_KEY],
-      attrs.end(ovs.OVS_FLOW_ATTR_KEY),
-      hasMask ? attrs.offset[ovs.OVS_FLOW_ATTR_MASK] : -1,
-      hasMask ? attrs.end(ovs.OVS_FLOW_ATTR_MASK) : -1,
-      key,
-      mask,
-    );
-  }
-
-  /** Parses KEY alone: GET and DEL look at no mask (spec/families F-248). @throws Errno EINVAL */
-  function parseRequestKey(attrs: AttributeTable): void {
-    parseKey(attrs.view, attrs.offset[ovs.OVS_FLOW_ATTR_KEY], attrs.end(ovs.OVS_FLOW_ATTR_KEY), key);
-  }
-
-  /** Actions are validated against the masked key (spec/families F-220). @throws Errno */
-  function parseActions(attrs: AttributeTable): Program {
-    for (let i = 0; i < K.WORDS; i++) maskedKey[i] = key[i] & mask[i];
-    return programs.compile(
-      attrs.view,
-      attrs.offset[ovs.OVS_FLOW_ATTR_ACTIONS],
-      attrs.end(ovs.OVS_FLOW_ATTR_ACTIONS),
-      maskedKey,
-    );
-  }
-
-  /** By UFID, else by the whole unmasked key among key-identified flows (spec/families F-238). @throws Errno ENOENT */
-  function findFlow(flows: FlowTable, ufid: Ufid | undefined): number {
-    const flow = ufid !== undefined ? flows.findUfid(ufid) : flows.findExact(key);
-    if (flow < 0) throw new Errno(ENOENT);
-    return flow;
-  }
-
   function lookup(request: GenlRequest): Datapath {
     const datapath = datapaths.byIfindex(dpIfindex(request));
     if (datapath === undefined) throw new Errno(ENODEV);
     return datapath;
-  }
-
-  /** Replies echo the ifindex of the request (spec/families F-105). */
-  function answer(request: GenlRequest, cmd: number, flows: FlowTable, flow: number): void {
-    const writer = beginOvs(request, cmd, dpIfindex(request));
-    const flags = ufidFlagsIn(request.attrs);
-    putFlowRecord(writer, flows, flow, flags);
-    if ((flags & ovs.OVS_UFID_F_OMIT_ACTIONS) === 0) putFlowActions(writer, flows, flow);
   }
 
   return {
@@ -182,8 +120,10 @@ export function flowFamily(datapaths: Datapaths, context: ValidationContext): Ge
   };
 }
 
-/** The UFID of a request; a UFID of more than 16 bytes counts as absent (spec/families F-215). */
-function ufidIn(attrs: AttributeTable): Ufid | undefined {
-  if (!attrs.has(ovs.OVS_FLOW_ATTR_UFID) || attrs.length[ovs.OVS_FLOW_ATTR_UFID] > MAX_UFID_LENGTH) return undefined;
-  return ufidOf(attrs.bytes(ovs.OVS_FLOW_ATTR_UFID));
+/** Replies echo the ifindex of the request (spec/families F-105). */
+function answer(request: GenlRequest, cmd: number, flows: FlowTable, flow: number): void {
+  const writer = beginOvs(request, cmd, dpIfindex(request));
+  const flags = ufidFlagsIn(request.attrs);
+  putFlowRecord(writer, flows, flow, flags);
+  if ((flags & ovs.OVS_UFID_F_OMIT_ACTIONS) === 0) putFlowActions(writer, flows, flow);
 }

@@ -28,7 +28,7 @@ interface ReassemblyStats {
 /** What a fragment is counted with besides its bytes, and a queue: the sizes of the kernel's structures, about. */
 const FRAGMENT_OVERHEAD = 768;
 const QUEUE_OVERHEAD = 200;
-/** Sources remembered for maxDistance before all are forgotten. */
+/** Most IPv4 sources with a fragment counter (maxDistance); when there are more, all counters are removed. */
 const MAX_SOURCES = 4096;
 
 const MAX_QUEUES = 8192;

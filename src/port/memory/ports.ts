@@ -43,7 +43,7 @@ export interface MemoryDevice {
   busy?: boolean;
 }
 
-/** What one port or tunnel has been told to send, waiting for flush(). */
+/** A packet that a port or tunnel has queued for transmission until flush(). */
 interface Queued {
   to: { take(packet: Packet): void };
   packet: Packet;

@@ -20,7 +20,7 @@ export const enum Rx {
   END = 8,
   /** Ethertype as the kernel saw it, host order. */
   PROTOCOL = 9,
-  /** skb->mark and skb->priority, told by the underlay alone. */
+  /** skb->mark and skb->priority; of underlay sockets only. */
   MARK = 10,
   PRIORITY = 11,
   WORDS = 12,
@@ -38,7 +38,11 @@ export const enum Tx {
   VLAN = 6,
   /** Only for devices without link-layer header. */
   PROTOCOL = 7,
+<<<<<<< HEAD
   /** skb->mark and skb->priority, of netdev ports and the underlay. */
+=======
+  /** skb->mark and skb->priority; for underlay sockets only. */
+>>>>>>> main
   MARK = 8,
   PRIORITY = 9,
   WORDS = 10,
@@ -94,7 +98,7 @@ export interface PacketIo {
   openUnderlay(family: number, protocol: number, udpPort: number): number;
   /**
    * Asks the routing tables: addresses as bytes, source empty for any. mtu, linkMtu and hopLimit are what the host would
-   * use; `port` is for IPsec policies, which `ipsec` tells of.
+   * use; `port` is for IPsec policies; `ipsec`: some apply.
    */
   getRoute(
     family: number,
@@ -117,7 +121,7 @@ export interface PacketIo {
    * @returns the answer's length, or a negative errno
    */
   askNetfilter(handle: number, request: Uint8Array, length: number, reply: Uint8Array): number;
-  /** Gives up the socket for that, which keeps the namespace alive. */
+  /** Closes the socket of askNetfilter(), which keeps the namespace alive. */
   closeNetfilter(handle: number): void;
   /** Sends `queued` records of tx, gives the last batch back, fills rx with the next. @returns its number of records */
   exchange(queued: number): number;

@@ -115,7 +115,7 @@ class Erspan implements Encapsulation {
     }
   }
 
-  lost(): void {
+  dropped(): void {
     this.sequence++;
   }
 

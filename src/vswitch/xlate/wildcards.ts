@@ -10,7 +10,7 @@ export function setInitialWildcards(wc: Flow, flow: Flow): void {
   if (flow.isIp) wc.put8(FlowAt.NW_FRAG, FLOW_NW_FRAG_ANY | FLOW_NW_FRAG_LATER);
 }
 
-/** Takes out of a mask what is no part of the packet that was translated. */
+/** Clears the bits of a mask that belong to headers which the translated packet does not have. */
 export function finishWildcards(wc: Flow, original: Flow): void {
   wc.fill(FlowAt.REGS, FlowAt.SKB_PRIORITY - FlowAt.REGS, 0);
   // The datapath takes a mask of ND fields only where the type is exact (spec/keys K-069).

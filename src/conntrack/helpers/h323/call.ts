@@ -13,10 +13,10 @@ import type { Value } from "./per.ts";
 /** Names of the helpers. */
 export const CALL_HELPER = "Q.931";
 export const CONTROL_HELPER = "H.245";
-/** What CTA_EXPECT_FN calls forwarded(). */
+/** The CTA_EXPECT_FN name of forwarded(). */
 const CALL_FORWARDING = "callforwarding";
 
-/** Messages that may have h245Address and fastStart, and no more that matters. */
+/** Messages of which only h245Address and fastStart are read. */
 const PLAIN = ["callProceeding", "connect", "alerting", "progress"] as const;
 
 /** @returns false to drop the packet */
@@ -94,8 +94,8 @@ export function expectSignal(
 }
 
 /**
- * Expects the call to whom it is forwarded. Linux does not where its routes to him and to the caller are the same; a
- * datapath has no routes, so that only the caller himself is left out.
+ * Expects the forwarded call. Linux does not where its routes to the new end and to the caller are the
+ * same; a datapath has no routes: only a call that is forwarded to the caller itself is not expected.
  */
 function expectForwarded(message: Message, at: Value | undefined): boolean {
   if (!message.readSignal(at) || h323Port === 0) return true;
@@ -112,13 +112,13 @@ function expectForwarded(message: Message, at: Value | undefined): boolean {
 
 const range = new NatRange();
 
-/** A call to whom it was forwarded: from what the master sends from, to the one that was named. */
+/** Sets up NAT of a forwarded call: source as the master's, destination the end named (ip_nat_callforwarding_expect). */
 function forwarded(context: HelperContext, slot: number, expectation: Expectation): void {
   fromExpected(context, slot, expectation);
   context.mapper.setup(slot, range.setAddress(expectation.savedAddress, 0).setPort(expectation.savedPort), Manip.DST);
 }
 
-/** A call to a registered end; without a source it may come from anywhere. */
+/** Sets up NAT of a call to a registered end; an expectation without source matches calls from anywhere (ip_nat_q931_expect). */
 function registered(context: HelperContext, slot: number, expectation: Expectation): void {
   if (expectation.tuple[T.SRC] !== 0) {
     context.followMaster(slot, expectation);
@@ -138,7 +138,7 @@ function fromExpected(context: HelperContext, slot: number, expectation: Expecta
   context.mapper.setup(slot, range.setAddress(context.table.words, other + T.SRC), Manip.SRC);
 }
 
-/** What expected calls do, by the name that CTA_EXPECT_FN has for it. */
+/** Functions of expected calls, by their CTA_EXPECT_FN name. */
 export const callFunctions = (context: HelperContext) => ({
   [CALL_HELPER]: (slot: number, expectation: Expectation) => registered(context, slot, expectation),
   [CALL_FORWARDING]: (slot: number, expectation: Expectation) => forwarded(context, slot, expectation),

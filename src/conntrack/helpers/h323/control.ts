@@ -79,7 +79,7 @@ function media(message: Message, at: Value | undefined): boolean {
   return true;
 }
 
-/** The channel that has this port, or a free one; -1 if all are others'. */
+/** The channel that has this port, or else a free one; -1 if there is neither. */
 function channelOf(message: Message, even: number): number {
   for (let i = 0; i < RTP_CHANNELS; i++) {
     const known = message.rtpPort(i, message.direction);

@@ -107,7 +107,7 @@ const callModel = choice(nulls("direct", "gatekeeperRouted"), {});
 const callIdentifier = asnSequence({ guid: octets(16) }, {});
 const fastStart = sequenceOf(openLogicalChannel, MAX_FAST_START, true);
 
-// Security (H.235), which stands before the addresses of one message
+// Security (H.235), which precedes the addresses of one message
 
 const securityServiceMode = choice({ nonStandard: nonStandardParameter, ...nulls("none", "default") }, {});
 const securityCapabilities = asnSequence(
@@ -478,7 +478,7 @@ const infoRequestResponse = asnSequence(
   {},
 );
 
-/** What stands in a datagram of RAS. */
+/** The content of a RAS datagram. */
 export const rasMessage = choice(
   {
     gatekeeperRequest,

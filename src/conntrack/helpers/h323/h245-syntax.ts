@@ -421,10 +421,10 @@ const openLogicalChannelAck = asnSequence(
   },
 );
 
-/** Alternatives that are not looked into. */
+/** Alternatives that are not decoded. */
 const rest = (...names: readonly string[]) => each(REST, ...names);
 
-/** What stands in the packets of an H.245 connection, and in h245Control of H.225.0. */
+/** The content of an H.245 connection's packets, and of h245Control of H.225.0. */
 export const multimediaSystemControlMessage = choice(
   {
     request: choice(

@@ -13,19 +13,19 @@ import { addAtFreePort, replace } from "../payload.ts";
 import type { Value } from "./per.ts";
 
 /**
- * Helper words of the entry. The ports where signalling is expected, of the original direction in the lower half: what an
- * end said, and what it became for the other; the same of four RTP channels; what the helper keeps beside.
+ * Helper words of the entry: the port where signalling is expected, of the original direction in the lower half; the same of
+ * four RTP channels; a word of the single helper's own.
  */
 const SIGNAL_PORTS = E.HELP;
 const RTP_PORTS = E.HELP + 1;
 export const RTP_CHANNELS = 4;
-/** RAS: how long a registration lives, in seconds. TPKT: how much is announced of each direction. */
+/** RAS: seconds until a registration expires. TPKT: bytes of the announced message of each direction. */
 export const SPARE = E.HELP + 5;
 
 const IPV4_LEN = 4;
 const IPV6_LEN = 16;
 
-/** What Message.read() found. */
+/** Address and port of the last Message.read(). */
 export const h323Address = new Int32Array(4);
 export let h323Port = 0;
 
@@ -43,7 +43,7 @@ export class Message {
     readonly direction: number,
     readonly family: number,
     private readonly proto: number,
-    /** What offsets of the decoded message count from, in the payload. */
+    /** Byte of the payload that offsets of the decoded message count from. */
     private readonly base: number,
   ) {
     this.entry = slot * E.WORDS;
@@ -153,7 +153,7 @@ export class Message {
   }
 
   /**
-   * Adds an expectation at a free port and tells the other end of it.
+   * Adds an expectation at a free port and writes the port into the message, for the other end.
    * @param write puts the port into the message; false drops the packet
    */
   expectTranslated(expectation: Expectation, first: number, write: (free: number) => boolean): boolean {

@@ -1,9 +1,9 @@
 /**
  * Aligned packed encoding rules (X.691), read side: a notation for ASN.1 types that computes the encoding from their
- * constraints, and a decoder that walks through a message and keeps only what is wanted of it, mostly where addresses stand.
+ * constraints, and a decoder that keeps only the wanted values of a message, mostly the offsets of addresses.
  *
- * It reads as Linux does. What comes behind the last wanted field of a type is `REST`: there its decoding ends. Inside
- * another type the next field is then read from that point, whether or not something of the rest was there.
+ * It reads as Linux does: decoding of a type ends at `REST`, behind its last wanted field. Inside another type the next
+ * field is then read from that position, even if parts of the rest were there.
  */
 
 /** How lengths and whole numbers of a constraint are written (X.691 clause 10.5). */
@@ -57,7 +57,7 @@ export class Type {
   limit = 0;
   /** Items of a list are open types: a length goes before each. */
   open = false;
-  /** Something of it is to be kept. */
+  /** Some value in it is kept. */
   wanted = false;
 
   constructor(readonly kind: Kind) {}
@@ -67,7 +67,7 @@ export class Type {
   }
 }
 
-/** What decoding does not go into: it ends here. */
+/** The end of what is decoded of a type. */
 export const REST = new Type(Kind.REST);
 /** An extension of which only the length is read. */
 export const UNREAD = new Type(Kind.UNREAD);
@@ -76,7 +76,7 @@ export const BOOLEAN = new Type(Kind.BOOLEAN);
 export const OBJECT_ID = new Type(Kind.OBJECT_ID);
 
 export const asnOptional = (type: Type): Type => type.with({ optional: true });
-/** The value is to be kept: where it stands, what number it is, which alternative was chosen. */
+/** Keeps the value: its offset, its number, the chosen alternative. */
 export const wanted = (type: Type): Type => type.with({ wanted: true });
 
 function widthOf(low: number, high: number): Width {
@@ -86,7 +86,7 @@ function widthOf(low: number, high: number): Width {
   return range <= 0x1_0000 ? Width.WORD : Width.LONG;
 }
 
-/** Bits that tell this many values apart. */
+/** Number of bits that hold this many different values. */
 const bitsFor = (count: number): number => 32 - Math.clz32(count - 1);
 
 /** INTEGER (low..high); without bounds if there are none. */
@@ -179,8 +179,8 @@ export class Value {
   }
 }
 
-/** Stands for all that is not kept. */
-const PASSED = new Value();
+/** The value of everything that is decoded but not kept. */
+const SKIPPED = new Value();
 /** Linux gives up a sequence with more extensions. */
 const MAX_EXTENSIONS = 32;
 
@@ -228,10 +228,10 @@ class Decoder {
     return length >= 0 && this.has(length) ? length : -1;
   }
 
-  /** Goes on by so many bits. @returns what stands for the value passed; undefined beyond the end */
-  private pass(bits: number): Value | undefined {
+  /** Skips `bits` bits. @returns SKIPPED; undefined beyond the end */
+  private skip(bits: number): Value | undefined {
     this.at += bits;
-    return this.has(0) ? PASSED : undefined;
+    return this.has(0) ? SKIPPED : undefined;
   }
 
   /** Decodes a value. @returns undefined if it is malformed or cut off */
@@ -239,10 +239,10 @@ class Decoder {
     const kept = keep && type.wanted;
     switch (type.kind) {
       case Kind.BOOLEAN:
-        return this.pass(1);
+        return this.skip(1);
       case Kind.OBJECT_ID:
         this.align();
-        return this.has(1) ? this.pass(this.take(8) * 8) : undefined;
+        return this.has(1) ? this.skip(this.take(8) * 8) : undefined;
       case Kind.INTEGER:
         return this.integer(type, kept);
       case Kind.BITS:
@@ -255,27 +255,27 @@ class Decoder {
       case Kind.CHOICE:
         return this.choice(type, kept);
       default:
-        return PASSED;
+        return SKIPPED;
     }
   }
 
   private integer(type: Type, kept: boolean): Value | undefined {
     const { width } = type;
-    if (width < Width.BYTE) return this.pass(width);
+    if (width < Width.BYTE) return this.skip(width);
     if (width === Width.OPEN) {
       const length = this.length();
-      return length < 0 ? undefined : this.pass(length * 8);
+      return length < 0 ? undefined : this.skip(length * 8);
     }
     if (width !== Width.LONG) {
       this.align();
-      return this.pass(width === Width.BYTE ? 8 : 16);
+      return this.skip(width === Width.BYTE ? 8 : 16);
     }
     if (!this.has(0, 2)) return undefined;
     const length = this.take(2) + 1;
     this.align();
     // Linux passes over a number that it keeps twice: one at the very end is cut off to it.
     if (!this.has(kept ? length * 2 : length)) return undefined;
-    if (!kept) return this.pass(length * 8);
+    if (!kept) return this.skip(length * 8);
     const value = new Value();
     value.number = (this.take(length * 8) + type.low) >>> 0;
     return value;
@@ -288,7 +288,7 @@ class Decoder {
     // Up to two bytes of a fixed size are not aligned.
     if (width !== Width.NONE || size * unit > 16) this.align();
     const offset = (this.at >>> 3) - this.origin;
-    const passed = this.pass(size * unit);
+    const passed = this.skip(size * unit);
     if (passed === undefined || !kept) return passed;
     const value = new Value();
     value.offset = offset;
@@ -313,7 +313,7 @@ class Decoder {
     const extended = extension !== undefined && this.take(1) === 1;
     if (!this.has(0, bits)) return undefined;
     const present = this.take(bits);
-    const value = kept ? new Value() : PASSED;
+    const value = kept ? new Value() : SKIPPED;
     let left = bits;
     for (const { name, type: component } of root) {
       if (component.kind === Kind.REST) return value;
@@ -332,7 +332,7 @@ class Decoder {
     const present = this.take(count);
     this.align();
     for (let i = 0; i < count; i++) {
-      // Linux takes what is newer than it knows for present.
+      // Linux takes extensions that are newer than those it knows for present.
       const known = i < list.length;
       if (known && list[i].type.kind === Kind.REST) return value;
       if (known && ((present >>> (count - 1 - i)) & 1) === 0) continue;
@@ -343,12 +343,12 @@ class Decoder {
     return value;
   }
 
-  /** Decodes what an open type holds, if it is wanted, and goes on behind it. */
+  /** Decodes the content of an open type if it is kept, and goes on behind it. */
   private inside(type: Type, kept: boolean): Value | undefined {
     const length = this.openType();
     if (length < 0) return undefined;
     const end = this.at + length * 8;
-    const value = kept && type.wanted ? this.decodePer(type, true) : PASSED;
+    const value = kept && type.wanted ? this.decodePer(type, true) : SKIPPED;
     this.at = end;
     return value;
   }
@@ -357,7 +357,7 @@ class Decoder {
     const count = this.length();
     if (count < 0) return undefined;
     const item = type.root[0].type;
-    const value = kept ? new Value() : PASSED;
+    const value = kept ? new Value() : SKIPPED;
     for (let i = 0; i < count; i++) {
       const keep = kept && i < type.limit;
       const part = type.open ? this.inside(item, keep) : this.decodePer(item, keep);
@@ -378,7 +378,7 @@ class Decoder {
     if (number >= list.length && !extended) return undefined;
     const known = number < list.length;
     const alternative = known ? list[number].type : UNREAD;
-    let part: Value | undefined = PASSED;
+    let part: Value | undefined = SKIPPED;
     if (extended && alternative.kind !== Kind.REST) part = this.inside(alternative, kept);
     else if (alternative.kind !== Kind.REST) part = this.decodePer(alternative, kept);
     if (part === undefined || !kept) return part;
@@ -389,7 +389,7 @@ class Decoder {
 }
 
 /**
- * Decodes the message of a type that stands in bytes `begin` to `end`.
+ * Decodes a message of a type from bytes `begin` to `end`.
  * @param origin what the offsets of values count from
  * @returns undefined if it is malformed or cut off
  */

@@ -42,7 +42,7 @@ export function registration(message: Message, ras: Value): boolean {
 
 const single = (value: Value | undefined): readonly Value[] => (value === undefined ? [] : [value]);
 
-/** The gatekeeper answers from elsewhere than where it wants registrations: they are expected there. */
+/** Expects registrations at the gatekeeper's rasAddress, if that is not the address that it answers from. */
 function gatekeeperConfirm(message: Message, value: Value): boolean {
   const { words, entry, own } = message;
   if (!message.readSignal(value.at("rasAddress"))) return true;
@@ -54,7 +54,7 @@ function gatekeeperConfirm(message: Message, value: Value): boolean {
   return message.expect(expectation);
 }
 
-/** An end registers: calls from the gatekeeper are expected at the first address that is its own. */
+/** Expects calls from the gatekeeper at the first signalling address of a registration that is the sender's own. */
 function registrationRequest(message: Message, value: Value): boolean {
   if (!expectCalls(message, value.at("callSignalAddress")?.items ?? [])) return false;
   if (!translateOwn(message, value.at("rasAddress")?.items ?? [])) return false;
@@ -89,14 +89,14 @@ function expectCalls(message: Message, list: readonly Value[]): boolean {
 const isLoopback = (message: Message, at: Value): boolean =>
   message.readSignal(at) && h323Address[0] >>> 24 === LOOPBACK;
 
-/** The registration lives as long as the gatekeeper says, or else as long as was asked for. */
+/** Sets the connection's timeout to the registration's: the gatekeeper's timeToLive, or else the one that was requested. */
 function registrationConfirm(message: Message, value: Value): boolean {
   const { context, words, entry, slot } = message;
   if (!translateKnown(message, value.at("callSignalAddress")?.items ?? [])) return false;
   const life = value.at("timeToLive")?.number;
   if (life !== undefined) words[entry + SPARE] = life;
   const seconds = words[entry + SPARE] >>> 0;
-  // Linux would prolong the expectation of calls too, but looks for it without a source and finds none.
+  // Linux also looks for the expectation of calls, to extend its timeout, but without a source address: it finds none.
   if (seconds > 0) context.refreshTimeout(slot, Math.min(seconds * 1000, MAX_TIMEOUT));
   return true;
 }
@@ -109,7 +109,7 @@ function unregistrationRequest(message: Message, value: Value): boolean {
   return true;
 }
 
-/** Of the called end when it answers, or else of the calling one. */
+/** Translates the address of the called end when that asks to answer, else of the calling end. */
 function admissionRequest(message: Message, value: Value): boolean {
   const { own, other, direction } = message;
   if (!message.isTranslated) return true;
@@ -122,7 +122,7 @@ function admissionRequest(message: Message, value: Value): boolean {
   return message.writeSignal(caller, other + T.DST, h323Port);
 }
 
-/** The gatekeeper lets a call go to an end: unless that is who asks, it is expected there. */
+/** Expects the call at the end that the gatekeeper admits it to, unless that end is the one that asked. */
 function admissionConfirm(message: Message, value: Value): boolean {
   const at = value.at("destCallSignalAddress");
   if (message.readSignal(at) && message.isAt(message.own + T.DST)) return translateKnown(message, single(at));
@@ -143,7 +143,7 @@ function infoRequestResponse(message: Message, value: Value): boolean {
   return translateKnown(message, value.at("callSignalAddress")?.items ?? []);
 }
 
-/** Translates the first address that is where the message itself comes from. */
+/** Translates the first address that is the source address of the message itself. */
 function translateOwn(message: Message, list: readonly Value[]): boolean {
   if (!message.isTranslated) return true;
   const { own, other } = message;

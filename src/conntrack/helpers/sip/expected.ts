@@ -5,10 +5,11 @@ import { sameAddress } from "../address.ts";
 import type { HelperContext } from "../helper.ts";
 import { ExpectClass, range } from "./message.ts";
 
-/** What CTA_EXPECT_FN calls expected(). */
+/** The CTA_EXPECT_FN name of expected(). */
 export const EXPECT_FUNCTION = "sip";
 
-/** Sets up translation of an expected connection: to whom it is for, and from what the other end expects it from. */
+/** Sets up NAT of an expected connection: its destination is the end that expects it, its source the address that this end was
+ * given of the other (nf_nat_sip_expected). */
 export function expected(context: HelperContext, slot: number, expectation: Expectation): void {
   const { mapper, expectations } = context;
   const { words } = context.table;

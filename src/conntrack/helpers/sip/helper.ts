@@ -83,7 +83,7 @@ export const sipTcpHelper: Helper = {
   },
 };
 
-/** Length of the message at the beginning of a stream by its Content-Length; -1 if that cannot be told. */
+/** Length of the message at the beginning of a stream by its Content-Length; -1 if it has none or is cut off. */
 function messageLength(stream: string, family: number): number {
   if (findHeader(stream, 0, SIP_HEADERS.CONTENT_LENGTH, family) !== Result.FOUND) return -1;
   const at = readNumber(stream, found.offset);

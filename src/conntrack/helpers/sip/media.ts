@@ -97,7 +97,7 @@ function expectMedia(
   scratch[T.META] = (words[entry + T.META] & ~0xff00) | (IpProto.UDP << 8);
   let direct = false;
   let known = false;
-  // The same description may pass on other connections: media that both sides can reach directly are left direct.
+  // The same description may pass on other connections: media between ends of one side are not translated.
   while (!known) {
     const other = expectations.find(scratch, now);
     if (other === undefined || other.master === slot || other.helper !== helper || other.class !== kind) break;
@@ -118,7 +118,7 @@ function expectMedia(
       .to(target, 0, to),
   );
   if (message.isTranslated && !direct) return expectTranslatedMedia(message, pair, target, offset, length);
-  // Ends that name one port for two media, or the same for two calls, are taken at their word.
+  // An end may name one port for two media, or for two calls: ALREADY is no failure.
   const rtp = expectations.add(pair[0], now, 0, false, true);
   if (rtp !== AddResult.OK && rtp !== AddResult.ALREADY) return false;
   const rtcp = expectations.add(pair[1], now, 0, false, true);

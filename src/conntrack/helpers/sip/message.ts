@@ -9,7 +9,7 @@ import { replace } from "../payload.ts";
 /**
  * SIP (RFC 3261) over UDP and TCP: a registration expects calls from the registrar, an offer or answer in a session
  * description (RFC 4566) expects media and its control (RTP and RTCP, RFC 3550) from the other side of the signalling.
- * Under NAT the addresses of the message's own ends are translated wherever they stand.
+ * Under NAT the addresses of the message's own ends are translated wherever they occur.
  */
 
 /** Words of the entry that belong to the helper: numbers of the last requests, and the port where a client with another listens. */

@@ -3,9 +3,9 @@ import { AF_INET } from "../../../uapi/socket.ts";
 import { scanAddress } from "../address.ts";
 
 /**
- * Finding things in SIP messages (RFC 3261) and session descriptions (RFC 4566) without taking them apart: what a
- * translator needs is where an address stands. Text has one character a byte. A match leaves its place in `found`, an
- * address in `address` and `port`.
+ * Searches SIP messages (RFC 3261) and session descriptions (RFC 4566) without parsing them as a whole: translation needs the
+ * offsets of addresses only. Text has one character a byte. A match leaves its offset in `found`, an address in `address`
+ * and `port`.
  */
 
 const SIP_PORT = 5060;
@@ -25,7 +25,7 @@ export let port = 0;
 /** The last number that was read. */
 export let number = 0;
 
-/** A header: what it is called, what its value is looked through for, and how long the interesting piece is. */
+/** A header: its name, what its value is searched for, and the length of the piece found. */
 export interface Header {
   readonly name: string;
   /** Short form of the name (RFC 3261 section 7.3.3). */

@@ -38,7 +38,7 @@ function expiresHeader(message: SipMessage): number {
   return number;
 }
 
-/** REGISTER: calls to the Contact are expected, as soon as the registrar agrees. */
+/** Handles REGISTER: adds an expectation of calls to the Contact, inactive until the registrar accepts. */
 export function register(message: SipMessage, cseq: number): boolean {
   const { context, words, entry, own, other, text, family } = message;
   // An expected connection registers nothing.
@@ -69,7 +69,7 @@ export function register(message: SipMessage, cseq: number): boolean {
   return pass;
 }
 
-/** The registrar's answer: what it binds is expected for so long. */
+/** Handles the registrar's answer: activates the expectations of the bindings in it, for as long as they last. */
 export function registered(message: SipMessage, cseq: number, code: number): boolean {
   const { words, entry, own, text, family } = message;
   if (words[entry + REGISTER_CSEQ] >>> 0 !== cseq || (code >= 100 && code <= 199)) return true;
