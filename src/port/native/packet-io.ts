@@ -38,11 +38,7 @@ export const enum Tx {
   VLAN = 6,
   /** Only for devices without link-layer header. */
   PROTOCOL = 7,
-<<<<<<< HEAD
   /** skb->mark and skb->priority, of netdev ports and the underlay. */
-=======
-  /** skb->mark and skb->priority; for underlay sockets only. */
->>>>>>> main
   MARK = 8,
   PRIORITY = 9,
   WORDS = 10,
