@@ -24,6 +24,8 @@ class Arena {
   uint8_t* data() const { return data_; }
   size_t size() const { return size_; }
   size_t top() const { return top_; }
+  // Packet rings that are mapped now.
+  size_t rings() const { return rings_; }
 
   // Makes the first `bytes` usable. Called once, before anything is mapped.
   void UseFirst(size_t bytes);

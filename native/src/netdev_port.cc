@@ -16,7 +16,6 @@ namespace nokmod {
 namespace {
 
 constexpr uint32_t kSlotBytes = 2048;
-constexpr uint32_t kSlots = 2048;
 constexpr uint32_t kFewestSlots = 128;
 constexpr uint32_t kBlockBytes = 65536;
 // tpacket2_hdr comes first in a slot and must stay; what follows it is free once read. With this reserve there are at
@@ -24,6 +23,9 @@ constexpr uint32_t kBlockBytes = 65536;
 constexpr int kReserve = 112;
 // Frames that a device's queue (netem, a shaper) may hold.
 constexpr int kSocketBytes = 64 << 20;
+
+// Slots of a new ring: fewer the more rings there are, so that more than 2,000 ports share the arena.
+uint32_t SlotsBeside(size_t rings) { return rings < 64 ? 2048 : rings < 256 ? 512 : kFewestSlots; }
 
 void SetPacketOption(int fd, int name, int value, const char* what) {
   Check(setsockopt(fd, SOL_PACKET, name, &value, sizeof value), what);
@@ -93,7 +95,7 @@ void NetdevPort::OpenReceive() {
   SetPacketOption(fd, PACKET_COPY_THRESH, 1, "PACKET_COPY_THRESH");
   SetPacketOption(fd, PACKET_IGNORE_OUTGOING, 1, "PACKET_IGNORE_OUTGOING");
   SetBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF);
-  for (slots_ = kSlots;; slots_ /= 2) {
+  for (slots_ = SlotsBeside(arena_.rings());; slots_ /= 2) {
     tpacket_req request{};
     request.tp_block_size = kBlockBytes;
     request.tp_block_nr = slots_ / (kBlockBytes / kSlotBytes);

@@ -417,6 +417,8 @@ describe.skipIf(!root)("nokmod under traffic", () => {
       const inside = (command: string): string =>
         here.namespace.try("nsenter", `--mount=/proc/${here.pid}/ns/mnt`, "sh", "-c", command).stdout;
       const made = forward();
+      // The addresses of internal ports come a moment later.
+      await until(() => /"devices": \{\s+"/.test(inside(`cat ${state}`)), "addresses");
       const before = inside(`cat ${state}`);
       expect(before).toContain('"p2"');
       inside(`cat /dev/zero > ${disk}/fill; cat /dev/zero > ${disk}/fill2`);
