@@ -208,7 +208,7 @@ int channel_open(int protocol, int flags, uint32_t pid, uint32_t receive_length,
   return fd;
 }
 
-bool channel_is_ours(int fd) {
+bool channel_is_nokmods(int fd) {
   int value;
   socklen_t length = sizeof value;
   if (syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_DOMAIN, &value, &length) != 0 || value != AF_UNIX) return false;

@@ -24,7 +24,7 @@ struct id {
 int channel_open(int protocol, int flags, uint32_t pid, uint32_t receive_length, struct id *id);
 
 /// Whether the descriptor is a data channel to the server's path.
-bool channel_is_ours(int fd);
+bool channel_is_nokmods(int fd);
 /// The id of the socket that a data channel is. As channel_request(); the server gives it to the user who opened the socket,
 /// with the same privilege, and to nobody else.
 int channel_find(int fd, struct answer *answer);

@@ -99,7 +99,7 @@ static size_t length_of(const struct iovec *parts, size_t count) {
 // ---------------------------------------------------------------------------------------------- socket, bind, connect
 
 EXPORT int socket(int domain, int type, int protocol) {
-  if (socket_is_ours(domain, type, protocol)) {
+  if (is_emulated_socket(domain, type, protocol)) {
     const int fd = sockets_open(type, protocol);
     if (fd >= 0) return fd;
     if (fd == -EMFILE || fd == -ENFILE || fd == -ENAMETOOLONG) return result(-fd);
@@ -230,7 +230,7 @@ EXPORT int setsockopt(int fd, int level, int name, const void *value, socklen_t 
     if (error == 0) {
       socket->receive_buffer = number;
       socket->receive_buffer_forced = force;
-      socket->receive_buffer_told = (int)answer.a;
+      socket->receive_buffer_reported = (int)answer.a;
     }
     return result(error);
   }
@@ -257,7 +257,7 @@ static int put_int(int number, void *value, socklen_t *length) {
   return 0;
 }
 
-/// A bitmap of u32 words, none where no group was ever joined; the length told is that of all of it.
+/// A bitmap of u32 words, none where no group was ever joined; *length becomes the size of the whole bitmap.
 static int list_memberships(const struct netlink_socket *socket, void *value, socklen_t *length) {
   socklen_t words = GROUP_WORDS;
   while (words > 0 && socket->groups[words - 1] == 0) words--;
@@ -277,8 +277,8 @@ EXPORT int getsockopt(int fd, int level, int name, void *value, socklen_t *lengt
     if (name == SO_DOMAIN) return put_int(AF_NETLINK, value, length);
     if (name == SO_PROTOCOL) return put_int(socket->protocol, value, length);
     if (name == SO_TYPE) return put_int(socket->type, value, length);
-    if (name == SO_RCVBUF && socket->receive_buffer_told != 0) {
-      return put_int(socket->receive_buffer_told, value, length);
+    if (name == SO_RCVBUF && socket->receive_buffer_reported != 0) {
+      return put_int(socket->receive_buffer_reported, value, length);
     }
   } else if (socket != NULL && level == SOL_NETLINK) {
     if (name == NETLINK_LIST_MEMBERSHIPS) return list_memberships(socket, value, length);
@@ -469,8 +469,8 @@ static ssize_t receive_route(int fd, struct msghdr *message, int flags) {
   return received;
 }
 
-/// Descriptors that somebody handed over may be netlink sockets of nokmod's.
-static void take_over(const struct msghdr *message) {
+/// Registers received descriptors (SCM_RIGHTS) that are channels of nokmod.
+static void adopt_received(const struct msghdr *message) {
   struct msghdr *whole = (struct msghdr *)message;
   for (struct cmsghdr *control = CMSG_FIRSTHDR(whole); control != NULL; control = CMSG_NXTHDR(whole, control)) {
     if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS) continue;
@@ -515,13 +515,13 @@ static ssize_t receive(int fd, struct netlink_socket *socket, struct msghdr *mes
   const int fault = check_incoming(message);
   if (fault != 0) return result(fault);
   const size_t room = length_of(message->msg_iov, message->msg_iovlen);
-  const unsigned told = room < UINT_MAX ? (unsigned)room : UINT_MAX;
-  if (atomic_load_explicit(&socket->receive_length, memory_order_relaxed) < told) {
-    atomic_store_explicit(&socket->receive_length, told, memory_order_relaxed);
+  const unsigned capacity = room < UINT_MAX ? (unsigned)room : UINT_MAX;
+  if (atomic_load_explicit(&socket->receive_length, memory_order_relaxed) < capacity) {
+    atomic_store_explicit(&socket->receive_length, capacity, memory_order_relaxed);
   }
   for (;;) {
     const unsigned epoch = atomic_load(&socket->epoch);
-    if (atomic_load(&socket->parked)) {
+    if (atomic_load(&socket->disconnected)) {
       const int error = sockets_wait(fd, socket, (flags & MSG_DONTWAIT) == 0);
       if (error != 0) return result(error);
     }
@@ -533,15 +533,15 @@ static ssize_t receive(int fd, struct netlink_socket *socket, struct msghdr *mes
     const ssize_t length = NEXT(recvmsg)(fd, &copy, flags | MSG_TRUNC | (dumping ? MSG_DONTWAIT : 0));
     if (length == 0 || (length < 0 && errno == ECONNRESET)) {
       // If there is a new server, its channel begins with ENOBUFS. Half a dump must not look like a whole one.
-      if (sockets_lost(socket, epoch) || !dumping) continue;
+      if (sockets_reconnect(socket, epoch) || !dumping) continue;
       return result(ENOBUFS);
     }
     if (length < 0) {
-      if (errno == ENOTSOCK && atomic_load(&socket->epoch) != epoch) continue; // Another thread has parked it.
+      if (errno == ENOTSOCK && atomic_load(&socket->epoch) != epoch) continue; // Another thread has disconnected it.
       if (!dumping || errno != EAGAIN) return -1;
       // An empty queue would be taken for the end of the dump: have the server go on.
       struct answer answer;
-      if (sockets_request(socket, OP_MORE, told, 0, NULL, 0, &answer) != 0) atomic_store(&socket->dumping, false);
+      if (sockets_request(socket, OP_MORE, capacity, 0, NULL, 0, &answer) != 0) atomic_store(&socket->dumping, false);
       continue;
     }
     if (length == MARKER_BYTES) return take_marker(fd, &copy, flags);
@@ -563,7 +563,7 @@ EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
   if (socket != NULL) return receive(fd, socket, message, flags);
   if (fds_route(fd)) return receive_route(fd, message, flags);
   const ssize_t received = NEXT(recvmsg)(fd, message, flags);
-  if (received >= 0 && message->msg_controllen != 0) take_over(message);
+  if (received >= 0 && message->msg_controllen != 0) adopt_received(message);
   return received;
 }
 
@@ -604,7 +604,7 @@ EXPORT int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags,
   if (is_kernels(fd)) {
     const int received = NEXT(recvmmsg)(fd, messages, count, flags, timeout);
     for (int i = 0; i < received; i++) {
-      if (messages[i].msg_hdr.msg_controllen != 0) take_over(&messages[i].msg_hdr);
+      if (messages[i].msg_hdr.msg_controllen != 0) adopt_received(&messages[i].msg_hdr);
     }
     return received;
   }

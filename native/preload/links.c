@@ -14,8 +14,8 @@
 
 static const char kMasterKind[] = "openvswitch";
 enum { LINKS_AT_ONCE = 512, RECORD_HEADER = 12 };
-/// Stands in nlmsg_pid of a request that is to fail, with the errno to tell in its last byte: the kernel does not look at
-/// that field, and gives it back.
+/// nlmsg_pid of a request that is to fail; its last byte is the errno of the answer. The kernel ignores that field and
+/// returns it.
 static const uint32_t kRefused = 0x6e6f6b00, kErrno = 0xff;
 
 /// The attributes of a link message: from `at` on.
@@ -229,13 +229,13 @@ void *links_incoming(int fd, const void *bytes, size_t *length) {
   if (count == 0) return tell_refusals(bytes, *length);
   const int saved = errno;
   char reply[32768];
-  size_t told = sizeof reply;
+  size_t reply_length = sizeof reply;
   struct answer answer;
-  const int error = channel_ask(OP_LINKS, fd, wanted, count * sizeof *wanted, &answer, reply, &told);
+  const int error = channel_ask(OP_LINKS, fd, wanted, count * sizeof *wanted, &answer, reply, &reply_length);
   errno = saved;
-  if (error != 0 || answer.error != 0 || told < RECORD_HEADER) return NULL;
+  if (error != 0 || answer.error != 0 || reply_length < RECORD_HEADER) return NULL;
 
-  struct writer writer = {.bytes = malloc(*length + count * (told + 64))};
+  struct writer writer = {.bytes = malloc(*length + count * (reply_length + 64))};
   if (writer.bytes == NULL) return NULL;
   at = 0;
   size_t done = 0;
@@ -243,7 +243,7 @@ void *links_incoming(int fd, const void *bytes, size_t *length) {
     const uint32_t ifindex = ifindex_of(message);
     // There is room for so many changes as there were devices asked for.
     const bool known = ifindex != 0 && count != 0;
-    const struct record record = known ? look_up(reply, told, ifindex) : (struct record){0};
+    const struct record record = known ? look_up(reply, reply_length, ifindex) : (struct record){0};
     if (known) count--;
     if (record.ifindex == 0) put(&writer, message, message->nlmsg_len);
     else put_link(&writer, message, &record);

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-bool socket_is_ours(int domain, int type, int protocol) {
+bool is_emulated_socket(int domain, int type, int protocol) {
   const int kind = type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK);
   return domain == AF_NETLINK && (kind == SOCK_RAW || kind == SOCK_DGRAM) &&
          (protocol == NETLINK_GENERIC || protocol == NETLINK_NETFILTER);
@@ -16,7 +16,7 @@ bool group_is_foreign(int protocol, unsigned group) {
 }
 
 /// Whether nokmod answers to a name that CTRL_CMD_GETFAMILY asks for.
-static bool family_is_ours(const char *name, size_t length) {
+static bool is_emulated_family(const char *name, size_t length) {
   const size_t size = strnlen(name, length);
   return (size >= 4 && memcmp(name, "ovs_", 4) == 0) || (size == 6 && memcmp(name, "nlctrl", 6) == 0) ||
          (size == 7 && memcmp(name, "psample", 7) == 0);
@@ -38,7 +38,7 @@ bool message_is_foreign(int protocol, const void *bytes, size_t length) {
     const struct nlattr *attribute = (const struct nlattr *)(start + at);
     if (attribute->nla_len < NLA_HDRLEN || attribute->nla_len > length - at) return false;
     if ((attribute->nla_type & NLA_TYPE_MASK) == CTRL_ATTR_FAMILY_NAME) {
-      return !family_is_ours(start + at + NLA_HDRLEN, attribute->nla_len - NLA_HDRLEN);
+      return !is_emulated_family(start + at + NLA_HDRLEN, attribute->nla_len - NLA_HDRLEN);
     }
     at += NLA_ALIGN(attribute->nla_len);
   }

@@ -19,8 +19,8 @@ enum {
   OPTIONS = 13,
 };
 
-/// Whether socket() of that kind is nokmod's, as far as can be told at that time.
-bool socket_is_ours(int domain, int type, int protocol);
+/// Whether socket() of that kind may be one that nokmod emulates. Its first request decides.
+bool is_emulated_socket(int domain, int type, int protocol);
 
 /// Whether a socket's first datagram, of which `length` bytes are known, is for the kernel: nokmod serves connections,
 /// expectations and timeouts of nfnetlink, and its own generic families; not nftables, ethtool and the like. `bytes` is

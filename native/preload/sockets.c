@@ -23,14 +23,14 @@ enum { GRACE = 5000 };
 /// Kinds of slots: these bits of the address of a netlink_socket are 0.
 enum { HIDDEN = 1, ROUTE = 2, EPOLL = 4, KINDS = 7 };
 
-// What a descriptor stands for: 0, a netlink_socket, HIDDEN and the address of its owner, ROUTE, or EPOLL.
+// What a descriptor is: 0, a netlink_socket, HIDDEN and the address of its owner, ROUTE, or EPOLL.
 static atomic_uintptr_t slots[MAX_FDS];
 static atomic_int end;
 // Of changes; reading needs none.
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct netlink_socket *free_sockets;
-static int parked_sockets;
-/// When it was seen first that the server had died: CLOCK_MONOTONIC in milliseconds; 0 while all is well.
+static int disconnected_sockets;
+/// CLOCK_MONOTONIC in milliseconds at which the server was first found dead; 0 while it answers.
 static _Atomic(int64_t) outage;
 
 /// A file of an epoll instance.
@@ -41,8 +41,7 @@ struct registration {
 };
 static struct registration *registrations;
 
-// Whose the table is. On a page of its own that the kernel clears in the child of a fork, also of one that tells no
-// library (clone, _Fork), but not of vfork().
+// Process that the table belongs to. On a page that the kernel clears in the child of a fork, also of one that calls no handlers (clone, _Fork), but not of vfork().
 static pid_t *owner;
 
 static void become_owner(void) {
@@ -57,14 +56,14 @@ static void become_owner(void) {
 
 static void in_child(void);
 
-/// In a child of fork(), what was the parent's alone goes.
+/// In a child of fork(), drops what belongs to the parent alone.
 static void fds_after_fork(void) {
   if (owner == NULL) become_owner(); // Another library's constructor came before ours.
   else if (*owner == 0) in_child();
 }
 
 /// False in a child of vfork(): the table is its parent's.
-static bool ours(void) {
+static bool is_owner(void) {
   fds_after_fork();
   return (pid_t)syscall(SYS_getpid) == *owner;
 }
@@ -124,13 +123,13 @@ static void forget(int fd) {
   if (socket == NULL) return;
   if (registrations != NULL) drop_registrations(-1, fd);
   if (--socket->descriptors != 0) return;
-  if (atomic_load(&socket->parked)) parked_sockets--;
+  if (atomic_load(&socket->disconnected)) disconnected_sockets--;
   socket->next_free = free_sockets;
   free_sockets = socket;
 }
 
 void fds_forget(int fd) {
-  if (slot(fd) == 0 || !ours()) return;
+  if (slot(fd) == 0 || !is_owner()) return;
   pthread_mutex_lock(&lock);
   forget(fd);
   pthread_mutex_unlock(&lock);
@@ -138,7 +137,7 @@ void fds_forget(int fd) {
 
 void fds_copied(int fd, int copy) {
   const uintptr_t value = slot(fd) & (HIDDEN | EPOLL) ? 0 : slot(fd);
-  if (fd == copy || (value == 0 && slot(copy) == 0) || !ours()) return;
+  if (fd == copy || (value == 0 && slot(copy) == 0) || !is_owner()) return;
   pthread_mutex_lock(&lock);
   forget(copy);
   // A copy beyond the table works as far as the kernel serves it: it can receive.
@@ -151,7 +150,7 @@ void fds_copied(int fd, int copy) {
 }
 
 void fds_add_route(int fd) {
-  if (fd < 0 || fd >= MAX_FDS || !ours()) return;
+  if (fd < 0 || fd >= MAX_FDS || !is_owner()) return;
   pthread_mutex_lock(&lock);
   forget(fd); // A number that was closed behind our back, as fclose() does.
   set_slot(fd, ROUTE);
@@ -159,7 +158,7 @@ void fds_add_route(int fd) {
 }
 
 void fds_polled(int epoll, int operation, int fd, const struct epoll_event *event) {
-  if (epoll < 0 || epoll >= MAX_FDS || !ours()) return;
+  if (epoll < 0 || epoll >= MAX_FDS || !is_owner()) return;
   pthread_mutex_lock(&lock);
   struct registration **at = &registrations;
   while (*at != NULL && ((*at)->epoll != epoll || (*at)->fd != fd)) at = &(*at)->next;
@@ -223,7 +222,7 @@ static bool await_server(int *watch) {
   const int64_t left = since + GRACE - start;
   if (left <= 0) return false;
   if (*watch < 0) {
-    // One may have come before we looked.
+    // A server may have started before the watch.
     *watch = channel_watch();
     return *watch >= 0;
   }
@@ -233,7 +232,7 @@ static bool await_server(int *watch) {
   return syscall(SYS_read, *watch, events, sizeof events) > 0;
 }
 
-static void revive_parked(void);
+static void reconnect_all(void);
 
 int sockets_open(int type, int protocol) {
   struct id id;
@@ -248,10 +247,10 @@ int sockets_open(int type, int protocol) {
     syscall(SYS_close, fd);
     return error;
   }
-  if (!ours()) return fd;
+  if (!is_owner()) return fd;
   pthread_mutex_lock(&lock);
   const bool added = add(fd, new_socket(type & ~(SOCK_CLOEXEC | SOCK_NONBLOCK), protocol, id));
-  if (parked_sockets != 0) revive_parked();
+  if (disconnected_sockets != 0) reconnect_all();
   pthread_mutex_unlock(&lock);
   if (added) return fd;
   syscall(SYS_close, fd);
@@ -267,7 +266,7 @@ static void replace(struct netlink_socket *socket, int fd) {
       const long status = syscall(SYS_fcntl, i, F_GETFL);
       if (status >= 0) syscall(SYS_fcntl, fd, F_SETFL, status);
       socklen_t length = sizeof socket->timeout;
-      if (!atomic_load(&socket->parked)) {
+      if (!atomic_load(&socket->disconnected)) {
         syscall(SYS_getsockopt, i, SOL_SOCKET, SO_RCVTIMEO, &socket->timeout, &length);
       }
       // A file that waits for a server is no socket: this fails there.
@@ -303,8 +302,8 @@ static bool has_groups(const struct netlink_socket *socket) {
   return false;
 }
 
-/// A new channel with all that was set on the old one. With the lock held.
-static bool revive(struct netlink_socket *socket) {
+/// Opens a new channel and sets its options, port id and groups as they were. With the lock held.
+static bool reconnect(struct netlink_socket *socket) {
   struct id id;
   const uint32_t pid = (uint32_t)syscall(SYS_getpid);
   const int fd = channel_open(socket->protocol, SOCK_CLOEXEC, pid, atomic_load(&socket->receive_length), &id);
@@ -320,7 +319,7 @@ static bool revive(struct netlink_socket *socket) {
     }
   }
   if (atomic_load(&socket->port) != 0) {
-    // Whoever was told this number uses it. If it is taken, another one must do.
+    // Peers know the socket by this port id. If it is taken, the server assigns another.
     if (request(socket, OP_BIND, atomic_load(&socket->port), 0, &answer) != 0 &&
         request(socket, OP_BIND, 0, 0, &answer) == 0) {
       atomic_store(&socket->port, answer.a);
@@ -330,52 +329,52 @@ static bool revive(struct netlink_socket *socket) {
     if (has_group(socket, group)) request(socket, OP_JOIN, (uint32_t)group, 0, &answer);
   }
   atomic_store(&outage, 0);
-  if (socket->missed) request(socket, OP_LOST, 0, 0, &answer);
-  socket->missed = false;
+  if (socket->overrun) request(socket, OP_OVERRUN, 0, 0, &answer);
+  socket->overrun = false;
   atomic_store(&socket->dumping, false);
   replace(socket, fd);
   atomic_fetch_add(&socket->epoch, 1);
-  if (atomic_exchange(&socket->parked, false)) parked_sockets--;
+  if (atomic_exchange(&socket->disconnected, false)) disconnected_sockets--;
   return true;
 }
 
 /// An idle file in place of a channel that has ended: one that is readable for ever would make the program spin. With
 /// the lock held.
-static void park(struct netlink_socket *socket) {
-  if (atomic_load(&socket->parked)) return;
+static void disconnect(struct netlink_socket *socket) {
+  if (atomic_load(&socket->disconnected)) return;
   const int fd = channel_watch();
   const int idle = fd >= 0 ? fd : (int)syscall(SYS_eventfd2, 0, EFD_CLOEXEC);
   if (idle < 0) return;
   replace(socket, idle);
   atomic_store(&socket->dumping, false);
-  atomic_store(&socket->parked, true);
-  parked_sockets++;
+  atomic_store(&socket->disconnected, true);
+  disconnected_sockets++;
   atomic_fetch_add(&socket->epoch, 1);
 }
 
-/// A server is there again: those that wait for messages would never notice. With the lock held.
-static void revive_parked(void) {
-  for (int fd = 0; fd < fds_end() && parked_sockets != 0; fd++) {
+/// Reconnects all disconnected sockets: one that only waits for messages would never do it itself. With the lock held.
+static void reconnect_all(void) {
+  for (int fd = 0; fd < fds_end() && disconnected_sockets != 0; fd++) {
     struct netlink_socket *socket = sockets_get(fd);
-    if (socket != NULL && atomic_load(&socket->parked) && !revive(socket)) return;
+    if (socket != NULL && atomic_load(&socket->disconnected) && !reconnect(socket)) return;
   }
 }
 
-static bool lost(struct netlink_socket *socket, unsigned epoch, bool missed) {
+static bool reconnect_after(struct netlink_socket *socket, unsigned epoch, bool overrun) {
   pthread_mutex_lock(&lock);
   // Another thread may have been faster.
-  bool alive = atomic_load(&socket->epoch) != epoch && !atomic_load(&socket->parked);
-  if (!alive) {
-    socket->missed |= missed;
-    alive = revive(socket);
-    if (alive) revive_parked();
-    else park(socket);
+  bool connected = atomic_load(&socket->epoch) != epoch && !atomic_load(&socket->disconnected);
+  if (!connected) {
+    socket->overrun |= overrun;
+    connected = reconnect(socket);
+    if (connected) reconnect_all();
+    else disconnect(socket);
   }
   pthread_mutex_unlock(&lock);
-  return alive;
+  return connected;
 }
 
-bool sockets_lost(struct netlink_socket *socket, unsigned epoch) { return lost(socket, epoch, true); }
+bool sockets_reconnect(struct netlink_socket *socket, unsigned epoch) { return reconnect_after(socket, epoch, true); }
 
 static bool readable(int fd) {
   struct pollfd wanted = {.fd = fd, .events = POLLIN};
@@ -394,11 +393,11 @@ int sockets_wait(int fd, struct netlink_socket *socket, bool block) {
   for (;;) {
     pthread_mutex_lock(&lock);
     char events[4096];
-    while (atomic_load(&socket->parked) && readable(fd) && syscall(SYS_read, fd, events, sizeof events) > 0) continue;
-    if (atomic_load(&socket->parked) && revive(socket)) revive_parked();
-    const bool alive = !atomic_load(&socket->parked);
+    while (atomic_load(&socket->disconnected) && readable(fd) && syscall(SYS_read, fd, events, sizeof events) > 0) continue;
+    if (atomic_load(&socket->disconnected) && reconnect(socket)) reconnect_all();
+    const bool connected = !atomic_load(&socket->disconnected);
     pthread_mutex_unlock(&lock);
-    if (alive) return 0;
+    if (connected) return 0;
     const long status = syscall(SYS_fcntl, fd, F_GETFL);
     if (!block || (status >= 0 && (status & O_NONBLOCK))) return EAGAIN;
     struct timespec left = {3600, 0};
@@ -432,10 +431,10 @@ int sockets_request(struct netlink_socket *socket, enum op op, uint32_t a, uint3
       result = -error;
       break;
     }
-    // A request and its answers are one: who only asks has missed nothing.
-    bool alive = lost(socket, epoch, has_groups(socket));
-    while (!alive && await_server(&watch)) alive = lost(socket, atomic_load(&socket->epoch), false);
-    if (!alive) break;
+    // A socket without groups gets nothing but answers, and the request is repeated: it has lost nothing.
+    bool connected = reconnect_after(socket, epoch, has_groups(socket));
+    while (!connected && await_server(&watch)) connected = reconnect_after(socket, atomic_load(&socket->epoch), false);
+    if (!connected) break;
   }
   if (watch >= 0) syscall(SYS_close, watch);
   return result;
@@ -507,7 +506,7 @@ void sockets_adopt(int fd) {
     return;
   }
   // A data channel: the server tells what it is.
-  if (!channel_is_ours(fd)) return;
+  if (!channel_is_nokmods(fd)) return;
   struct answer answer;
   if (channel_find(fd, &answer) != 0 || answer.error != 0) return;
   const struct id id = {answer.a, answer.b};

@@ -19,10 +19,10 @@ struct netlink_socket {
   struct id id;
   int protocol, type;
   unsigned descriptors;
-  /// Counts the channels that have stood behind this socket.
+  /// Number of channels that this socket has had so far.
   atomic_uint epoch;
   atomic_uint port;
-  /// The server's last word about it: a dump is under way.
+  /// A dump is in progress, as the server's last answer says.
   atomic_bool dumping;
   /// Something was sent to the server: this socket cannot become the kernel's any more.
   atomic_bool settled;
@@ -32,17 +32,17 @@ struct netlink_socket {
   uint32_t groups[GROUP_WORDS];
   uint32_t options_set;
   int options[OPTIONS];
-  int receive_buffer, receive_buffer_told;
+  int receive_buffer, receive_buffer_reported;
   bool receive_buffer_forced;
-  /// There is no server: what stands behind the descriptors is a file that is idle until one may have come.
-  atomic_bool parked;
-  /// Its reader may have missed something.
-  bool missed;
-  /// SO_RCVTIMEO while it is parked.
+  /// No server: the descriptors refer to an idle file, which becomes readable when a server may have started.
+  atomic_bool disconnected;
+  /// Messages may have been lost: the next server reports ENOBUFS.
+  bool overrun;
+  /// SO_RCVTIMEO, for waits while it is disconnected.
   struct timeval timeout;
 };
 
-/// The socket behind a descriptor, or NULL.
+/// The socket that a descriptor refers to, or NULL.
 struct netlink_socket *sockets_get(int fd);
 /// socket(AF_NETLINK, type, protocol) on the server: a descriptor or a negative errno.
 int sockets_open(int type, int protocol);
@@ -51,14 +51,14 @@ int sockets_request(struct netlink_socket *socket, enum op op, uint32_t a, uint3
                     size_t count, struct answer *answer);
 /// Binds it to a port id if it is not yet: 0 or an errno.
 int sockets_autobind(struct netlink_socket *socket);
-/// The channel of that epoch has come to its end: true if there is another one now.
-bool sockets_lost(struct netlink_socket *socket, unsigned epoch);
-/// A parked socket is to be read: 0 when a server is there again, EAGAIN when not, or when the time is over.
+/// Reconnects a socket whose channel of that epoch was closed: true if it has a new one.
+bool sockets_reconnect(struct netlink_socket *socket, unsigned epoch);
+/// Waits until a disconnected socket is connected: 0; EAGAIN if it does not block, or after SO_RCVTIMEO.
 int sockets_wait(int fd, struct netlink_socket *socket, bool block);
 /// Puts a socket of the kernel in its place: 0 or an errno. The descriptors stay.
 int sockets_give_to_kernel(struct netlink_socket *socket);
 
-/// A descriptor that somebody handed to us may be one of nokmod's.
+/// Registers a received or inherited descriptor if it is a channel of nokmod.
 void sockets_adopt(int fd);
 
 /// True for a NETLINK_ROUTE socket.

@@ -51,7 +51,7 @@ enum op {
   OP_DESCRIBE,
   OP_NEW_LINK,
   OP_LINKS,
-  OP_LOST,
+  OP_OVERRUN,
   OP_END,  ///< one past the last
 };
 

@@ -38,7 +38,7 @@ Fd NetlinkSocket::Reopen() {
   for (unsigned group = 1; group <= kGroups; group++) {
     if (Member(group)) request(OP_JOIN, group, 0);
   }
-  if (lost_messages) request(OP_LOST, 0, 0);
+  if (lost_messages) request(OP_OVERRUN, 0, 0);
   lost_messages = false;
   dumping = false;
   return channel;

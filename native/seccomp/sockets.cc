@@ -28,7 +28,7 @@ constexpr uint64_t kNetAdmin = uint64_t{1} << CAP_NET_ADMIN;
 Outcome Supervisor::OpenSocket(const Call& call) {
   const int type = static_cast<int>(call.args[1]), protocol = static_cast<int>(call.args[2]);
   if (protocol == NETLINK_ROUTE) return OpenRoute(call);
-  if (!socket_is_ours(static_cast<int>(call.args[0]), type, protocol)) return Outcome::kContinue;
+  if (!is_emulated_socket(static_cast<int>(call.args[0]), type, protocol)) return Outcome::kContinue;
   const auto status = ReadStatus(call.tid);
   if (!status) return Outcome::kContinue;
   UntrackClosed();

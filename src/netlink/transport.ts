@@ -106,7 +106,7 @@ export const enum TransportOp {
    */
   Links = 11,
   /** The next receive fails with ENOBUFS: the socket's last server has died, and messages may have been lost. */
-  Lost = 12,
+  Overrun = 12,
 }
 
 /** Answer flag: a dump is under way; an empty queue is not its end, More continues it. */

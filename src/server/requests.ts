@@ -94,7 +94,7 @@ export class Requests {
       case TransportOp.Describe:
         socket.describe();
         break;
-      case TransportOp.Lost:
+      case TransportOp.Overrun:
         socket.reportOverrun();
         break;
       default:

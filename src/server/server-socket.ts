@@ -71,11 +71,11 @@ export class ServerSocket implements NetlinkSink {
   }
 
   /** Executes messages: see BusSocket.receivePart(). @throws Errno ENODATA: there are none */
-  send(bytes: Uint8Array, start: number, end: number, receiveLength: number, mayGoOn: () => boolean): number {
+  send(bytes: Uint8Array, start: number, end: number, receiveLength: number, mayContinue: () => boolean): number {
     if (start === end) throw new Errno(ENODATA);
     const handle = this.bound();
     if (receiveLength !== 0) handle.receiveLength = receiveLength;
-    const rest = handle.receivePart(bytes, start, end, mayGoOn);
+    const rest = handle.receivePart(bytes, start, end, mayContinue);
     if (rest >= end) this.prefetchDump();
     return rest;
   }
@@ -135,7 +135,7 @@ export class ServerSocket implements NetlinkSink {
     this.prefetchDump();
   }
 
-  /** TransportOp.Lost: the socket's last server has died, and messages may have been lost. */
+  /** TransportOp.Overrun: the socket's last server has died, and messages may have been lost. */
   reportOverrun(): void {
     if (this.bound().noEnobufs) return;
     this.pendingError = ENOBUFS;

@@ -11,14 +11,14 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 function byteSocket(name: string, seen: string[], sender?: RecordSender): ServerSocket {
   const socket: Pick<ServerSocket, "host" | "send"> = {
     host: {} as ServerSocket["host"],
-    send(bytes, start, end, _receiveLength, mayGoOn) {
+    send(bytes, start, end, _receiveLength, mayContinue) {
       let at = start;
       while (at < end) {
         const byte = bytes[at++];
         if (byte === 0xff) throw new Errno(EINVAL);
         if (byte === 0xfe) throw new TypeError("a fault");
         seen.push(`${name}${byte}${sender === undefined ? "" : sender.privileged ? "+" : "-"}`);
-        if (!mayGoOn()) break;
+        if (!mayContinue()) break;
       }
       return at;
     },
