@@ -123,7 +123,6 @@ describe.skipIf(!root)("helpers between real hosts", () => {
       const create = ["-I", ...entry, ..."-t 600 --state ESTABLISHED".split(" ")];
       await until(async () => {
         await on("conntrack", ...create);
-        await new Promise((resolve) => setTimeout(resolve, 50));
         if (events.output.includes("[NEW]")) return true;
         await on("conntrack", "-D", ...entry);
         return false;

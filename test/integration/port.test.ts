@@ -733,8 +733,21 @@ s.send(struct.pack("<BBHHHH", 1, 1, 58, 1400, 38, 16) + frame)
       await until(() => inner.running);
       S.run("ip", "link", "set", "in0", "address", "02:00:00:00:77:01");
       expect(link(S, "in0").address).toBe("02:00:00:00:77:01");
+      const send = (): void => {
+        const packet = new Packet(ports.memory);
+        const base = ports.memory.scratch(400);
+        packet.reset(base + 128, 60, base, base + 400);
+        inner.send(packet);
+        ports.flush();
+        ports.memory.resetScratch();
+      };
+      // The host receives what is sent to an internal port.
+      send();
+      expect(link(S, "in0").stats64.rx.packets).toBe(1);
       S.run("ip", "link", "set", "in0", "down");
       await until(() => !inner.running);
+      send();
+      expect(link(S, "in0").stats64.rx.packets).toBe(1);
       S.run("ip", "link", "set", "in0", "name", "in9");
       await until(() => inner.name === "in9");
     });

@@ -1,6 +1,6 @@
 /** Programs that no library can stand in front of, run on nokmod as they are: docs/transport.md, "Static programs". */
 import { execFileSync, spawnSync } from "node:child_process";
-import { copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ProgramKind, programKind } from "../../src/exec/elf.ts";
@@ -155,15 +155,18 @@ describe.skipIf(!root)("a static program's netlink socket", () => {
   });
 
   it("a daemon that it starts is served on; whoever waits for the program is not held up", async () => {
-    const output = directory.file("daemon");
+    const [output, gate] = [directory.file("daemon"), directory.file("gate")];
+    execFileSync("mkfifo", [gate]);
     const { status, stdout } = await on(
       lab,
       "sh",
       "-c",
-      `(sleep 2; ${CLIENT} families ovs_flow > ${output}) >/dev/null 2>&1 & echo started`,
+      `(cat ${gate}; ${CLIENT} families ovs_flow > ${output}) >/dev/null 2>&1 & echo started`,
     );
     expect([status, stdout]).toEqual([0, "started\n"]);
     expect(existsSync(output)).toBe(false);
+    // The daemon reads the pipe until it is closed.
+    writeFileSync(gate, "");
     await until(() => existsSync(output) && readFileSync(output).length > 0, "the daemon");
     expect(readFileSync(output, "utf8")).toBe("ovs_flow found\n");
     await until(async () => (await supervisors(lab)) === 0, "the supervisor ends");
@@ -360,7 +363,8 @@ describe.skipIf(!root)("a static program's netlink socket", () => {
         [victim] = await processes(lab, "^[^ ]*static-client threads");
         return victim !== undefined;
       }, "the program");
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      // All four threads are at work.
+      await until(() => readdirSync(`/proc/${victim}/task`).length === 5, "its threads");
       process.kill(victim as unknown as number, "SIGKILL");
       await until(() => busy.ended);
       expect(busy.child.signalCode).toBe("SIGKILL");

@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, onTes
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import { attr, output, setMark } from "../support/actions.ts";
 import { concat, ip4, ip6, u32 } from "../support/frames.ts";
-import { Lab, match, root } from "../support/lab.ts";
+import { Lab, match, root, until } from "../support/lab.ts";
 import { setTunnel } from "../support/tunnels.ts";
 
 const TUNNEL = 10;
@@ -169,9 +169,10 @@ describe.skipIf(!ipsec)("tunnels under IPsec", () => {
     expect(await host.ping("10.1.1.2", "-W", "1")).toMatchObject({ sent: 3, received: 0 });
     expect(wire("plain")).toBe(3);
     near.namespace.run(..."ip xfrm policy delete".split(" "), ...policy);
-    await new Promise((resolve) => setTimeout(resolve, 1100));
+    // It is noticed within a second or so.
+    await until(async () => (await host.ping("10.1.1.2", "-c", "1", "-W", "1")).received === 1, "traffic", 20_000);
     expect(await host.ping("10.1.1.2")).toMatchObject({ received: 3 });
-    expect(wire("plain")).toBe(6);
+    expect(wire("plain")).toBe(7);
     expect(near.namespace.run("nft", "list", "tables")).not.toContain("nokmod-ipsec");
   });
 

@@ -7,7 +7,7 @@ import { preloadEnvironment } from "../../src/exec/preload.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
 import { attr, le32, output, set, setMark } from "../support/actions.ts";
 import { concat, ip4, ip6, u16, u32 } from "../support/frames.ts";
-import { Lab, match, root, until } from "../support/lab.ts";
+import { Lab, match, root, Script, until } from "../support/lab.ts";
 import { setTunnel } from "../support/tunnels.ts";
 
 const UNSHARE = "-n ip link add b0 type".split(" ");
@@ -94,15 +94,15 @@ function address(lab: Lab, device: string, v4: string, v6: string): void {
 
 /** TCP by iperf3 for a moment; returns Mbit/s. */
 async function iperf(from: Lab, to: Lab, target: string, ...options: string[]): Promise<number> {
-  const server = to.hosts[0].namespace.start("iperf3", "-s", "-1", "-p", "5300");
-  onTestFinished(() => void server.kill("SIGTERM"));
+  const server = new Script(to.hosts[0].namespace.start("iperf3", "-s", "-1", "-p", "5300", "--forceflush"));
+  onTestFinished(() => server.stop());
+  await server.line("Server listening");
   for (let tries = 0; ; tries++) {
     const client = ["iperf3", "-c", target, "-p", "5300", "-t", "1", "-J", "--connect-timeout", "2000", ...options];
     const { status, stdout } = await from.hosts[0].execute(...client);
     const received = status === 0 ? JSON.parse(stdout).end.sum_received?.bits_per_second : undefined;
     if (received !== undefined) return received / 1e6;
     if (tries === 10) throw new Error(stdout);
-    await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
 
