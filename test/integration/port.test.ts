@@ -265,7 +265,7 @@ describe.skipIf(!root)("ports on real devices", () => {
     if (spawnSync(command, [...args, "true"]).status !== 0) context.skip("no user namespaces here");
     const script = forEveryUser(new URL("../support/port-unprivileged.ts", import.meta.url).pathname);
     const program = [process.execPath, ...typescriptForEveryUser(), script];
-    const { stdout, stderr } = spawnSync(command, [...args, ...program], { encoding: "utf8" });
+    const { stdout, stderr } = spawnSync(command, [...args, ...program], { encoding: "utf8", timeout: 30_000 });
     expect(stderr).toBe("");
     expect(JSON.parse(stdout)).toEqual({
       received: true,

@@ -1,7 +1,6 @@
 // Runs in a user and network namespace of its own (unshare -Urn), where BPF, and often /dev/net/tun, is not permitted. Opens one
 // end of a veth and an internal port, and prints what it saw as JSON.
 import { execFileSync } from "node:child_process";
-import { setTimeout as sleep } from "node:timers/promises";
 import { NativePorts } from "../../src/port/native/ports.ts";
 
 function run(command: string, ...args: string[]): string {
@@ -15,6 +14,11 @@ function ping(address: string): void {
   } catch {
     // No answer.
   }
+}
+
+/** Takes turns of the event loop until it holds; the test ends this process if it never does. */
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await new Promise((resolve) => setImmediate(resolve));
 }
 
 run("ip", "link", "add", "u0", "type", "veth", "peer", "name", "u1");
@@ -37,23 +41,23 @@ const down = !inner.running;
 run("ip", "addr", "add", "10.9.2.1/24", "dev", "u1");
 run("ip", "addr", "add", "10.9.3.1/24", "dev", "in0");
 run("ip", "link", "set", "in0", "up");
-await sleep(50);
-const running = inner.running;
-const before = JSON.parse(run("ip", "-s", "-j", "link", "show", "u1"))[0].stats64.rx.packets;
+await until(() => inner.running);
+const { running } = inner;
+const arrived = (): number => JSON.parse(run("ip", "-s", "-j", "link", "show", "u1"))[0].stats64.rx.packets;
+const before = arrived();
 ping("10.9.2.2");
 ping("10.9.3.2");
-await sleep(50);
-const after = JSON.parse(run("ip", "-s", "-j", "link", "show", "u1"))[0].stats64.rx.packets;
+await until(() => received.netdev > 0 && received.internal > 0 && arrived() > before);
 const rules = run("nft", "list", "ruleset");
 run("ip", "link", "set", "u0", "down");
 run("ip", "link", "set", "u0", "name", "u9");
-await sleep(100);
+await until(() => u0.name === "u9");
 const renamed = run("nft", "list", "ruleset");
 ports.close();
 console.log(
   JSON.stringify({
     received: received.netdev > 0 && received.internal > 0,
-    forwarded: after > before,
+    forwarded: arrived() > before,
     ifindex: inner.ifindex,
     down,
     running,
