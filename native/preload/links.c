@@ -16,7 +16,7 @@ static const char kMasterKind[] = "openvswitch";
 enum { LINKS_AT_ONCE = 512, RECORD_HEADER = 12 };
 /// nlmsg_pid of a request that is to fail; its last byte is the errno of the answer. The kernel ignores that field and
 /// returns it.
-static const uint32_t kRefused = 0x6e6f6b00, kErrno = 0xff;
+static const uint32_t kRefused = 0x6e6f6b00, kRefusedFilter = 0x6e6f6c00, kErrno = 0xff;
 
 /// The attributes of a link message: from `at` on.
 static const size_t kAttributes = NLMSG_LENGTH(sizeof(struct ifinfomsg));
@@ -43,54 +43,18 @@ static bool is_tunnel(const char *kind, size_t length) {
   return false;
 }
 
-/// A request that fails with ENODEV in the place of another, which failed with `error`.
-static void refuse(struct nlmsghdr header, uint32_t error, void *changed, size_t *changed_length) {
+/// A request that fails with ENODEV in the place of another, which failed with `error`. `refused`: kRefused or kRefusedFilter.
+static void refuse(struct nlmsghdr header, uint32_t refused, uint32_t error, void *changed, size_t *changed_length) {
   const struct ifinfomsg nowhere = {.ifi_index = INT32_MAX};
   header.nlmsg_len = NLMSG_LENGTH(sizeof nowhere);
   header.nlmsg_type = RTM_SETLINK;
-  header.nlmsg_pid = kRefused | (error & kErrno);
+  header.nlmsg_pid = refused | (error & kErrno);
   memcpy(changed, &header, sizeof header);
   memcpy((char *)changed + NLMSG_HDRLEN, &nowhere, sizeof nowhere);
   *changed_length = header.nlmsg_len;
 }
 
-bool links_outgoing(int fd, const void *bytes, size_t length, void *changed, size_t *changed_length) {
-  const char *start = bytes;
-  struct nlmsghdr header;
-  if (length < kAttributes) return false;
-  memcpy(&header, bytes, sizeof header);
-  if (header.nlmsg_type != RTM_NEWLINK || header.nlmsg_len != length || !(header.nlmsg_flags & NLM_F_CREATE)) return false;
-  const struct nlattr *info = find(start, kAttributes, length, IFLA_LINKINFO);
-  if (info == NULL) return false;
-  const size_t info_at = (size_t)((const char *)info - start);
-  const struct nlattr *kind = find(start, info_at + NLA_HDRLEN, info_at + info->nla_len, IFLA_INFO_KIND);
-  if (kind == NULL || !is_tunnel((const char *)kind + NLA_HDRLEN, kind->nla_len - NLA_HDRLEN)) return false;
-
-  struct answer answer;
-  size_t nothing = 0;
-  // No server, or not for it: the kernel's.
-  if (channel_ask(OP_NEW_LINK, fd, bytes, length, &answer, NULL, &nothing) != 0) return false;
-  if (answer.error == EOPNOTSUPP || answer.error == EPERM) return false;
-  // A device that is there may be changed, unless the program wants a new one.
-  if (answer.error == EEXIST && !(header.nlmsg_flags & NLM_F_EXCL)) return false;
-  if (answer.error != 0) {
-    refuse(header, answer.error, changed, changed_length);
-    return true;
-  }
-
-  // The device is there: all that is left is to set it up, and that answers the program's request.
-  header.nlmsg_type = RTM_SETLINK;
-  header.nlmsg_flags &= (uint16_t)~(NLM_F_CREATE | NLM_F_EXCL | NLM_F_REPLACE | NLM_F_APPEND);
-  const size_t info_end = info_at + NLA_ALIGN(info->nla_len) < length ? info_at + NLA_ALIGN(info->nla_len) : length;
-  header.nlmsg_len = (uint32_t)(length - (info_end - info_at));
-  memcpy(changed, bytes, info_at);
-  memcpy((char *)changed + info_at, start + info_end, length - info_end);
-  memcpy(changed, &header, sizeof header);
-  *changed_length = header.nlmsg_len;
-  return true;
-}
-
-/// What the server tells of a device.
+/// A device as the server describes it.
 struct record {
   uint32_t ifindex, master, length;
   const char *info;
@@ -110,6 +74,72 @@ static struct record look_up(const char *reply, size_t length, uint32_t ifindex)
     at += size;
   }
   return (struct record){0};
+}
+
+/// Whether a datapath of nokmod has the device.
+static bool is_port(int fd, uint32_t ifindex) {
+  char reply[1024];
+  size_t length = sizeof reply;
+  struct answer answer;
+  if (channel_ask(OP_LINKS, fd, &ifindex, sizeof ifindex, &answer, reply, &length) != 0 || answer.error != 0) return false;
+  return look_up(reply, length, ifindex).master != 0;
+}
+
+/// Refuses flower filters of tc on a port (RTM_NEWTFILTER), as the kernel does where flower is not built in: packets of a port do
+/// not come to the host's tc, so a flow that ovs-vswitchd offloads there (other_config:hw-offload) would never match. It
+/// then uses the datapath. A filter of a block (TCM_IFINDEX_MAGIC_BLOCK) names no device; ovs-vswitchd makes blocks for its ports.
+static bool refuse_filter(int fd, const char *bytes, size_t length, void *changed, size_t *changed_length) {
+  struct nlmsghdr header;
+  struct tcmsg filter;
+  static const char kFlower[] = "flower";
+  if (length < NLMSG_LENGTH(sizeof filter)) return false;
+  memcpy(&header, bytes, sizeof header);
+  if (header.nlmsg_type != RTM_NEWTFILTER || header.nlmsg_len != length) return false;
+  memcpy(&filter, bytes + NLMSG_HDRLEN, sizeof filter);
+  const struct nlattr *kind = find(bytes, NLMSG_LENGTH(sizeof filter), length, TCA_KIND);
+  if (kind == NULL || kind->nla_len < NLA_HDRLEN + sizeof kFlower) return false;
+  if (memcmp((const char *)kind + NLA_HDRLEN, kFlower, sizeof kFlower) != 0) return false;
+  const uint32_t ifindex = (uint32_t)filter.tcm_ifindex;
+  if (ifindex != TCM_IFINDEX_MAGIC_BLOCK && !is_port(fd, ifindex)) return false;
+  refuse(header, kRefusedFilter, EOPNOTSUPP, changed, changed_length);
+  return true;
+}
+
+bool links_outgoing(int fd, const void *bytes, size_t length, void *changed, size_t *changed_length) {
+  const char *start = bytes;
+  struct nlmsghdr header;
+  if (length < kAttributes) return false;
+  memcpy(&header, bytes, sizeof header);
+  if (header.nlmsg_type == RTM_NEWTFILTER) return refuse_filter(fd, start, length, changed, changed_length);
+  if (header.nlmsg_type != RTM_NEWLINK || header.nlmsg_len != length || !(header.nlmsg_flags & NLM_F_CREATE)) return false;
+  const struct nlattr *info = find(start, kAttributes, length, IFLA_LINKINFO);
+  if (info == NULL) return false;
+  const size_t info_at = (size_t)((const char *)info - start);
+  const struct nlattr *kind = find(start, info_at + NLA_HDRLEN, info_at + info->nla_len, IFLA_INFO_KIND);
+  if (kind == NULL || !is_tunnel((const char *)kind + NLA_HDRLEN, kind->nla_len - NLA_HDRLEN)) return false;
+
+  struct answer answer;
+  size_t nothing = 0;
+  // No server, or not for it: the kernel's.
+  if (channel_ask(OP_NEW_LINK, fd, bytes, length, &answer, NULL, &nothing) != 0) return false;
+  if (answer.error == EOPNOTSUPP || answer.error == EPERM) return false;
+  // A device that is there may be changed, unless the program wants a new one.
+  if (answer.error == EEXIST && !(header.nlmsg_flags & NLM_F_EXCL)) return false;
+  if (answer.error != 0) {
+    refuse(header, kRefused, answer.error, changed, changed_length);
+    return true;
+  }
+
+  // The device is there: all that is left is to set it up, and that answers the program's request.
+  header.nlmsg_type = RTM_SETLINK;
+  header.nlmsg_flags &= (uint16_t)~(NLM_F_CREATE | NLM_F_EXCL | NLM_F_REPLACE | NLM_F_APPEND);
+  const size_t info_end = info_at + NLA_ALIGN(info->nla_len) < length ? info_at + NLA_ALIGN(info->nla_len) : length;
+  header.nlmsg_len = (uint32_t)(length - (info_end - info_at));
+  memcpy(changed, bytes, info_at);
+  memcpy((char *)changed + info_at, start + info_end, length - info_end);
+  memcpy(changed, &header, sizeof header);
+  *changed_length = header.nlmsg_len;
+  return true;
 }
 
 /// Where a changed datagram is put together.
@@ -194,12 +224,13 @@ static uint32_t ifindex_of(const struct nlmsghdr *message) {
 static bool is_refusal(const struct nlmsghdr *message) {
   if (message->nlmsg_type != NLMSG_ERROR || message->nlmsg_len < NLMSG_LENGTH(sizeof(struct nlmsgerr))) return false;
   const struct nlmsgerr *failure = (const struct nlmsgerr *)((const char *)message + NLMSG_HDRLEN);
+  const uint32_t refused = failure->msg.nlmsg_pid & ~kErrno;
   return failure->error == -ENODEV && failure->msg.nlmsg_type == RTM_SETLINK &&
-         (failure->msg.nlmsg_pid & ~kErrno) == kRefused;
+         (refused == kRefused || refused == kRefusedFilter);
 }
 
 /// A copy of a datagram in which such failures are those of the requests that the program made; NULL if there are none.
-static void *tell_refusals(const char *bytes, size_t length) {
+static void *restore_refusals(const char *bytes, size_t length) {
   char *copy = NULL;
   size_t at = 0;
   const struct nlmsghdr *message;
@@ -212,7 +243,7 @@ static void *tell_refusals(const char *bytes, size_t length) {
     }
     struct nlmsgerr *failure = (struct nlmsgerr *)(copy + ((const char *)message - bytes) + NLMSG_HDRLEN);
     failure->error = -(int)(failure->msg.nlmsg_pid & kErrno);
-    failure->msg.nlmsg_type = RTM_NEWLINK;
+    failure->msg.nlmsg_type = (failure->msg.nlmsg_pid & ~kErrno) == kRefused ? RTM_NEWLINK : RTM_NEWTFILTER;
     failure->msg.nlmsg_pid = 0;
   }
   return copy;
@@ -226,7 +257,7 @@ void *links_incoming(int fd, const void *bytes, size_t *length) {
     const uint32_t ifindex = ifindex_of(message);
     if (ifindex != 0) wanted[count++] = ifindex;
   }
-  if (count == 0) return tell_refusals(bytes, *length);
+  if (count == 0) return restore_refusals(bytes, *length);
   const int saved = errno;
   char reply[32768];
   size_t reply_length = sizeof reply;

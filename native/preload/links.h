@@ -1,5 +1,5 @@
 // RTM_NEWLINK on the kernel's NETLINK_ROUTE sockets: tunnel devices are nokmod's to make, and what programs see of the
-// devices of datapaths is what they would see of the module's.
+// devices of datapaths is what they would see of the module's. RTM_NEWTFILTER: no flower filter comes to a port.
 #ifndef NOKMOD_PRELOAD_LINKS_H
 #define NOKMOD_PRELOAD_LINKS_H
 

@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { preloadEnvironment } from "../../src/exec/preload.ts";
 import { seccompSupervisor } from "../../src/exec/seccomp.ts";
 import { type CommandResult, Namespace } from "../../src/lab/namespace.ts";
@@ -155,6 +155,23 @@ describe.skipIf(!root)("links and namespaces", () => {
     await ok(lab, "ovs-dpctl", "add-if", "dp0", "p1", "int0,type=internal");
   });
   afterAll(() => lab?.close());
+
+  it("a flower filter of tc is refused on a port, as where it is not built in, and nowhere else", async () => {
+    for (const device of ["p1", "p2"]) lab.namespace.run("tc", "qdisc", "add", "dev", device, "ingress");
+    onTestFinished(() => {
+      for (const device of ["p1", "p2"]) lab.namespace.run("tc", "qdisc", "del", "dev", device, "ingress");
+    });
+    const add = async (device: string): Promise<string> => {
+      const filter = `tc filter add dev ${device} ingress protocol ip flower action drop`;
+      return (await on(lab, lab.namespace, ...filter.split(" "))).stderr;
+    };
+    const plain = lab.namespace.try(
+      ..."tc filter add dev p2 ingress protocol arp flower action drop".split(" "),
+    ).stderr;
+    expect(await add("p1")).toContain("Operation not supported");
+    expect(await add("p2")).toBe(plain);
+    expect(plain).not.toContain("Operation not supported");
+  });
 
   it("ip link shows a port's master and kinds, alone and among all, and nothing new without the library", async () => {
     for (const arguments_ of [["show", "p1"], ["show"]]) {
