@@ -190,8 +190,10 @@ export class OvsKernel {
       putVport(writer, vport);
       writer.endMessage(at);
     }
-    this.datapaths.deviceGone(port);
+    // Before the teardown, which takes tens of milliseconds (a packet ring): the notification is to be there before
+    // ovs-vswitchd reads RTM_DELLINK of the device. A request that it sends is executed after this turn, without the port.
     if (notify) bus.multicast(NETLINK_GENERIC, vports.firstGroup, writer.bytes.subarray(0, writer.length));
+    this.datapaths.deviceGone(port);
   }
 
   /** Periodic work, once a second or so: sorts masks by use. */

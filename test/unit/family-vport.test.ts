@@ -1,6 +1,7 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { SetValues } from "../../src/netlink/schema/index.ts";
 import type { MessageWriter } from "../../src/netlink/writer.ts";
+import type { MemoryPort } from "../../src/port/memory/ports.ts";
 import { vportAttributes } from "../../src/schema/openvswitch.ts";
 import { EAFNOSUPPORT, EBUSY, EEXIST, EFBIG, EINVAL, ENODEV, EOPNOTSUPP } from "../../src/uapi/errno.ts";
 import * as ovs from "../../src/uapi/openvswitch.ts";
@@ -272,6 +273,20 @@ describe("device events", () => {
     ]);
     expect(read(notices[0]).NAME).toBe("eth0");
     expect(errno(GET, { PORT_NO: 1 })).toBe(ENODEV);
+  });
+
+  it("F-066: the group hears of it before the port is closed, which takes a while on a real device", () => {
+    const { create, test } = setUp();
+    create("eth0");
+    const listener = test.client();
+    listener.socket.join(test.group(family));
+    const device = test.ports.device("eth0") as MemoryPort;
+    const heard: number[] = [];
+    vi.spyOn(device, "close").mockImplementation(() => {
+      heard.push(listener.drain().length);
+    });
+    device.remove();
+    expect(heard).toEqual([1]);
   });
 
   it("F-067: an internal device goes silently", () => {
