@@ -1,6 +1,6 @@
 import { type ChildProcess, execFileSync, fork, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -41,6 +41,10 @@ export async function fuzzWire(seed: number, seconds: number, counts: WireCounts
   chmodSync(directory, 0o755);
   const reports = mkdtempSync(join(tmpdir(), "nokmod-fuzz-reports-"));
   const path = join(directory, "nokmod.sock");
+  // A checkout below a private folder is not readable for nobody.
+  const program = join(directory, "hostile.py");
+  copyFileSync(here("hostile.py"), program);
+  chmodSync(program, 0o755);
   counts.sanitized = existsSync(SANITIZED);
   const faults: string[] = [];
   let state: State | undefined;
@@ -60,8 +64,8 @@ export async function fuzzWire(seed: number, seconds: number, counts: WireCounts
     for (let round = 0; performance.now() < end; round++) {
       const time = Math.min(ROUND, Math.max(1, (end - performance.now()) / 1000));
       await Promise.all([
-        client(path, seed + 2 * round, time, 0, counts),
-        client(path, seed + 2 * round + 1, time, 65534, counts),
+        client(program, path, seed + 2 * round, time, 0, counts),
+        client(program, path, seed + 2 * round + 1, time, 65534, counts),
       ]);
       counts.rounds++;
       if (faults.length > 0) return faults[0];
@@ -149,10 +153,17 @@ function serve(path: string): void {
   }
 }
 
-/** Runs hostile.py as a user, if we may choose. */
-async function client(path: string, seed: number, seconds: number, uid: number, counts: WireCounts): Promise<void> {
+/** Runs hostile.py, at `program`, as a user, if we may choose. */
+async function client(
+  program: string,
+  path: string,
+  seed: number,
+  seconds: number,
+  uid: number,
+  counts: WireCounts,
+): Promise<void> {
   const root = process.getuid?.() === 0;
-  const child = spawn("python3", [here("hostile.py"), path, String(seed), String(seconds)], {
+  const child = spawn("python3", [program, path, String(seed), String(seconds)], {
     stdio: ["ignore", "pipe", "inherit"],
     ...(root ? { uid, gid: uid } : {}),
   });
